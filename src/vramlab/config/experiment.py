@@ -1,0 +1,191 @@
+"""The whole configuration file, checked in one place before any work starts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from vramlab.config.base import Section
+from vramlab.config.corpus import CorpusConfig
+from vramlab.config.measure import MeasureConfig, SweepConfig
+from vramlab.config.model import ModelConfig
+from vramlab.config.report import ReportConfig
+from vramlab.config.technique import Technique
+from vramlab.config.tokenizer import TokenizerConfig
+from vramlab.config.training import TrainingConfig
+from vramlab.errors import ConfigError, suggestion
+
+Setting = Literal["equal", "own"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+
+
+class Run(NamedTuple):
+    """One technique, measured at one sequence length and one batch setting."""
+
+    technique: str
+    length: int
+    setting: Setting
+    """equal: the largest batch of the baseline; own: the largest batch of the technique."""
+
+
+class Experiment(Section):
+    """The configuration file."""
+
+    experiment: Name
+    """Name of the experiment: the results are in `results/<experiment>/`."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (9,)
+    """Seeds; each repeats every full epoch. The first also seeds the profiles."""
+    sequence_length: Annotated[int, Field(ge=2)] = 256
+    """Tokens of a training sequence."""
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    measure: MeasureConfig = MeasureConfig()
+    baseline: str = "fp32"
+    """The technique that the others are compared with, and whose largest batch all run at."""
+    techniques: Annotated[dict[Name, Technique], Field(min_length=1)]
+    """Name and axes of each technique."""
+    sweep: SweepConfig = SweepConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Experiment:
+        for where, name in [
+            ("baseline", self.baseline),
+            *(("sweep.techniques", name) for name in self.sweep.techniques),
+        ]:
+            if name not in self.techniques:
+                raise ValueError(
+                    f"{where} names the technique {name!r}, which is not under techniques; "
+                    + suggestion(name, self.techniques)
+                )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds lists a seed twice: {list(self.seeds)}; keep one of each")
+        return self
+
+    @property
+    def lengths(self) -> list[int]:
+        """All sequence lengths, the main one first."""
+        return list(dict.fromkeys((self.sequence_length, *self.sweep.lengths)))
+
+    def searches(self) -> Iterator[tuple[str, int]]:
+        """Each technique and sequence length whose largest batch is searched."""
+        for name in self.techniques:
+            yield name, self.sequence_length
+        swept = dict.fromkeys((self.baseline, *self.sweep.techniques))
+        for length, name in itertools.product(self.lengths[1:], swept):
+            yield name, length
+
+    def runs(self) -> Iterator[Run]:
+        """Each run that is profiled; the baseline's two settings are one and the same."""
+        for name, length in self.searches():
+            if name != self.baseline:
+                yield Run(name, length, "equal")
+            yield Run(name, length, "own")
+
+    def epochs(self) -> Iterator[tuple[Run, int]]:
+        """Each run and seed that is trained for whole epochs: those at the main length."""
+        for run, seed in itertools.product(self.runs(), self.seeds):
+            if run.length == self.sequence_length:
+                yield run, seed
+
+
+def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experiment:
+    """Check a configuration that is already read.
+
+    Args:
+        raw: the mapping that the file holds.
+        where: what the errors call it, such as the file's path.
+
+    Raises:
+        ConfigError: one sentence that names the first wrong key, and how many more there are.
+    """
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, where)) from None
+
+
+def load(path: Path | str) -> Experiment:
+    """Read and check a configuration file (YAML).
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or fails a check.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a readable file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is no valid YAML ({error}); correct the file") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds no mapping of keys to values; see config/README.md")
+    return parse(raw, str(path))
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    errors = error.errors()
+    # A mistyped key often makes a required one missing as well: the typing error is the cause.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key = _dotted(first["loc"])
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        text = f"unknown key {key!r}; {suggestion(name, _siblings(first['loc']))}"
+    elif first["type"] == "missing":
+        text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
+    elif first["type"] == "value_error":
+        text = f"{key + ': ' if key else ''}{first['ctx']['error']}"
+    else:
+        text = f"{key!r} has the value {first['input']!r}: {first['msg']}; change it"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where}: {text}{more}"
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """The key as the user wrote it, without the tags that pydantic adds for unions."""
+    return ".".join(str(part) for part, _ in _walk(location))
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where the last part of `location` stands."""
+    steps = list(_walk(location))
+    model = steps[-1][1]
+    return list(model.model_fields) if model else []
+
+
+def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[BaseModel] | None]]:
+    """Each real key of `location`, with the section that it stands in."""
+    current: Any = Experiment
+    for part in location:
+        union = {
+            get_args(member.model_fields["source"].annotation)[0]: member
+            for member in _members(current)
+            if "source" in member.model_fields
+        }
+        if part in union:  # pydantic names the member of a tagged union as a part of its own
+            current = union[part]
+            continue
+        model = current if isinstance(current, type) and issubclass(current, BaseModel) else None
+        yield part, model
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            current = field.annotation if field else None
+        elif get_origin(current) is dict:
+            current = get_args(current)[1]
+        else:
+            current = None
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    return [
+        member
+        for member in get_args(annotation)
+        if isinstance(member, type) and issubclass(member, BaseModel)
+    ]

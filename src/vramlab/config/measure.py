@@ -1,0 +1,38 @@
+"""What is measured, and on which device."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vramlab.config.base import Section
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class MeasureConfig(Section):
+    """The device, its memory limit, and the number of steps measured."""
+
+    device: Device = "auto"
+    """auto takes the GPU where there is one."""
+    memory_limit_gib: Annotated[float, Field(gt=0)] | None = None
+    """Cap in GiB (2**30 bytes), so that a large card can answer for a smaller one; null takes the
+    whole card. On a CPU it bounds live tensor bytes, and null takes half of the memory available."""
+    profile_steps: Annotated[int, Field(ge=2)] = 20
+    """Steps timed, after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps before the timed ones, not counted."""
+    confirm_steps: Annotated[int, Field(ge=1)] = 3
+    """Full steps, optimizer included, that a batch must survive to count as fitting."""
+    max_batch_size: Annotated[int, Field(ge=1)] = 2**20
+    """Where the search for the largest batch stops, if memory never runs out."""
+
+
+class SweepConfig(Section):
+    """Further sequence lengths at which some techniques are searched and profiled (no epoch)."""
+
+    lengths: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    """Sequence lengths in tokens."""
+    techniques: tuple[str, ...] = ()
+    """Names of the techniques."""

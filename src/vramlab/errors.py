@@ -1,0 +1,40 @@
+"""The errors that a user can mend, each one sentence that says what, where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VramlabError(Exception):
+    """A mistake in the input or the environment; its text is the one sentence shown to the user."""
+
+
+class ConfigError(VramlabError):
+    """The configuration cannot be used."""
+
+
+class CorpusError(VramlabError):
+    """A corpus cannot be fetched, read or used."""
+
+
+class DeviceError(VramlabError):
+    """The device that the configuration asks for is missing or too small."""
+
+
+class ResultError(VramlabError):
+    """A result file cannot be read."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The names in `known` most like `name`, best first; none where nothing is alike."""
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A clause for the end of an error: the near names, or all names where none is near."""
+    known = sorted(known)
+    near = nearest(name, known)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known are: " + ", ".join(known)
