@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def progress(title: str, total: float | None, unit: str) -> Iterator[Advance]:
             task = bar.add_task(title, total=total, note="")
 
             def advance_bar(amount: float = 1, note: str = "") -> None:
-                bar.update(task, advance=amount, **({"note": note} if note else {}))
+                fields: dict[str, Any] = {"note": note} if note else {}
+                bar.update(task, advance=amount, **fields)
 
             yield advance_bar
     else:

@@ -13,7 +13,6 @@ from vramlab.errors import ResultError
 from vramlab.files import write_text
 from vramlab.provenance import Provenance
 
-SCHEMA_VERSION = 1
 
 Status = Literal["ok", "skipped", "out_of_memory", "diverged"]
 """ok: the numbers are there. skipped: the machine lacks what the technique needs. out_of_memory:
@@ -25,7 +24,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     provenance: Provenance
 
 
