@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -15,12 +15,11 @@ from vramlab.config.corpus import CorpusConfig
 from vramlab.config.measure import MeasureConfig, SweepConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.report import ReportConfig
-from vramlab.config.technique import Technique
+from vramlab.config.technique import Setting, Technique
 from vramlab.config.tokenizer import TokenizerConfig
 from vramlab.config.training import TrainingConfig
 from vramlab.errors import ConfigError, suggestion
 
-Setting = Literal["equal", "own"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
 
@@ -30,7 +29,6 @@ class Run(NamedTuple):
     technique: str
     length: int
     setting: Setting
-    """equal: the largest batch of the baseline; own: the largest batch of the technique."""
 
 
 class Experiment(Section):

@@ -12,6 +12,8 @@ Precision = Literal["fp32", "tf32", "bf16"]
 Attention = Literal["plain", "math", "sdpa", "flash", "flex", "masked"]
 Checkpointing = Literal["none", "block"]
 LossHead = Literal["full", "chunked"]
+Setting = Literal["equal", "own"]
+"""Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
 WINDOWED: frozenset[str] = frozenset({"flash", "flex", "masked"})
 
