@@ -1,0 +1,52 @@
+# The two commands of a newcomer: `make demo` and `make test`. Everything lives in .venv/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench clean help
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+# One stamp a requirement file: a changed pin installs again, nothing else does.
+$(VENV)/run.stamp: envs/common.txt envs/cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vramlab needs Python 3.11 or newer: set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	# torch first and by its exact version: nothing else may pull another build of it in.
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' envs/cpu.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/cpu.txt
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp envs/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CPU cores, offline
+	$(BIN)/snakemake --workflow-profile profiles/demo
+	$(BIN)/snakemake --workflow-profile profiles/demo --report results/demo/report.html
+	@echo
+	@echo "The report:  results/demo/report/index.md   (tables and figures beside it)"
+	@echo "In a browser: results/demo/report.html"
+
+test: $(VENV)/dev.stamp ## Run all tests that this machine can
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp ## Check format, types, imports and the workflow
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports
+	$(BIN)/snakemake --workflow-profile profiles/demo --lint
+
+format: $(VENV)/dev.stamp ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile rules
+
+bench: $(VENV)/dev.stamp ## Print the speed of filter, tokenizer and an up-to-date run
+	PYTHONPATH=src $(BIN)/python benchmarks/run.py
+
+clean: ## Remove the environment and the demo's results
+	rm -rf $(VENV) results/demo

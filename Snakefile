@@ -1,0 +1,27 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A configuration is one whole file: one given with --configfile replaces this, nothing is merged.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    input:
+        f"{RESULTS}/report/index.md",
+    default_target: True
+    localrule: True
+
+
+include: "rules/corpus.smk"
+include: "rules/tokenizer.smk"
+include: "rules/sequences.smk"
+include: "rules/batch_size.smk"
+include: "rules/profile.smk"
+include: "rules/epoch.smk"
+include: "rules/report.smk"

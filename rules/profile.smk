@@ -1,0 +1,26 @@
+rule profile:
+    input:
+        batch_size=batch_size_of,
+        train=f"{RESULTS}/sequences/train.npy",
+        code=code("profile.py"),
+    output:
+        f"{RESULTS}/profile/{{length}}/{{technique}}/{{setting}}.json",
+    params:
+        axes=axes,
+        model=settings(CONFIG.model),
+        vocab_size=CONFIG.tokenizer.vocab_size,
+        seed=CONFIG.seeds[0],
+        learning_rate=CONFIG.training.learning_rate,
+        measure=settings(
+            CONFIG.measure, "device", "memory_limit_gib", "profile_steps", "warmup_steps"
+        ),
+    log:
+        f"{RESULTS}/logs/profile/{{length}}/{{technique}}/{{setting}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/profile/{{length}}/{{technique}}/{{setting}}.tsv"
+    resources:
+        gpu=GPU,
+    message:
+        "Profile {wildcards.technique} at {wildcards.length} tokens, batch: {wildcards.setting}"
+    script:
+        "../workflow/scripts/profile.py"

@@ -1,0 +1,19 @@
+rule sequences:
+    input:
+        corpus=f"{RESULTS}/corpus/{{split}}.jsonl.zst",
+        tokenizer=f"{RESULTS}/tokenizer/tokenizer.model",
+        code=code("sequences.py"),
+    output:
+        tokens=f"{RESULTS}/sequences/{{split}}.npy",
+        record=f"{RESULTS}/sequences/{{split}}.json",
+    params:
+        lengths=CONFIG.lengths,
+    log:
+        f"{RESULTS}/logs/sequences/{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sequences/{{split}}.tsv"
+    threads: 8
+    message:
+        "Pack the {wildcards.split} corpus into sequences of {params.lengths} tokens"
+    script:
+        "../workflow/scripts/sequences.py"

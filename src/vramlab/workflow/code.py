@@ -1,0 +1,61 @@
+"""Which files of the package a script can reach, so that editing one reruns what depends on it.
+
+Snakemake reruns a job when its script changes, but not when a module that the script imports does.
+The rules therefore list these modules among their inputs; Snakemake compares them by checksum.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grimp
+
+PACKAGE = "vramlab"
+
+
+def code_finder(source: Path, scripts: Path) -> Callable[[str], list[str]]:
+    """Build the import graph once; the function returned answers for one script at a time.
+
+    Args:
+        source: the folder that holds the package.
+        scripts: the folder that holds the scripts.
+
+    Returns:
+        A function from a script's name (`epoch.py`) to the sorted paths of all modules of the
+        package that it imports, directly or not, and of the packages around them.
+    """
+    # An import for the type checker alone changes no result.
+    graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
+
+    def code(script: str) -> list[str]:
+        modules: set[str] = set()
+        for name in _imports(scripts / script):
+            module = name if name in graph.modules else name.rpartition(".")[0]
+            for found in {module} | graph.find_upstream_modules(module):
+                modules.update(_with_parents(found))
+        return sorted(str(_path(source, module)) for module in modules)
+
+    return code
+
+
+def _imports(script: Path) -> Iterator[str]:
+    """The modules, or names in modules, of the package that a script imports."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"), str(script))):
+        if isinstance(node, ast.Import):
+            yield from (n.name for n in node.names if n.name.split(".")[0] == PACKAGE)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            yield from (f"{node.module}.{n.name}" for n in node.names)
+
+
+def _with_parents(module: str) -> Iterator[str]:
+    """The module and its packages: importing a module runs their `__init__.py`."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
+
+
+def _path(source: Path, module: str) -> Path:
+    path = source.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,0 +1,22 @@
+"""Fetch one corpus; a synthetic one from the folder that holds it, by the same code."""
+
+from pathlib import Path
+
+from vramlab.config.corpus import SpeakLeashSource
+from vramlab.corpus.fetch import fetch
+from vramlab.files import write_text
+from vramlab.workflow.stage import stage
+
+
+def main(snakemake):
+    with stage(snakemake):
+        source = snakemake.params.source
+        if source["source"] == "synthetic":
+            folder = Path(snakemake.input[0]).resolve().parent
+            source = {"name": snakemake.wildcards.split, "base": folder.as_uri()}
+        record = fetch(SpeakLeashSource.model_validate(source), Path(snakemake.output.corpus))
+        write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(snakemake)

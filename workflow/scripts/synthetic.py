@@ -1,0 +1,20 @@
+"""Write the synthetic corpora in the layout of SpeakLeash."""
+
+from pathlib import Path
+
+from vramlab.config.corpus import SyntheticSource
+from vramlab.corpus.synthetic import write_layout
+from vramlab.workflow.stage import stage
+
+
+def main(snakemake):
+    with stage(snakemake):
+        sources = {
+            split: SyntheticSource.model_validate(source)
+            for split, source in snakemake.params.sources.items()
+        }
+        write_layout(sources, Path(snakemake.output.index).parent)
+
+
+if __name__ == "__main__":
+    main(snakemake)

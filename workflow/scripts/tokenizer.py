@@ -1,0 +1,20 @@
+"""Train the tokenizer on the training corpus."""
+
+from pathlib import Path
+
+from vramlab import tokenizer
+from vramlab.config.tokenizer import TokenizerConfig
+from vramlab.workflow.stage import stage
+
+
+def main(snakemake):
+    with stage(snakemake):
+        tokenizer.train(
+            Path(snakemake.input.train),
+            TokenizerConfig.model_validate(snakemake.params.tokenizer),
+            Path(snakemake.output[0]),
+        )
+
+
+if __name__ == "__main__":
+    main(snakemake)
