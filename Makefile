@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test lint format reference bench clean help
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -44,6 +44,9 @@ format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile rules
+
+reference: $(VENV)/run.stamp ## Write config/README.md and config/schema.json anew
+	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
 
 bench: $(VENV)/dev.stamp ## Print the speed of filter, tokenizer and an up-to-date run
 	PYTHONPATH=src $(BIN)/python benchmarks/run.py

@@ -3,10 +3,10 @@ import sys
 from pathlib import Path
 
 # The package is used from this checkout: the code that runs is the code that the rules watch.
-SOURCE = Path(workflow.basedir, "src")
-sys.path.insert(0, str(SOURCE))
+SOURCE = os.path.join(workflow.basedir, "src")
+sys.path.insert(0, SOURCE)
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])
+    filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
 )
 
 from vramlab.config import experiment
@@ -24,7 +24,15 @@ SPLITS = ("train", "validation")
 # One job at a time per GPU: the profile sets how many there are. A CPU has cores for that.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
-code = code_finder(SOURCE, Path(workflow.basedir, "workflow", "scripts"))
+# Relative paths: a checkout that moves has the same inputs as before.
+code = code_finder(
+    Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")
+)
+
+
+# On a cluster the scheduler hands out GPUs, and the limit of one machine does not hold.
+resource_scopes:
+    gpu="local",
 
 
 wildcard_constraints:
