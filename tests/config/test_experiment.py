@@ -1,0 +1,122 @@
+"""The configuration: what it refuses, in one sentence, and which runs it asks for."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vramlab.config import experiment, reference
+from vramlab.config.experiment import Run
+from vramlab.errors import ConfigError
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+
+
+def raw():
+    return yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+
+
+def changed(dotted, value):
+    config = raw()
+    *parents, key = dotted.split(".")
+    section = config
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[key] = value
+    return config
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])
+def test_the_shipped_configurations_are_valid(name):
+    config = experiment.load(CONFIG / name)
+    assert config.baseline in config.techniques
+
+
+def test_the_mission_is_the_default():
+    config = experiment.load(CONFIG / "config.yaml")
+    assert config.corpus.train.name == "wolne_lektury_corpus"
+    assert config.corpus.validation.name == "1000_novels_corpus_CLARIN-PL"
+    assert config.corpus.quality == ("HIGH",)
+    assert (config.tokenizer.vocab_size, config.sequence_length) == (12_000, 256)
+    assert (config.model.d_model, config.model.layers, config.model.d_ff) == (128, 4, 1024)
+    assert (config.training.learning_rate, config.training.epochs) == (1e-3, 1)
+    assert config.seeds == (9,)
+    assert config.measure.profile_steps == 20
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "says"),
+    [
+        ("tokenzier", {}, ["'tokenzier'", "'tokenizer'"]),
+        ("corpus.train.nam", "x", ["'corpus.train.nam'", "'name'"]),
+        ("techniques.flash.windwo", 4, ["'techniques.flash.windwo'", "'window'"]),
+        ("measure.memory_limit", 4, ["'measure.memory_limit'", "'memory_limit_gib'"]),
+        ("techniques.fp32.attention", "flash", ["techniques.fp32", "16 bits", "bf16"]),
+        ("techniques.sdpa.window", 8, ["techniques.sdpa", "no window", "masked"]),
+        ("techniques.new", {"attention": "masked"}, ["techniques.new", "needs a window"]),
+        ("techniques.windowed.window", 0, ["'techniques.windowed.window'", "0"]),
+        ("model.heads", 3, ["d_model 128", "heads 3"]),
+        ("model.dropout", 1.5, ["'model.dropout'", "1.5"]),
+        ("baseline", "fp31", ["'fp31'", "'fp32'"]),
+        ("sweep.techniques", ["flsh"], ["'flsh'", "'flash'"]),
+        ("experiment", "../escape", ["'experiment'", "../escape"]),
+        ("corpus.train.name", "../escape", ["'corpus.train.name'", "../escape"]),
+        ("seeds", [1, 1], ["seeds", "twice"]),
+        ("techniques.x", {"precision": "fp12"}, ["'techniques.x.precision'", "'fp12'"]),
+    ],
+)
+def test_a_mistake_is_named_in_one_sentence(dotted, value, says):
+    with pytest.raises(ConfigError) as error:
+        experiment.parse(changed(dotted, value), "config/config.yaml")
+    text = str(error.value)
+    assert text.startswith("config/config.yaml: ")
+    assert "\n" not in text
+    for part in says:
+        assert part in text
+
+
+def test_a_missing_key_is_named():
+    config = raw()
+    del config["corpus"]["validation"]
+    with pytest.raises(ConfigError, match=r"'corpus\.validation' is missing"):
+        experiment.parse(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("a: [", "no valid YAML"), ("- 1", "no mapping"), ("\xff", "cannot be read")]
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, says):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=says):
+        experiment.load(path)
+
+
+def test_each_technique_runs_twice_and_the_baseline_once():
+    config = experiment.parse(changed("techniques", {"fp32": {}, "bf16": {"precision": "bf16"}}))
+    assert list(config.runs()) == [
+        Run("fp32", 256, "own"),
+        Run("bf16", 256, "equal"),
+        Run("bf16", 256, "own"),
+    ]
+    assert [seed for _, seed in config.epochs()] == [9, 9, 9]
+
+
+def test_a_sweep_adds_searches_and_profiles_with_the_baseline_but_no_epochs():
+    changes = copy.deepcopy(raw())
+    changes["sweep"] = {"lengths": [1024, 256], "techniques": ["sdpa"]}
+    changes["seeds"] = [1, 2]
+    config = experiment.parse(changes)
+    assert config.lengths == [256, 1024]
+    swept = [(name, length) for name, length in config.searches() if length == 1024]
+    assert swept == [("fp32", 1024), ("sdpa", 1024)]
+    epochs = list(config.epochs())
+    assert {run.length for run, _ in epochs} == {256}
+    assert len(epochs) == 2 * (2 * len(config.techniques) - 1)
+
+
+def test_the_reference_is_generated_from_the_models():
+    assert (CONFIG / "README.md").read_text(encoding="utf-8") == reference.readme()
+    assert json.loads((CONFIG / "schema.json").read_text()) == json.loads(reference.schema())

@@ -1,0 +1,106 @@
+"""Only what changed runs again: edit, then ask Snakemake what it would do."""
+
+import copy
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+COMMENT = "\n# edited\n"
+
+
+def stages(files):
+    """The first folder of each file, which names its stage."""
+    return {file.split("/")[0] for file in files}
+
+
+def edited(checkout, **sections):
+    config = yaml.safe_load((checkout.root / "test.yaml").read_text())
+    for section, values in sections.items():
+        target = config.setdefault(section, {})
+        target.update(copy.deepcopy(values))
+    checkout.configure(config)
+
+
+def test_nothing_changed_nothing_to_do(checkout):
+    assert checkout.planned() == set()
+    assert "Nothing to be done" in checkout.run()
+
+
+def test_results_are_there(finished):
+    results = finished.root / "results" / "tiny"
+    for technique, settings in {"fp32": ["own"], "bf16": ["equal", "own"]}.items():
+        for setting in settings:
+            assert (results / f"profile/16/{technique}/{setting}.json").stat().st_size > 0
+            assert (results / f"epoch/16/{technique}/{setting}/seed9.json").stat().st_size > 0
+    assert not (results / "profile/16/fp32/equal.json").exists()
+
+
+def test_a_technique_reruns_itself_and_the_report(checkout):
+    edited(checkout, techniques={"bf16": {"precision": "bf16", "loss_head": "chunked"}})
+    planned = checkout.planned()
+    assert {f for f in planned if not f.startswith("report/")} == {
+        "batch_size/16/bf16.json",
+        "profile/16/bf16/equal.json",
+        "profile/16/bf16/own.json",
+        "epoch/16/bf16/equal/seed9.json",
+        "epoch/16/bf16/own/seed9.json",
+    }
+    assert "report" in stages(planned)
+
+
+def test_a_new_technique_runs_only_itself_and_the_report(checkout):
+    edited(checkout, techniques={"sdpa": {"attention": "sdpa"}})
+    planned = checkout.planned()
+    others = {f for f in planned if "/sdpa" not in f and not f.startswith("report/")}
+    assert others == set()
+    assert {"batch_size/16/sdpa.json", "epoch/16/sdpa/own/seed9.json"} <= planned
+
+
+def test_the_title_reruns_the_report_only(checkout):
+    edited(checkout, report={"title": "Another title"})
+    assert stages(checkout.planned()) == {"report"}
+
+
+def test_the_number_of_profile_steps_reruns_profiles_but_no_search(checkout):
+    edited(checkout, measure={"profile_steps": 4})
+    assert stages(checkout.planned()) == {"profile", "report"}
+
+
+def test_attention_reruns_the_model_stages_but_no_data_stage(checkout):
+    checkout.append("src/vramlab/model/attention.py", COMMENT)
+    assert stages(checkout.planned()) == {"batch_size", "profile", "epoch", "report"}
+
+
+def test_the_tokenizer_reruns_itself_and_what_follows_from_it(checkout):
+    checkout.append("src/vramlab/tokenizer.py", COMMENT)
+    planned = stages(checkout.planned())
+    assert {"tokenizer", "sequences", "profile", "epoch", "report"} <= planned
+    assert "corpus" not in planned
+    assert "batch_size" not in planned  # the search runs on random tokens
+
+
+def test_the_quality_filter_does_not_download_again(checkout):
+    checkout.append("src/vramlab/corpus/quality.py", COMMENT)
+    planned = checkout.planned()
+    assert "corpus/train.jsonl.zst" in planned
+    assert not {f for f in planned if f.startswith("corpus/download/")}
+
+
+def test_a_figure_reruns_the_report_only(checkout):
+    checkout.append("src/vramlab/report/figures.py", COMMENT)
+    assert stages(checkout.planned()) == {"report"}
+
+
+def test_touching_a_file_reruns_nothing(checkout):
+    (checkout.root / "src/vramlab/model/attention.py").touch()
+    assert checkout.planned() == set()
+
+
+def test_a_lost_result_is_made_again_with_what_needs_it(checkout):
+    (checkout.root / "results/tiny/batch_size/16/bf16.json").unlink()
+    planned = checkout.planned()
+    assert "batch_size/16/bf16.json" in planned
+    assert "epoch/16/bf16/own/seed9.json" in planned
+    assert "epoch/16/bf16/equal/seed9.json" not in planned
