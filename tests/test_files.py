@@ -1,0 +1,38 @@
+"""A file is whole or absent."""
+
+import hashlib
+import os
+
+import pytest
+
+from vramlab.files import atomic_path, sha256, write_text
+
+
+def test_an_error_leaves_the_old_file_and_no_leftovers(tmp_path):
+    target = tmp_path / "a" / "result.json"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert os.listdir(target.parent) == ["result.json"]
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "x.npy") as temporary:
+        assert temporary.suffix == ".npy"
+        temporary.write_bytes(b"1")
+    assert (tmp_path / "x.npy").read_bytes() == b"1"
+
+
+def test_others_may_read_it_as_the_umask_says(tmp_path):
+    write_text(tmp_path / "x", "")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_sha256_of_more_than_one_chunk(tmp_path):
+    data = os.urandom(3 * 2**20 + 17)
+    (tmp_path / "x").write_bytes(data)
+    assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()

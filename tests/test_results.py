@@ -1,0 +1,51 @@
+"""Result files: what is written is read again, what is damaged is refused in one sentence."""
+
+import pytest
+
+from vramlab.errors import ResultError
+from vramlab.provenance import digest, provenance
+from vramlab.results.base import read, write
+from vramlab.results.data import CorpusRecord, SequencesRecord
+
+
+@pytest.fixture
+def record():
+    return SequencesRecord(
+        provenance=provenance({"a": 1}),
+        split="train",
+        documents=2,
+        tokens=10,
+        utf8_bytes=40,
+        dtype="uint16",
+        sequences={4: 3},
+    )
+
+
+def test_round_trip(tmp_path, record):
+    write(record, tmp_path / "x.json")
+    assert read(SequencesRecord, tmp_path / "x.json") == record
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 2}', "[]"])
+def test_a_damaged_file_is_refused(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ResultError, match=r"x\.json: is damaged .*delete it"):
+        read(SequencesRecord, path)
+
+
+def test_another_kind_of_record_is_refused(tmp_path, record):
+    write(record, tmp_path / "x.json")
+    with pytest.raises(ResultError):
+        read(CorpusRecord, tmp_path / "x.json")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ResultError, match="cannot be read"):
+        read(SequencesRecord, tmp_path / "x.json")
+
+
+def test_provenance_names_commit_and_versions(record):
+    assert record.provenance.packages["numpy"]
+    assert record.provenance.config_digest == digest({"a": 1})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
