@@ -15,7 +15,7 @@ def test_an_error_leaves_the_old_file_and_no_leftovers(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert os.listdir(target.parent) == ["result.json"]
+    assert [path.name for path in target.parent.iterdir()] == ["result.json"]
 
 
 def test_the_temporary_name_keeps_the_suffix(tmp_path):
