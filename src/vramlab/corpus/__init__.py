@@ -1,0 +1,1 @@
+"""The corpora: fetched or made, filtered by quality, read document by document."""

@@ -1,0 +1,32 @@
+"""The texts of a corpus, one document at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from vramlab.corpus.lines import read_lines
+from vramlab.errors import CorpusError
+
+
+class _Document(msgspec.Struct):
+    text: str
+
+
+def read_documents(path: Path) -> Iterator[str]:
+    """Yield the text of each document of a `.jsonl.zst` file that the quality filter wrote.
+
+    Raises:
+        CorpusError: the file is missing or damaged.
+    """
+    decode = msgspec.json.Decoder(_Document).decode
+    for number, line in read_lines(path):
+        try:
+            text = decode(line).text
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CorpusError(
+                f"{path}: line {number} is damaged ({error}); delete the file and make it again"
+            ) from None
+        yield text

@@ -1,0 +1,61 @@
+"""The lines of a `.jsonl.zst` file, read in constant memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backports import zstd
+
+from vramlab.errors import CorpusError
+
+MAX_LINE_BYTES = 32 * 2**20
+"""Longest line that is read; the longest novels take about 5 MiB."""
+
+_BUFFER_BYTES = 2**18
+_LINES_BETWEEN_REPORTS = 64
+
+
+def read_lines(
+    path: Path, on_progress: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the number (from 1) and the bytes of each line that is not blank.
+
+    A file may consist of several zstd frames; all are read.
+
+    Args:
+        path: the file.
+        on_progress: called now and then with the number of compressed bytes read since.
+
+    Raises:
+        CorpusError: the file is missing, truncated, no zstd, or has a line that is too long.
+    """
+    try:
+        with path.open("rb") as raw, zstd.ZstdFile(raw) as frames:
+            lines = io.BufferedReader(frames, _BUFFER_BYTES)
+            number = reported = 0
+            # readline bounds the memory that a damaged or hostile file can take; iteration doesn't
+            while line := lines.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise CorpusError(
+                        f"{path}: line {number} is longer than {MAX_LINE_BYTES / 2**20:g} MiB; "
+                        "put one document on a line, or split it"
+                    )
+                if not line.isspace():
+                    yield number, line
+                if on_progress and number % _LINES_BETWEEN_REPORTS == 0:
+                    position = raw.tell()
+                    on_progress(position - reported)
+                    reported = position
+            if on_progress:
+                on_progress(raw.tell() - reported)
+    except OSError as error:
+        raise CorpusError(
+            f"{path}: cannot be read ({error.strerror or error}); give a readable file"
+        ) from None
+    except (zstd.ZstdError, EOFError) as error:
+        raise CorpusError(
+            f"{path}: is no whole zstd file ({error}); delete it and fetch it again"
+        ) from None
