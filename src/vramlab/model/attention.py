@@ -1,0 +1,132 @@
+"""Causal self-attention: one set of parameters, and a kernel for each value of the axis.
+
+A kernel takes queries, keys and values of shape [batch, time, heads, head width] and returns the
+attended values in the same shape. Position i sees position j where i - window < j <= i; without a
+window, where j <= i.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Kernel = Callable[[Tensor, Tensor, Tensor, int | None, float], Tensor]
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """Multi-head causal self-attention whose parameters do not depend on the kernel.
+
+    With `kernel` None it is torch.nn.MultiheadAttention as it comes: without returned weights torch
+    sends it through its fused kernels. Source: Vaswani et al., 2017 (arXiv:1706.03762).
+    """
+
+    def __init__(
+        self, d_model: int, heads: int, kernel: Kernel | None, window: int | None, dropout: float
+    ) -> None:
+        super().__init__(d_model, heads, dropout=dropout, batch_first=True)
+        self.kernel = kernel
+        self.window = window
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """[batch, time, d_model] to the same shape."""
+        if self.kernel is None:
+            mask = causal_mask(x.shape[1], None, x.device)
+            return super().forward(x, x, x, attn_mask=~mask, is_causal=True, need_weights=False)[0]
+        q, k, v = (
+            part.unflatten(-1, (self.num_heads, self.head_dim))
+            for part in functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        )
+        dropout = self.dropout if self.training else 0.0
+        attended: Tensor = self.out_proj(self.kernel(q, k, v, self.window, dropout).flatten(-2))
+        return attended
+
+
+@functools.lru_cache(maxsize=4)
+def causal_mask(length: int, window: int | None, device: torch.device) -> Tensor:
+    """Boolean [length, length]: True where the row's position sees the column's."""
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position[None, :]
+    return (distance >= 0) & (distance < (window or length))
+
+
+def explicit_softmax(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
+    """Softmax in float32 over stored [time, time] scores: what the fused kernels save."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    mask = causal_mask(q.shape[-2], window, q.device)
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=scores.dtype)
+    return (functional.dropout(weights, dropout) @ v).transpose(1, 2)
+
+
+def torch_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
+    """torch.nn.functional.scaled_dot_product_attention; torch chooses the kernel.
+
+    A window becomes a dense mask, which rules out the flash kernel but runs on any device.
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    mask = None if window is None else causal_mask(q.shape[-2], window, q.device)
+    attended = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
+    )
+    return attended.transpose(1, 2)
+
+
+def flash_attn(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
+    """The flash-attn package. Source: Dao, 2023 (arXiv:2307.08691).
+
+    Its `window_size` counts the tokens seen before the position itself: hence window - 1.
+    """
+    from flash_attn import flash_attn_func  # noqa: PLC0415  optional, and only with a GPU
+
+    size = (-1, -1) if window is None else (window - 1, 0)
+    attended: Tensor = flash_attn_func(q, k, v, dropout_p=dropout, causal=True, window_size=size)
+    return attended
+
+
+def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
+    """torch.nn.attention.flex_attention under a block mask. CUDA only, no dropout.
+
+    Source: Dong et al., 2024 (arXiv:2412.05496).
+    """
+    if dropout:
+        raise ValueError("flex_attention has no dropout")
+    mask = _block_mask(q.shape[1], window, q.device)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    attended: Tensor = _flex_attention()(q, k, v, block_mask=mask)
+    return attended.transpose(1, 2)
+
+
+@functools.cache
+def _flex_attention() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415  slow to import
+
+    return torch.compile(flex_attention)  # uncompiled it stores the scores
+
+
+@functools.lru_cache(maxsize=4)
+def _block_mask(length: int, window: int | None, device: torch.device) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask  # noqa: PLC0415
+
+    reach = window or length
+
+    def sees(_batch: Tensor, _head: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        return (column <= row) & (row - column < reach)
+
+    return create_block_mask(sees, None, None, length, length, device=str(device))
+
+
+ATTENTION: dict[str, Kernel | None] = {
+    "plain": None,
+    "math": explicit_softmax,
+    "sdpa": torch_sdpa,
+    "masked": torch_sdpa,
+    "flash": flash_attn,
+    "flex": flex,
+}
+"""The kernel of each value of the `attention` axis."""
