@@ -1,0 +1,66 @@
+"""The device that the models run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from vramlab.config.measure import Device as DeviceName
+from vramlab.errors import DeviceError
+from vramlab.provenance import Device
+
+
+def resolve(name: DeviceName) -> torch.device:
+    """The device of a configuration's name; `auto` takes the GPU where there is one.
+
+    Raises:
+        DeviceError: a GPU is asked for and torch sees none.
+    """
+    # Read when CUDA starts: segments that grow keep fragmentation out of the largest batch.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise DeviceError(
+            "measure.device asks for cuda, but torch sees no CUDA GPU; run on a machine with a GPU "
+            "and a CUDA build of torch (envs/gpu.txt), or set measure.device to cpu"
+        )
+    return torch.device("cuda" if present and name != "cpu" else "cpu")
+
+
+def describe(device: torch.device) -> Device:
+    """The device's name, memory and driver, for the provenance of a result."""
+    if device.type == "cpu":
+        memory = psutil.virtual_memory().total
+        return Device(kind="cpu", name=_processor(), memory_bytes=memory)
+    properties = torch.cuda.get_device_properties(device)
+    return Device(
+        kind="cuda",
+        name=properties.name,
+        memory_bytes=properties.total_memory,
+        capability=f"{properties.major}.{properties.minor}",
+        cuda=torch.version.cuda,
+        driver=_driver(),
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    import pynvml  # noqa: PLC0415  only with a GPU
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None  # a container may hide the management library

@@ -1,0 +1,1 @@
+"""Measuring: the largest batch, and a few steps one by one."""

@@ -1,0 +1,234 @@
+"""The figures: one function each, from the results to a drawing."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from vramlab.config.technique import Setting
+from vramlab.report import chart, wording
+from vramlab.report.discussion import HEADLINES, peak_parts
+from vramlab.report.load import SETTINGS, Results, Run
+
+MARKERS: dict[Setting, str] = {"equal": "o", "own": "s"}
+Draw = Callable[[Axes, list[Run]], None]
+
+
+def memory_speed(results: Results) -> Figure:
+    """Peak memory over throughput, one point for each technique and batch setting."""
+    figure, panels = chart.panels(HEADLINES["memory_speed"](results), 2, 7.5, across=False)
+    fill = chart.colours(results)
+    for axes, setting in zip(panels, SETTINGS, strict=True):
+        runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
+        unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
+        points = [((run.tokens_per_second or 0), (run.peak or 0) / unit) for run in runs]
+        for run, (speed, peak) in zip(runs, points, strict=True):
+            axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=MARKERS[setting])
+        left_out = [r.technique for r in results.runs(setting) if r not in runs]
+        note = f"   (no point: {', '.join(left_out)})" if left_out else ""
+        axes.set_title(_batch_of(results, setting) + note)
+        axes.set_xlabel("throughput (tokens/s)")
+        axes.set_ylabel(f"peak memory ({name})")
+        axes.set_ylim(0, max((y for _, y in points), default=1) * 1.25)
+        speeds = [speed for speed, _ in points] or [1.0]
+        margin = 0.12 * (max(speeds) - min(speeds)) or 0.1 * max(speeds)
+        axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
+        chart.thousands(axes)
+    for axes, setting in zip(panels, SETTINGS, strict=True):
+        runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
+        points = [
+            (float(x), float(y))
+            for collection in axes.collections
+            for x, y in collection.get_offsets()
+        ]
+        chart.label_points(axes, points, [run.technique for run in runs])
+    return figure
+
+
+def batch_size(results: Results) -> Figure:
+    """The largest batch of each technique."""
+    runs = results.runs("own")
+    figure, (axes,) = chart.panels(
+        HEADLINES["batch_size"](results), 1, chart.row_height(len(runs))
+    )
+    base = results.max_batch_size(results.baseline)
+
+    def label(run: Run, value: float) -> str:
+        bound = "≥ " if run.search.bounded_by == "configuration" else ""
+        times = f"  ({wording.ratio(value / base)})" if base else ""
+        return f"{bound}{value:,.0f}{times}"
+
+    chart.technique_rows(axes, results)
+    chart.bars(axes, results, runs, lambda run: run.search.max_batch_size, label)
+    limit = max(run.search.memory_limit for run in runs)
+    axes.set_xlabel(
+        f"largest batch (sequences of {results.length:,} tokens) in {wording.memory(limit)}"
+    )
+    chart.thousands(axes)
+    return figure
+
+
+def memory(results: Results) -> Figure:
+    """Live memory after the forward pass, after the backward pass and at the peak."""
+    moments = {"after_forward": 0.35, "after_backward": 0.65, "peak": 1.0}
+    fill = chart.colours(results)
+    peaks = [run.peak for setting in SETTINGS for run in results.runs(setting) if run.peak]
+    unit, name = wording.memory_unit(max(peaks, default=0))
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        ends = []
+        for row, run in enumerate(runs):
+            if run.memory is None:
+                chart.missing(axes, row, run)
+                continue
+            for offset, (moment, alpha) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
+                size = getattr(run.memory, moment).allocated / unit
+                axes.barh(
+                    row + offset, size, height=0.24, color=fill[run.technique], alpha=alpha
+                )
+            ends.append(run.memory.peak.allocated / unit)
+            chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
+        chart.room_for_labels(axes, ends, share=0.15)
+        axes.set_xlabel(f"memory in live tensors ({name})")
+
+    figure = _by_setting(results, "memory", draw, height=0.5)
+    handles = [
+        Patch(color=chart.MUTED, alpha=alpha, label=moment.replace("_", " "))
+        for moment, alpha in moments.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def memory_anatomy(results: Results) -> Figure:
+    """The peak, split into state, what waits for the backward pass, and what comes on top."""
+    shades = ("#332288", "#56B4E9", "#DDCC77")
+    peaks = [run.peak for setting in SETTINGS for run in results.runs(setting) if run.peak]
+    unit, name = wording.memory_unit(max(peaks, default=0))
+    names: list[str] = []
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        ends = []
+        for row, run in enumerate(runs):
+            if run.memory is None:
+                chart.missing(axes, row, run)
+                continue
+            parts = peak_parts(run.memory)
+            names[:] = parts
+            starts = itertools.accumulate(parts.values(), initial=0)
+            for start, size, shade in zip(starts, parts.values(), shades, strict=False):
+                axes.barh(row, size / unit, left=start / unit, height=0.62, color=shade)
+            ends.append(run.memory.peak.allocated / unit)
+            chart.end_label(axes, ends[-1], row, wording.number(ends[-1]))
+        chart.room_for_labels(axes, ends, share=0.15)
+        axes.set_xlabel(f"peak memory in live tensors ({name})")
+
+    figure = _by_setting(results, "memory_anatomy", draw)
+    handles = [Patch(color=s, label=n) for s, n in zip(shades, names, strict=False)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def step_time(results: Results) -> Figure:
+    """Every timed step, with the box of the quartiles and the median written beside it."""
+    fill = chart.colours(results)
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        for row, run in enumerate(runs):
+            if not run.step_ms:
+                chart.missing(axes, row, run)
+                continue
+            axes.boxplot(
+                run.step_ms,
+                positions=[row],
+                orientation="horizontal",
+                widths=0.6,
+                showfliers=False,  # every sample is drawn as a dot
+                manage_ticks=False,
+                boxprops={"color": chart.MUTED},
+                whiskerprops={"color": chart.MUTED},
+                capprops={"color": chart.MUTED},
+                medianprops={"color": "black"},
+            )
+            # Spread by index, not by chance: the same samples give the same figure.
+            heights = [row + 0.2 * (index * 0.618 % 1 - 0.5) * 2 for index in range(len(run.step_ms))]
+            axes.scatter(run.step_ms, heights, s=9, color=fill[run.technique], alpha=0.8, lw=0)
+            median = wording.number(statistics.median(run.step_ms))
+            chart.end_label(axes, max(run.step_ms), row, f" {median}")
+        chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], share=0.15)
+        axes.set_xlabel("time of a training step (ms; median written)")
+
+    return _by_setting(results, "step_time", draw)
+
+
+def throughput(results: Results) -> Figure:
+    """Training tokens a second, from the median step."""
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        chart.bars(
+            axes,
+            results,
+            runs,
+            lambda run: run.tokens_per_second,
+            lambda _, speed: chart.short(float(f"{speed:.3g}")),
+        )
+        axes.set_xlabel("throughput (tokens/s)")
+        chart.thousands(axes)
+
+    return _by_setting(results, "throughput", draw)
+
+
+def epoch_time(results: Results) -> Figure:
+    """Time in training steps of the whole run; between seeds, mean and standard deviation."""
+
+    def label(run: Run, seconds: float) -> str:
+        return f"{wording.number(seconds)}  ({wording.plural(run.trained[0].steps, 'step')})"
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        chart.bars(
+            axes,
+            results,
+            runs,
+            lambda run: _mean(run.train_seconds),
+            label,
+            lambda run: _deviation(run.train_seconds),
+        )
+        axes.set_xlabel(f"time of training (s{_over_seeds(results)})")
+
+    return _by_setting(results, "epoch_time", draw)
+
+
+def perplexity(results: Results) -> Figure:
+    """Perplexity on the validation corpus; between seeds, mean and standard deviation."""
+    fill = chart.colours(results)
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        values = [value for run in runs for value in run.perplexities]
+        for row, run in enumerate(runs):
+            if not run.perplexities:
+                chart.missing(axes, row, run)
+                continue
+            mean = statistics.fmean(run.perplexities)
+            error = _deviation(run.perplexities)
+            axes.errorbar(mean, row, xerr=error, fmt="D", ms=7, color=fill[run.technique], capsize=4)
+            axes.scatter(run.perplexities, [row] * len(run.perplexities), s=14, color="white", zorder=3)
+            chart.end_label(axes, max(*run.perplexities, mean + (error or 0)), row, f" {wording.number(mean, 4)}")
+        base = results.run(results.baseline, "own").perplexities
+        if base:
+            axes.axvline(statistics.fmean(base), color=chart.BASELINE, lw=1, ls=":", zorder=0)
+            values += base
+        if values:
+            # From the smallest, not from zero: what matters is the difference.
+            span = max(values) - min(values) or 0.02 * max(values)
+            axes.set_xlim(min(values) - 0.25 * span, max(values) + 0.6 * span)
+        else:
+            axes.set_xticks([])
+        axes.set_xlabel(f"validation perplexity{_over_seeds(results, ' (')}")
+
+    return _by_setting(results, "perplexity", draw)

@@ -1,0 +1,233 @@
+"""The result files of an experiment, as the report sees them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from vramlab.config.technique import Setting, Technique
+from vramlab.errors import ResultError
+from vramlab.results.base import Record, read
+from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.runs import (
+    BatchSizeRecord,
+    EpochRecord,
+    Memory,
+    ProfileRecord,
+    Status,
+    Validation,
+)
+
+R = TypeVar("R", bound=Record)
+
+SETTINGS: tuple[Setting, ...] = ("equal", "own")
+KINDS: dict[str, type[Record]] = {
+    "corpus": CorpusRecord,
+    "tokenizer": TokenizerRecord,
+    "sequences": SequencesRecord,
+    "batch_size": BatchSizeRecord,
+    "profile": ProfileRecord,
+    "epoch": EpochRecord,
+}
+"""The records of each stage, by the name of its folder."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One technique at one sequence length and batch setting: all that was measured of it."""
+
+    setting: Setting
+    search: BatchSizeRecord
+    profile: ProfileRecord
+    epochs: tuple[EpochRecord, ...]
+    """By seed; none at the lengths of a sweep."""
+
+    @property
+    def technique(self) -> str:
+        """Name of the technique."""
+        return self.search.technique
+
+    @property
+    def axes(self) -> Technique:
+        """What the technique is made of."""
+        return self.search.axes
+
+    @property
+    def length(self) -> int:
+        """Sequence length in tokens."""
+        return self.search.sequence_length
+
+    @property
+    def status(self) -> Status:
+        """The first status that is not ok: of the profile, then of the epochs by seed."""
+        return next((part.status for part in self._failures()), "ok")
+
+    @property
+    def reason(self) -> str:
+        """Why the status is not ok."""
+        return next((part.reason for part in self._failures()), "")
+
+    def _failures(self) -> Iterator[ProfileRecord | EpochRecord]:
+        return (part for part in self._parts if part.status != "ok")
+
+    @property
+    def _parts(self) -> list[ProfileRecord | EpochRecord]:
+        return [self.profile, *self.epochs]
+
+    @property
+    def batch_size(self) -> int | None:
+        """Sequences in a batch; None where nothing ran."""
+        return next((part.batch_size for part in self._parts if part.batch_size), None)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Memory at the moments of a step; None where the profile did not come through."""
+        return self.profile.memory if self.profile.status == "ok" else None
+
+    @property
+    def peak(self) -> int | None:
+        """Largest number of bytes in live tensors during a step."""
+        return self.memory.peak.allocated if self.memory else None
+
+    @property
+    def step_ms(self) -> list[float]:
+        """Milliseconds of each timed step; none where the profile did not come through."""
+        if self.profile.status != "ok":
+            return []
+        return [seconds * 1e3 for seconds in self.profile.step_seconds]
+
+    @property
+    def step_median_ms(self) -> float | None:
+        """Median time of a step in milliseconds."""
+        return statistics.median(self.step_ms) if self.step_ms else None
+
+    @property
+    def step_tokens(self) -> int | None:
+        """Tokens in a batch."""
+        return self.batch_size * self.length if self.batch_size else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Training speed, from the median step."""
+        if self.step_tokens is None or self.step_median_ms is None:
+            return None
+        return self.step_tokens / self.step_median_ms * 1e3
+
+    @property
+    def microjoules_per_token(self) -> float | None:
+        """Energy of the device for a training token, where it reports it."""
+        if self.step_tokens is None or self.profile.energy_joules is None or not self.step_ms:
+            return None
+        return self.profile.energy_joules / (self.step_tokens * len(self.step_ms)) * 1e6
+
+    @cached_property
+    def trained(self) -> list[EpochRecord]:
+        """The training runs that came through."""
+        return [epoch for epoch in self.epochs if epoch.status == "ok"]
+
+    @property
+    def train_seconds(self) -> list[float]:
+        """Seconds of the training run, of each seed that came through."""
+        return [epoch.train_seconds for epoch in self.trained]
+
+    @property
+    def validations(self) -> list[Validation]:
+        """Fit to the validation corpus, of each seed that came through."""
+        return [epoch.validation for epoch in self.trained if epoch.validation]
+
+    @property
+    def perplexities(self) -> list[float]:
+        """Perplexity on the validation corpus, of each seed that came through."""
+        return [validation.perplexity for validation in self.validations]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All result files of an experiment."""
+
+    baseline: str
+    length: int
+    """The main sequence length, at which whole epochs are trained."""
+    techniques: tuple[str, ...]
+    """In the order of the configuration."""
+    files: Mapping[str, Record]
+    """Every record by the path of its file."""
+
+    def records(self, kind: type[R]) -> list[R]:
+        """The records of one kind, in the order of the files."""
+        return [record for record in self.files.values() if isinstance(record, kind)]
+
+    @cached_property
+    def searches(self) -> dict[tuple[int, str], BatchSizeRecord]:
+        """The search for the largest batch, by sequence length and technique."""
+        return {(r.sequence_length, r.technique): r for r in self.records(BatchSizeRecord)}
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """All sequence lengths, ascending."""
+        return sorted({length for length, _ in self.searches})
+
+    def measured(self, length: int) -> list[str]:
+        """The techniques that were measured at a sequence length."""
+        return [name for name in self.techniques if (length, name) in self.searches]
+
+    def swept(self, technique: str) -> bool:
+        """Whether a technique was measured at several sequence lengths."""
+        return all((length, technique) in self.searches for length in self.lengths)
+
+    def max_batch_size(self, technique: str, length: int | None = None) -> int | None:
+        """The largest batch of a technique; None where it has none."""
+        return self.searches[length or self.length, technique].max_batch_size
+
+    def run(self, technique: str, setting: Setting, length: int | None = None) -> Run:
+        """One run; the baseline's own largest batch is the equal one as well."""
+        length = length or self.length
+        stored = "own" if technique == self.baseline else setting
+        epochs = self._epochs.get((length, technique, stored), [])
+        try:
+            search = self.searches[length, technique]
+            profile = self._profiles[length, technique, stored]
+        except KeyError:
+            raise ResultError(
+                f"the results lack {technique!r} at {length} tokens and its {stored} batch; "
+                "delete its files and run snakemake again"
+            ) from None
+        return Run(setting, search, profile, tuple(sorted(epochs, key=lambda e: e.seed)))
+
+    def runs(self, setting: Setting, length: int | None = None) -> list[Run]:
+        """All techniques at one batch setting, in the order of the configuration."""
+        length = length or self.length
+        return [self.run(name, setting, length) for name in self.measured(length)]
+
+    @cached_property
+    def _profiles(self) -> dict[tuple[int, str, str], ProfileRecord]:
+        return {(r.sequence_length, r.technique, r.setting): r for r in self.records(ProfileRecord)}
+
+    @cached_property
+    def _epochs(self) -> dict[tuple[int, str, str], list[EpochRecord]]:
+        found: dict[tuple[int, str, str], list[EpochRecord]] = {}
+        for record in self.records(EpochRecord):
+            key = record.sequence_length, record.technique, record.setting
+            found.setdefault(key, []).append(record)
+        return found
+
+
+def load(
+    files: Mapping[str, Iterable[str]], baseline: str, length: int, techniques: Iterable[str]
+) -> Results:
+    """Read the result files of an experiment.
+
+    Args:
+        files: paths by the name of the stage's folder (see KINDS).
+        baseline: the technique that the others are compared with.
+        length: the main sequence length in tokens.
+        techniques: all techniques, in the order in which they are shown.
+
+    Raises:
+        ResultError: a file is missing, damaged, or of another version of vramlab.
+    """
+    records = {path: read(KINDS[stage], path) for stage, paths in files.items() for path in paths}
+    return Results(baseline, length, tuple(techniques), records)

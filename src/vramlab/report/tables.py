@@ -1,0 +1,391 @@
+"""The tables: one function each, and their three forms.
+
+CSV holds every digit under names for programs; Markdown and HTML hold the same rows rounded, under
+headings for people, without the columns that are empty throughout.
+"""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from vramlab.files import write_text
+from vramlab.report import wording
+from vramlab.report.load import SETTINGS, Results, Run
+from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.runs import MemoryPoint
+
+Row = dict[str, Any]
+
+HEADINGS = {
+    "axes": "How it computes",
+    "sequence_length": "Tokens",
+    "setting": "Batch",
+    "batch_size": "Batch size",
+    "max_batch_size": "Largest batch",
+    "max_batch_ratio": "× baseline",
+    "peak_gib": "Peak",
+    "peak_ratio": "Peak × baseline",
+    "peak_reserved_gib": "Peak reserved",
+    "step_ms_median": "ms/step median",
+    "step_ms_mean": "ms/step mean",
+    "step_ms_sd": "ms/step sd",
+    "step_ms_min": "ms/step min",
+    "step_ms_max": "ms/step max",
+    "tokens_per_second": "Tokens/s",
+    "speed_ratio": "Speed × baseline",
+    "microjoules_per_token": "µJ/token",
+    "train_seconds": "Training (s)",
+    "train_seconds_sd": "Training sd (s)",
+    "perplexity_sd": "Perplexity sd",
+    "bits_per_byte": "Bits/byte",
+    "last_loss": "Last loss (nats)",
+    "seconds": "Time (s)",
+    "cuda": "CUDA",
+}
+"""Where the heading is not simply the column's name."""
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
+  min-width: 3rem; max-width: 30rem }}
+th {{ position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
+</style>
+{table}
+</html>
+"""
+
+
+def summary(results: Results) -> pd.DataFrame:
+    """All that was measured at the main sequence length, a row for each technique and batch."""
+    return _frame(
+        {
+            "technique": run.technique,
+            "axes": wording.describe(run.axes),
+            "setting": setting,
+            "status": wording.status(run.status),
+            "batch_size": run.batch_size,
+            "max_batch_size": run.search.max_batch_size,
+            "max_batch_ratio": _ratio(
+                run.search.max_batch_size, results.max_batch_size(results.baseline)
+            ),
+            "peak_gib": _gib(run.peak),
+            "step_ms_median": run.step_median_ms,
+            "step_ms_mean": _mean(run.step_ms),
+            "step_ms_sd": _deviation(run.step_ms),
+            "tokens_per_second": run.tokens_per_second,
+            "microjoules_per_token": run.microjoules_per_token,
+            "train_seconds": _mean(run.train_seconds),
+            "train_seconds_sd": _deviation(run.train_seconds),
+            "perplexity": _mean(run.perplexities),
+            "perplexity_sd": _deviation(run.perplexities),
+            "bits_per_byte": _mean([v.bits_per_byte for v in run.validations]),
+            "reason": run.reason,
+        }
+        for setting, run in _rows(results)
+    )
+
+
+def memory(results: Results) -> pd.DataFrame:
+    """Memory at each moment of a step, and by kind where that is known."""
+
+    def row(setting: str, run: Run) -> Row:
+        memory = run.memory
+        result = _head(setting, run)
+        for moment in ("before", "after_forward", "after_backward", "after_optimizer", "peak"):
+            point: MemoryPoint | None = getattr(memory, moment) if memory else None
+            result[f"{moment}_gib"] = _gib(point.allocated if point else None)
+        result["peak_reserved_gib"] = _gib(memory.peak.reserved if memory else None)
+        result["peak_ratio"] = _ratio(run.peak, results.run(results.baseline, "own").peak)
+        for kind, size in sorted(memory.by_kind.items() if memory else ()):
+            result[f"at_peak_{kind}_gib"] = _gib(size)
+        return result | {"reason": run.reason}
+
+    return _frame(row(setting, run) for setting, run in _rows(results))
+
+
+def search(results: Results) -> pd.DataFrame:
+    """The trials of each search for the largest batch, in the order in which they ran."""
+    return _frame(
+        {
+            "technique": record.technique,
+            "sequence_length": record.sequence_length,
+            "trial": index,
+            "batch_size": trial.batch_size,
+            "fits": "yes" if trial.fits else "no",
+            "peak_gib": _gib(trial.peak_allocated),
+            "peak_reserved_gib": _gib(trial.peak_reserved),
+            "limit_gib": _gib(record.memory_limit),
+            "seconds": trial.seconds,
+        }
+        for length in results.lengths
+        for record in (results.searches[length, name] for name in results.measured(length))
+        for index, trial in enumerate(record.trials, 1)
+    )
+
+
+def speed(results: Results) -> pd.DataFrame:
+    """Step times with their spread, throughput, and energy where the device reports it."""
+    return _frame(
+        _head(setting, run)
+        | {
+            "samples": len(run.step_ms) or None,
+            "step_ms_median": run.step_median_ms,
+            "step_ms_mean": _mean(run.step_ms),
+            "step_ms_sd": _deviation(run.step_ms),
+            "step_ms_min": min(run.step_ms, default=None),
+            "step_ms_max": max(run.step_ms, default=None),
+            "tokens_per_second": run.tokens_per_second,
+            "speed_ratio": _ratio(
+                run.tokens_per_second, results.run(results.baseline, "own").tokens_per_second
+            ),
+            "microjoules_per_token": run.microjoules_per_token,
+            "reason": run.reason,
+        }
+        for setting, run in _rows(results)
+    )
+
+
+def training(results: Results) -> pd.DataFrame:
+    """Each training run: a row for each technique, batch and seed."""
+    return _frame(
+        {
+            "technique": run.technique,
+            "setting": setting,
+            "seed": epoch.seed,
+            "status": wording.status(epoch.status),
+            "batch_size": epoch.batch_size,
+            "accumulation": epoch.accumulation,
+            "learning_rate": epoch.learning_rate,
+            "steps": epoch.steps,
+            "tokens": epoch.tokens,
+            "train_seconds": epoch.train_seconds,
+            "interruptions": epoch.interruptions,
+            "last_loss": epoch.loss_curve[-1].loss if epoch.loss_curve else None,
+            "perplexity": epoch.validation.perplexity if epoch.validation else None,
+            "bits_per_byte": epoch.validation.bits_per_byte if epoch.validation else None,
+            "reason": epoch.reason,
+        }
+        for setting, run in _rows(results)
+        for epoch in run.epochs
+    )
+
+
+def sweep(results: Results) -> pd.DataFrame:
+    """Batch, memory and speed of the swept techniques at each sequence length."""
+    swept = [name for name in results.techniques if results.swept(name)]
+    return _frame(
+        {
+            "technique": name,
+            "sequence_length": length,
+            "setting": setting,
+            "status": wording.status(run.status),
+            "batch_size": run.batch_size,
+            "max_batch_size": run.search.max_batch_size,
+            "max_batch_ratio": _ratio(
+                run.search.max_batch_size, results.max_batch_size(results.baseline, length)
+            ),
+            "peak_gib": _gib(run.peak),
+            "step_ms_median": run.step_median_ms,
+            "tokens_per_second": run.tokens_per_second,
+            "reason": run.reason,
+        }
+        for name in swept
+        for length in results.lengths
+        for setting, run in _settings(results, name, length)
+    )
+
+
+def corpus(results: Results) -> pd.DataFrame:
+    """Both corpora from the download to the sequences, and how the tokenizer fits them."""
+    columns: dict[str, Row] = {}
+    for kept in results.records(CorpusRecord):
+        columns[kept.split] = {
+            "source": kept.source,
+            "SHA-256": kept.sha256,
+            "compressed (MiB)": kept.compressed_bytes / wording.MIB,
+            "documents": kept.documents,
+            "documents kept": kept.kept,
+            **{f"dropped: {reason}": count for reason, count in sorted(kept.dropped.items())},
+            "characters kept": kept.characters,
+            "UTF-8 bytes kept": kept.utf8_bytes,
+        }
+    for stream in results.records(SequencesRecord):
+        columns[stream.split] |= {
+            "tokens": stream.tokens,
+            **{f"sequences of {n}": count for n, count in sorted(stream.sequences.items())},
+        }
+    for tokenizer in results.records(TokenizerRecord):
+        for split in columns:
+            columns[split] |= {
+                "vocabulary (pieces)": tokenizer.vocab_size,
+                "tokenizer": tokenizer.model_type,
+                "pieces per word": tokenizer.fertility[split],
+                "bytes per token": tokenizer.bytes_per_token[split],
+                "characters covered (%)": tokenizer.coverage[split] * 100,
+                "unknown pieces": tokenizer.unknown[split],
+            }
+    quantities = dict.fromkeys(name for column in columns.values() for name in column)
+    return _frame(
+        {"quantity": name} | {split: column.get(name) for split, column in columns.items()}
+        for name in quantities
+    )
+
+
+def provenance(results: Results) -> pd.DataFrame:
+    """Where each result file comes from: device, versions, commit, settings, time."""
+    return _frame(
+        {
+            "file": path,
+            "finished": origin.finished.isoformat(),
+            "device": origin.device.name if origin.device else None,
+            "cuda": origin.device.cuda if origin.device else None,
+            "driver": origin.device.driver if origin.device else None,
+            "vramlab": origin.vramlab,
+            "commit": origin.commit,
+            "config_digest": origin.config_digest,
+            "python": origin.python,
+            **origin.packages,
+            "platform": origin.platform,
+        }
+        for path, origin in ((p, record.provenance) for p, record in results.files.items())
+    )
+
+
+TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
+    "summary": summary,
+    "memory": memory,
+    "search": search,
+    "speed": speed,
+    "training": training,
+    "sweep": sweep,
+    "corpus": corpus,
+    "provenance": provenance,
+}
+"""By the name in the catalog."""
+
+
+def write(frame: pd.DataFrame, path: Path, title: str) -> None:
+    """Write a table in the form that the file's suffix names: .csv, .md or .html."""
+    forms = {".csv": to_csv, ".md": to_markdown, ".html": lambda table: to_html(table, title)}
+    write_text(path, forms[path.suffix](frame))
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Every column and every digit."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A pipe table, numbers to the right."""
+    return _tabulated(frame, "pipe", lambda text: text.replace("|", r"\|")) + "\n"
+
+
+def to_html(frame: pd.DataFrame, title: str) -> str:
+    """A page of its own, which the report of Snakemake shows as it is."""
+    return _PAGE.format(title=html.escape(title), table=_tabulated(frame, "html", str))
+
+
+def _rows(results: Results) -> Iterator[tuple[str, Run]]:
+    for name in results.techniques:
+        yield from _settings(results, name, results.length)
+
+
+def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, Run]]:
+    """A technique's runs: one where both settings are the same run, or did not run alike."""
+    equal, own = (results.run(name, setting, length) for setting in SETTINGS)
+    alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
+    if name == results.baseline or alike:
+        yield "equal = own", own
+    else:
+        yield "equal", equal
+        yield "own", own
+
+
+def _head(setting: str, run: Run) -> Row:
+    return {
+        "technique": run.technique,
+        "setting": setting,
+        "status": wording.status(run.profile.status),
+        "batch_size": run.batch_size,
+    }
+
+
+def _frame(rows: Iterator[Row]) -> pd.DataFrame:
+    # Objects, so that a whole number stays whole beside a missing one.
+    return pd.DataFrame(list(rows), dtype=object)
+
+
+def _gib(size: int | None) -> float | None:
+    return None if size is None else size / wording.GIB
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _deviation(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if any(map(_filled, frame[name]))]
+
+
+def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
+    columns = {name: frame[name] for name in _columns(frame)}
+    shown = [_shown(name, list(column)) for name, column in columns.items()]
+    cells = [[escape(" ".join(cell.split())) for cell in column] for _, column in shown]
+    return tabulate(
+        list(zip(*cells, strict=True)),
+        headers=[heading for heading, _ in shown],
+        tablefmt=form,
+        colalign=["right" if _numeric(column) else "left" for column in columns.values()],
+        disable_numparse=True,
+    )
+
+
+def _shown(name: str, values: list[Any]) -> tuple[str, list[str]]:
+    """Heading and cells of a column, for people."""
+    heading = HEADINGS.get(name, _plain(name))
+    if name.endswith("_gib"):
+        sizes = [value * wording.GIB if _filled(value) else None for value in values]
+        unit, label = wording.memory_unit(max(size for size in sizes if size is not None))
+        values = [None if size is None else size / unit for size in sizes]
+        heading += f" ({label})"
+    return heading, [_cell(value) for value in values]
+
+
+def _plain(name: str) -> str:
+    words = name.removesuffix("_gib").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _filled(value: Any) -> bool:
+    return not pd.isna(value) and value != ""
+
+
+def _numeric(column: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in column if _filled(value))
+
+
+def _cell(value: Any) -> str:
+    if not _filled(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1 else wording.number(value, digits=4)
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,1 @@
+"""Training: a step, an epoch, validation, and going on where a run was stopped."""

@@ -1,0 +1,69 @@
+"""Checkpoints from which a stopped run goes on, bit for bit.
+
+The newest is written to a temporary name and then renamed, and the one before it is kept. Each file
+starts with the SHA-256 of the rest; what does not match is damaged, and the previous one is taken.
+Nothing in a checkpoint is run as code (`weights_only`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vramlab.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+State = dict[str, Any]
+_DIGEST_BYTES = 32
+
+
+class Checkpoints:
+    """The newest checkpoint of one run, and the one before it, in a folder of their own."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        """`identity` names the run; a checkpoint of another identity is not used."""
+        self.newest = folder / "newest.pt"
+        self.previous = folder / "previous.pt"
+        self.identity = identity
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint of plain values and tensors."""
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, **state}, buffer)
+        content = buffer.getvalue()
+        with atomic_path(self.newest) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+            if self.newest.exists():
+                os.replace(self.newest, self.previous)
+
+    def load(self, device: torch.device) -> State | None:
+        """The newest checkpoint of this run that is whole; None where there is none."""
+        for path in (self.newest, self.previous):
+            if not path.exists():
+                continue
+            content = path.read_bytes()
+            digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+            if hashlib.sha256(content).digest() != digest:
+                log.warning("%s is damaged and is not used", path)
+                continue
+            state: State = torch.load(
+                io.BytesIO(content), map_location=device, weights_only=True
+            )
+            if state.pop("identity") == self.identity:
+                return state
+            log.warning("%s is of another configuration or code and is not used", path)
+        return None
+
+    def remove(self) -> None:
+        """Delete the checkpoints of a run that is finished."""
+        self.newest.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)
+        if self.newest.parent.is_dir() and not any(self.newest.parent.iterdir()):
+            self.newest.parent.rmdir()

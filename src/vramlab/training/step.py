@@ -1,0 +1,53 @@
+"""One optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vramlab.config.tokenizer import PAD_ID
+from vramlab.technique import Regime
+
+Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
+
+
+def _nothing(_: Phase) -> None:
+    """Observe nothing."""
+
+
+def train_step(
+    regime: Regime,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Sequence[tuple[Tensor, Tensor]],
+    on_phase: Callable[[Phase], None] = _nothing,
+) -> Tensor:
+    """Accumulate the gradients of the micro-batches, then update the weights once.
+
+    The gradient is that of the mean loss over all tokens of all micro-batches, so it does not
+    depend on how they were cut. Nothing here waits for the device.
+
+    Args:
+        regime: the model and its loss.
+        optimizer: of the model's parameters.
+        micro_batches: pairs of inputs and targets, each [batch, time], int64, on the device.
+        on_phase: called between the phases; of several micro-batches, each calls `after_forward`.
+
+    Returns:
+        The mean loss in nats per token, a detached scalar on the device.
+    """
+    tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
+    total = torch.zeros((), device=regime.device)
+    on_phase("before")
+    for inputs, targets in micro_batches:
+        loss = regime.loss_sum(inputs, targets) / tokens
+        on_phase("after_forward")
+        loss.backward()
+        total += loss.detach()
+    on_phase("after_backward")
+    optimizer.step()
+    on_phase("after_optimizer")
+    optimizer.zero_grad(set_to_none=True)
+    return total
