@@ -20,8 +20,15 @@ rule tokenizer:
 rule assess_tokenizer:
     input:
         tokenizer=rules.tokenizer.output,
-        train=f"{RESULTS}/corpus/train.jsonl.zst",
-        validation=f"{RESULTS}/corpus/validation.jsonl.zst",
+        train=multiext(
+            RESULTS, "/corpus/train.jsonl.zst", "/sequences/train.npy", "/sequences/train.json"
+        ),
+        validation=multiext(
+            RESULTS,
+            "/corpus/validation.jsonl.zst",
+            "/sequences/validation.npy",
+            "/sequences/validation.json",
+        ),
         code=code("assess_tokenizer.py"),
     output:
         f"{RESULTS}/tokenizer/tokenizer.json",
@@ -31,7 +38,6 @@ rule assess_tokenizer:
         f"{RESULTS}/logs/assess_tokenizer.log",
     benchmark:
         f"{RESULTS}/benchmarks/assess_tokenizer.tsv"
-    threads: 8
     message:
         "Assess how well the tokenizer fits both corpora"
     script:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from vramlab import tokenizer
 from vramlab.config.tokenizer import TokenizerConfig
+from vramlab.corpus.documents import read_documents
 from vramlab.workflow.stage import stage
 
 
 def main(snakemake):
     with stage(snakemake):
         tokenizer.train(
-            Path(snakemake.input.train),
+            read_documents(Path(snakemake.input.train)),
             TokenizerConfig.model_validate(snakemake.params.tokenizer),
             Path(snakemake.output[0]),
         )

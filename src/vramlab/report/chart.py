@@ -81,27 +81,28 @@ def dashes(results: Results) -> dict[str, str]:
     return {name: styles[index % len(styles)] for index, name in enumerate(results.techniques)}
 
 
-def panels(headline: str, count: int, height: float, *, across: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels beside (or below) each other under its headline."""
-    title = textwrap.fill(headline.replace("`", ""), 95)
-    figure = Figure(figsize=(WIDTH, height + 0.25 * (title.count("\n") + 1)), layout="constrained")
-    shape = (1, count) if across else (count, 1)
-    grid = figure.subplots(*shape, squeeze=False, sharey=across)
+def panels(
+    headline: str, count: int, height: float, columns: int | None = None, share_rows: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure `height` inches high with `count` panels in rows of `columns` under its headline."""
+    title = textwrap.fill(headline.replace("`", ""), 90)
+    lines = title.count("\n") + 1
+    figure = Figure(figsize=(WIDTH, height + 0.25 * lines), layout="constrained")
+    columns = columns or count
+    grid = figure.subplots(count // columns, columns, squeeze=False, sharey=share_rows)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     return figure, list(grid.flat)
 
 
-def row_height(rows: int) -> float:
-    """The height in inches of a figure with one row for each technique."""
-    return 1.1 + 0.38 * max(rows, 2)
+def height(rows: int, row: float = 0.38) -> float:
+    """The height in inches of a figure with `rows` rows of `row` inches."""
+    return 1.1 + row * max(rows, 2)
 
 
-def technique_rows(axes: Axes, results: Results, length: int | None = None) -> None:
+def technique_rows(axes: Axes, techniques: Sequence[str]) -> None:
     """Give each technique a row, the first on top; only the values have grid lines."""
-    names = results.measured(length or results.length)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(techniques)), techniques)
+    axes.set_ylim(len(techniques) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -174,14 +175,12 @@ def thousands(axes: Axes, which: str = "x") -> None:
 def short(value: float) -> str:
     """1,500,000 as 1.5M, 256,000 as 256k; smaller ones in full."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit * 10 or (abs(value) >= unit and unit > 1e3):
+        if abs(value) >= unit * 10 or (abs(value) >= unit > 1e3):
             return f"{value / unit:.4g}{name}"
     return f"{value:,.4g}" if value < 1e3 else f"{value:,.0f}"
 
 
-def label_points(
-    axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str]
-) -> None:
+def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
     """Write a label beside each point so that it covers neither a point nor another label.
 
     Greedy: the most crowded points first, each label at the free place nearest to its point, tied

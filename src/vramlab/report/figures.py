@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import textwrap
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
@@ -15,48 +16,48 @@ from vramlab.config.technique import Setting
 from vramlab.report import chart, wording
 from vramlab.report.discussion import HEADLINES, peak_parts
 from vramlab.report.load import SETTINGS, Results, Run
+from vramlab.results.runs import EpochRecord
 
 MARKERS: dict[Setting, str] = {"equal": "o", "own": "s"}
+SETTING_WORDS: dict[Setting, str] = {
+    "equal": "at the largest batch of the baseline",
+    "own": "at each technique's own largest batch",
+}
 Draw = Callable[[Axes, list[Run]], None]
 
 
 def memory_speed(results: Results) -> Figure:
     """Peak memory over throughput, one point for each technique and batch setting."""
-    figure, panels = chart.panels(HEADLINES["memory_speed"](results), 2, 7.5, across=False)
+    figure, panels = chart.panels(HEADLINES["memory_speed"](results), 2, 7.5, columns=1)
     fill = chart.colours(results)
+    labels = []
     for axes, setting in zip(panels, SETTINGS, strict=True):
         runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
         unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
-        points = [((run.tokens_per_second or 0), (run.peak or 0) / unit) for run in runs]
+        points = [(run.tokens_per_second or 0.0, (run.peak or 0) / unit) for run in runs]
         for run, (speed, peak) in zip(runs, points, strict=True):
             axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=MARKERS[setting])
-        left_out = [r.technique for r in results.runs(setting) if r not in runs]
-        note = f"   (no point: {', '.join(left_out)})" if left_out else ""
-        axes.set_title(_batch_of(results, setting) + note)
-        axes.set_xlabel("throughput (tokens/s)")
+        measured = {run.technique for run in runs}
+        without = [t for t in results.measured(results.length) if t not in measured]
+        note = f"   (no point: {', '.join(without)})" if without else ""
+        axes.set_title(textwrap.fill(_batch_of(results, setting) + note, 110))
+        axes.set_xlabel("throughput (tokens/s; further right is faster)")
         axes.set_ylabel(f"peak memory ({name})")
-        axes.set_ylim(0, max((y for _, y in points), default=1) * 1.25)
+        axes.set_ylim(0, max((peak for _, peak in points), default=1.0) * 1.3)
         speeds = [speed for speed, _ in points] or [1.0]
         margin = 0.12 * (max(speeds) - min(speeds)) or 0.1 * max(speeds)
         axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
         chart.thousands(axes)
-    for axes, setting in zip(panels, SETTINGS, strict=True):
-        runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
-        points = [
-            (float(x), float(y))
-            for collection in axes.collections
-            for x, y in collection.get_offsets()
-        ]
-        chart.label_points(axes, points, [run.technique for run in runs])
+        labels.append((axes, points, [run.technique for run in runs]))
+    for axes, points, names in labels:
+        chart.label_points(axes, points, names)
     return figure
 
 
 def batch_size(results: Results) -> Figure:
     """The largest batch of each technique."""
     runs = results.runs("own")
-    figure, (axes,) = chart.panels(
-        HEADLINES["batch_size"](results), 1, chart.row_height(len(runs))
-    )
+    figure, (axes,) = chart.panels(HEADLINES["batch_size"](results), 1, chart.height(len(runs)))
     base = results.max_batch_size(results.baseline)
 
     def label(run: Run, value: float) -> str:
@@ -64,7 +65,7 @@ def batch_size(results: Results) -> Figure:
         times = f"  ({wording.ratio(value / base)})" if base else ""
         return f"{bound}{value:,.0f}{times}"
 
-    chart.technique_rows(axes, results)
+    chart.technique_rows(axes, [run.technique for run in runs])
     chart.bars(axes, results, runs, lambda run: run.search.max_batch_size, label)
     limit = max(run.search.memory_limit for run in runs)
     axes.set_xlabel(
@@ -89,15 +90,13 @@ def memory(results: Results) -> Figure:
                 continue
             for offset, (moment, alpha) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
                 size = getattr(run.memory, moment).allocated / unit
-                axes.barh(
-                    row + offset, size, height=0.24, color=fill[run.technique], alpha=alpha
-                )
+                axes.barh(row + offset, size, height=0.24, color=fill[run.technique], alpha=alpha)
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
         axes.set_xlabel(f"memory in live tensors ({name})")
 
-    figure = _by_setting(results, "memory", draw, height=0.5)
+    figure = _by_setting(results, "memory", draw, row=0.5)
     handles = [
         Patch(color=chart.MUTED, alpha=alpha, label=moment.replace("_", " "))
         for moment, alpha in moments.items()
@@ -157,7 +156,9 @@ def step_time(results: Results) -> Figure:
                 medianprops={"color": "black"},
             )
             # Spread by index, not by chance: the same samples give the same figure.
-            heights = [row + 0.2 * (index * 0.618 % 1 - 0.5) * 2 for index in range(len(run.step_ms))]
+            heights = [
+                row + 0.2 * (index * 0.618 % 1 - 0.5) * 2 for index in range(len(run.step_ms))
+            ]
             axes.scatter(run.step_ms, heights, s=9, color=fill[run.technique], alpha=0.8, lw=0)
             median = wording.number(statistics.median(run.step_ms))
             chart.end_label(axes, max(run.step_ms), row, f" {median}")
@@ -216,9 +217,18 @@ def perplexity(results: Results) -> Figure:
                 continue
             mean = statistics.fmean(run.perplexities)
             error = _deviation(run.perplexities)
-            axes.errorbar(mean, row, xerr=error, fmt="D", ms=7, color=fill[run.technique], capsize=4)
-            axes.scatter(run.perplexities, [row] * len(run.perplexities), s=14, color="white", zorder=3)
-            chart.end_label(axes, max(*run.perplexities, mean + (error or 0)), row, f" {wording.number(mean, 4)}")
+            axes.errorbar(
+                mean, row, xerr=error, fmt="D", ms=7, color=fill[run.technique], capsize=4
+            )
+            axes.scatter(
+                run.perplexities, [row] * len(run.perplexities), s=14, color="white", zorder=3
+            )
+            chart.end_label(
+                axes,
+                max(*run.perplexities, mean + (error or 0)),
+                row,
+                f" {wording.number(mean, 4)}",
+            )
         base = results.run(results.baseline, "own").perplexities
         if base:
             axes.axvline(statistics.fmean(base), color=chart.BASELINE, lw=1, ls=":", zorder=0)
@@ -229,6 +239,153 @@ def perplexity(results: Results) -> Figure:
             axes.set_xlim(min(values) - 0.25 * span, max(values) + 0.6 * span)
         else:
             axes.set_xticks([])
-        axes.set_xlabel(f"validation perplexity{_over_seeds(results, ' (')}")
+        axes.set_xlabel(f"validation perplexity (dots: seeds{_over_seeds(results)})")
 
     return _by_setting(results, "perplexity", draw)
+
+
+def loss(results: Results) -> Figure:
+    """The training loss against tokens and against seconds, a line for each technique and seed."""
+    figure, panels = chart.panels(HEADLINES["loss"](results), 4, 7.0, columns=2)
+    fill, dashes = chart.colours(results), chart.dashes(results)
+    drawn: dict[str, Line2D] = {}
+    for row, setting in enumerate(SETTINGS):
+        for axes, attribute in zip(panels[2 * row :], ("tokens", "seconds"), strict=False):
+            for run in results.runs(setting):
+                for epoch in run.epochs:
+                    if not epoch.loss_curve:
+                        continue
+                    (drawn[run.technique],) = axes.plot(
+                        [getattr(point, attribute) for point in epoch.loss_curve],
+                        [point.loss for point in epoch.loss_curve],
+                        color=fill[run.technique],
+                        ls=dashes[run.technique],
+                        lw=1.4,
+                        label=run.technique,
+                    )
+            axes.set_title(_batch_of(results, setting))
+            axes.set_xlabel("training tokens" if attribute == "tokens" else "training time (s)")
+            axes.set_ylabel("training loss (nats/token)")
+            chart.thousands(axes)
+    handles = [drawn[name] for name in results.techniques if name in drawn]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+def batch_size_by_length(results: Results) -> Figure:
+    """The largest batch over the sequence length."""
+    figure, (axes,) = chart.panels(HEADLINES["batch_size_by_length"](results), 1, 4.2)
+    _over_lengths(axes, results, "own", lambda run: run.search.max_batch_size)
+    axes.set_yscale("log")
+    axes.set_ylabel("largest batch (sequences)")
+    chart.thousands(axes, "y")
+    return figure
+
+
+def throughput_by_length(results: Results) -> Figure:
+    """Training tokens a second over the sequence length."""
+    figure, panels = chart.panels(HEADLINES["throughput_by_length"](results), 2, 4.2)
+    for axes, setting in zip(panels, SETTINGS, strict=True):
+        _over_lengths(axes, results, setting, lambda run: run.tokens_per_second)
+        axes.set_title(SETTING_WORDS[setting])
+        axes.set_ylim(bottom=0)
+        chart.thousands(axes, "y")
+    panels[0].set_ylabel("throughput (tokens/s)")
+    return figure
+
+
+def memory_by_length(results: Results) -> Figure:
+    """Peak memory over the sequence length."""
+    figure, panels = chart.panels(HEADLINES["memory_by_length"](results), 2, 4.2)
+    swept = [n for n in results.techniques if results.swept(n)]
+    peaks = [
+        results.run(name, setting, length).peak or 0
+        for name in swept
+        for setting in SETTINGS
+        for length in results.lengths
+    ]
+    unit, unit_name = wording.memory_unit(max(peaks, default=0))
+    for axes, setting in zip(panels, SETTINGS, strict=True):
+        _over_lengths(
+            axes, results, setting, lambda run: None if run.peak is None else run.peak / unit
+        )
+        axes.set_title(SETTING_WORDS[setting])
+        axes.set_ylim(bottom=0)
+    panels[0].set_ylabel(f"peak memory in live tensors ({unit_name})")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Results], Figure]] = {
+    "memory_speed": memory_speed,
+    "batch_size": batch_size,
+    "memory": memory,
+    "memory_anatomy": memory_anatomy,
+    "step_time": step_time,
+    "throughput": throughput,
+    "epoch_time": epoch_time,
+    "perplexity": perplexity,
+    "loss": loss,
+    "batch_size_by_length": batch_size_by_length,
+    "throughput_by_length": throughput_by_length,
+    "memory_by_length": memory_by_length,
+}
+"""By the name in the catalog."""
+
+
+def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> Figure:
+    """A panel for each batch setting, a row for each technique."""
+    names = results.measured(results.length)
+    height = chart.height(len(names), row)
+    figure, panels = chart.panels(HEADLINES[name](results), 2, height, share_rows=True)
+    for axes, setting in zip(panels, SETTINGS, strict=True):
+        chart.technique_rows(axes, names)
+        axes.set_title(_batch_of(results, setting))
+        draw(axes, results.runs(setting))
+    return figure
+
+
+def _over_lengths(
+    axes: Axes, results: Results, setting: Setting, value: Callable[[Run], float | None]
+) -> None:
+    """A line for each swept technique; a length at which it did not run is left out."""
+    fill, dashes = chart.colours(results), chart.dashes(results)
+    for name in results.techniques:
+        if not results.swept(name):
+            continue
+        runs = [results.run(name, setting, length) for length in results.lengths]
+        points = [(run.length, v) for run in runs if (v := value(run)) is not None]
+        failed = next((run.status for run in runs if run.status != "ok"), None)
+        note = f" ({wording.status(failed)})" if failed else ""
+        axes.plot(
+            [length for length, _ in points],
+            [v for _, v in points],
+            color=fill[name],
+            ls=dashes[name],
+            marker=MARKERS[setting],
+            label=name + note,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(results.lengths, [f"{length:,}" for length in results.lengths])
+    axes.set_xlabel("sequence length (tokens)")
+    axes.legend()
+
+
+def _batch_of(results: Results, setting: Setting) -> str:
+    size = results.max_batch_size(results.baseline)
+    if setting == "equal" and size:
+        return f"at the largest batch of {results.baseline} ({size:,})"
+    return SETTING_WORDS[setting]
+
+
+def _over_seeds(results: Results) -> str:
+    seeds = {epoch.seed for epoch in results.records(EpochRecord)}
+    return f"; mean and sd of {len(seeds)} seeds" if len(seeds) > 1 else ""
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _deviation(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

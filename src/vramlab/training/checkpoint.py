@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,7 @@ class Checkpoints:
             log.warning("%s is of another configuration or code and is not used", path)
         return None
 
-    def remove(self) -> None:
-        """Delete the checkpoints of a run that is finished."""
-        self.newest.unlink(missing_ok=True)
-        self.previous.unlink(missing_ok=True)
-        if self.newest.parent.is_dir() and not any(self.newest.parent.iterdir()):
-            self.newest.parent.rmdir()
+
+def remove(folder: Path) -> None:
+    """Delete the checkpoints of a run that is finished."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,149 @@
+"""The largest batch that fits: predicted from small ones, confirmed by real training steps."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.memory import clear, is_out_of_memory, meter
+from vramlab.results.runs import Trial
+from vramlab.sequences import Sequences
+from vramlab.technique import Regime, build
+from vramlab.training.data import batches
+from vramlab.training.step import train_step
+
+log = logging.getLogger(__name__)
+
+FIRST_PROBES = (4, 32)
+"""Batch sizes that the first prediction rests on: cheap, yet far enough apart for a slope."""
+
+
+def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[int, list[Trial]]:
+    """Find the largest batch that fits; batches that are larger than it do not.
+
+    A line through the peaks of the two largest batches that fitted predicts where memory runs out.
+    The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
+    was seen not to. Where predictions fail, the step back doubles, so the trials stay logarithmic.
+
+    Args:
+        try_batch: runs one batch size; its result says whether it fits, and its peak.
+        limit: bytes that there are.
+        upper: the largest batch size to try.
+
+    Returns:
+        The largest batch size (0 where not even 1 fits; `upper` where that fits), and all trials.
+    """
+    trials: list[Trial] = []
+    fits, fails = 0, upper + 1
+    back = itertools.count()
+    candidate = min(FIRST_PROBES[0], upper)
+    while fails - fits > 1:
+        trial = try_batch(candidate)
+        trials.append(trial)
+        if trial.fits:
+            fits, back = candidate, itertools.count()
+            predicted = _predict(trials, limit)
+        else:
+            fails = candidate
+            predicted = candidate - 2 ** next(back)
+        if predicted is None or len([t for t in trials if not t.fits]) > 4:
+            predicted = FIRST_PROBES[1] if fails > FIRST_PROBES[1] > fits else (fits + fails) // 2
+        candidate = min(max(predicted, fits + 1), fails - 1)
+    return fits, trials
+
+
+def _predict(trials: list[Trial], limit: int) -> int | None:
+    """The largest batch that fits if memory is linear in it; None where two points do not tell."""
+    points = sorted((t.batch_size, t.peak_allocated or 0) for t in trials if t.fits)
+    if len(points) < 2:
+        return None
+    (b1, m1), (b2, m2) = points[-2:]
+    if m2 <= m1:
+        return None
+    return b2 + (limit - m2) * (b2 - b1) // (m2 - m1)
+
+
+def doubling_and_bisection(largest: int) -> int:
+    """Number of trials of the usual search for `largest`: double until it fails, then bisect."""
+    fits, fails, trials = 0, 1, 0
+    while True:
+        trials += 1
+        if fails > largest:
+            break
+        fits, fails = fails, 2 * fails
+    while fails - fits > 1:
+        trials += 1
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if middle <= largest else (fits, middle)
+    return trials
+
+
+def trial_of(
+    technique: Technique,
+    model: ModelConfig,
+    vocab_size: int,
+    length: int,
+    steps: int,
+    device: torch.device,
+    limit: int | None,
+    seed: int = 9,
+) -> Callable[[int], Trial]:
+    """The function that tries one batch size by `steps` full training steps on random tokens.
+
+    Each trial builds the model anew and starts from an empty allocator. The first step makes the
+    optimizer's state, so that the second one finds memory as a long run does. Any error but the
+    want of memory is raised.
+    """
+    generator = np.random.default_rng(seed)
+
+    def attempt(batch_size: int) -> tuple[int, int]:
+        with meter(device, limit) as memory:
+            memory.reset_peak()
+            regime = build(technique, model, vocab_size, device, seed)
+            optimizer = regime.optimizer(1e-3)
+            tokens = generator.integers(4, vocab_size, batch_size * length + 1)
+            sequences = Sequences.of(tokens, length)
+            parts = [np.arange(batch_size)] * steps
+            for batch in batches(sequences, parts, device):
+                train_step(regime, optimizer, [batch])
+            _wait(regime)
+            peak = memory.peak()
+            return peak.allocated, peak.reserved
+
+    def try_batch(batch_size: int) -> Trial:
+        clear()
+        start = time.monotonic()
+        allocated: int | None = None
+        reserved: int | None = None
+        try:
+            allocated, reserved = attempt(batch_size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # its frames would keep the tensors alive
+        clear()
+        trial = Trial(
+            batch_size=batch_size,
+            fits=allocated is not None,
+            peak_allocated=allocated,
+            peak_reserved=reserved,
+            seconds=time.monotonic() - start,
+        )
+        state = "does not fit" if allocated is None else f"fits, peak {allocated / 2**30:.3f} GiB"
+        log.info("batch of %d: %s (%.1f s)", batch_size, state, trial.seconds)
+        return trial
+
+    return try_batch
+
+
+def _wait(regime: Regime) -> None:
+    """Wait for the device, so that a failure of the last step is seen."""
+    if regime.device.type == "cuda":
+        torch.cuda.synchronize(regime.device)

@@ -1,0 +1,45 @@
+"""Energy of a GPU, from its own counter (NVML)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Energy:
+    """Joules over a block; None where the device has no counter."""
+
+    value: float | None = None
+
+
+@contextlib.contextmanager
+def joules(device: torch.device) -> Iterator[Energy]:
+    """Measure the energy that the device takes inside the block, other processes' included.
+
+    Source: nvmlDeviceGetTotalEnergyConsumption, Volta and newer, in millijoules.
+    """
+    energy = Energy()
+    if device.type != "cuda":
+        yield energy
+        return
+    import pynvml  # noqa: PLC0415  only with a GPU
+
+    try:
+        pynvml.nvmlInit()
+        uuid = torch.cuda.get_device_properties(device).uuid
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError as error:
+        log.warning("the GPU reports no energy (%s)", error)
+        yield energy
+        return
+    yield energy
+    torch.cuda.synchronize(device)
+    energy.value = (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) - before) / 1000

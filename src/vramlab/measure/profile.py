@@ -1,0 +1,128 @@
+"""A few training steps, measured one by one: memory by phase, seconds, energy."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vramlab.measure.energy import joules
+from vramlab.measure.timing import time_each
+from vramlab.memory import Meter, meter
+from vramlab.results.runs import Memory, MemoryPoint
+from vramlab.sequences import Sequences
+from vramlab.technique import Regime
+from vramlab.training.data import Batch, batches, order, split
+from vramlab.training.step import Phase, train_step
+
+METERED_STEPS = 3
+"""Steps watched for memory: from the second on, the optimizer has its state."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the steps took."""
+
+    memory: Memory
+    step_seconds: list[float]
+    energy_joules: float | None
+
+
+def profile(
+    make: Callable[[], Regime],
+    learning_rate: float,
+    sequences: Sequences,
+    batch_size: int,
+    warmup: int,
+    steps: int,
+    device: torch.device,
+    limit: int | None,
+    seed: int,
+) -> Profile:
+    """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
+
+    Args:
+        make: builds the model; called where its memory is counted.
+        learning_rate: of the optimizer.
+        sequences: the training corpus; it is gone through again where the steps need more.
+        batch_size: sequences a step.
+        warmup: steps before the timed ones.
+        steps: steps timed.
+        device: where to run.
+        limit: bytes that the process may take; None for all.
+        seed: of the order of the sequences.
+    """
+    parts = itertools.islice(_endless(sequences, batch_size, seed), METERED_STEPS + warmup + steps)
+    with meter(device, limit) as memory:
+        memory.reset_peak()
+        regime = make()
+        optimizer = regime.optimizer(learning_rate)
+        regime.model.train()
+        feed = batches(sequences, parts, device)
+        watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))
+        if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
+            seconds, energy = _time(regime, optimizer, feed, warmup)
+            return Profile(watched, seconds, energy)
+    seconds, energy = _time(regime, optimizer, feed, warmup)
+    return Profile(watched, seconds, energy)
+
+
+def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Full batches, epoch after epoch; a batch larger than the corpus repeats sequences."""
+    for epoch in itertools.count():
+        indices = order(seed, epoch, len(sequences))
+        whole = np.resize(indices, max(len(indices) // batch_size, 1) * batch_size)
+        yield from split(whole, batch_size)
+
+
+def _watch(
+    memory: Meter, regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterable[Batch]
+) -> Memory:
+    points: dict[Phase, MemoryPoint] = {}
+
+    def note(phase: Phase) -> None:
+        points[phase] = memory.point()
+
+    for batch in feed:
+        memory.reset_peak()
+        train_step(regime, optimizer, [batch], note)
+    return Memory(
+        before=points["before"],
+        after_forward=points["after_forward"],
+        after_backward=points["after_backward"],
+        after_optimizer=points["after_optimizer"],
+        peak=memory.peak(),
+        by_kind=_by_kind(regime, optimizer, points),
+    )
+
+
+def _by_kind(
+    regime: Regime, optimizer: torch.optim.Optimizer, points: dict[Phase, MemoryPoint]
+) -> dict[str, int]:
+    """Bytes of what lasts from step to step, and what the forward pass left for the backward."""
+    parameters = list(regime.model.parameters())
+    size = sum(p.nbytes for p in parameters)
+    state = (value for group in optimizer.state.values() for value in group.values())
+    return {
+        "parameters": size,
+        "gradients": size,
+        "optimizer": sum(value.nbytes for value in state if isinstance(value, torch.Tensor)),
+        "activations": points["after_forward"].allocated - points["before"].allocated,
+    }
+
+
+def _time(
+    regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterator[Batch], warmup: int
+) -> tuple[list[float], float | None]:
+    def step(batch: Batch) -> None:
+        train_step(regime, optimizer, [batch])
+
+    for batch in itertools.islice(feed, warmup):
+        step(batch)
+    with joules(regime.device) as energy:
+        seconds = time_each((functools.partial(step, batch) for batch in feed), regime.device)
+    return seconds, energy.value

@@ -1,0 +1,254 @@
+"""Whole epochs of training, resumable at any step.
+
+The loss curve costs no synchronisation of its own: losses and event times stay on the device and
+are fetched about once a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vramlab.config.training import LearningRateScaling, TrainingConfig
+from vramlab.errors import VramlabError
+from vramlab.progress import progress
+from vramlab.results.runs import LossPoint
+from vramlab.sequences import Sequences
+from vramlab.technique import Regime
+from vramlab.training.checkpoint import Checkpoints, State
+from vramlab.training.data import batches, order, split
+from vramlab.training.step import train_step
+
+log = logging.getLogger(__name__)
+
+MAX_POINTS = 500
+"""Points of the loss curve that are kept, evenly spaced, the last one always."""
+_SECONDS_BETWEEN_FETCHES = 1.0
+
+
+class Interrupted(VramlabError):
+    """The run was told to stop; it has written a checkpoint and goes on when started again."""
+
+
+class Diverged(Exception):
+    """The loss became infinite or NaN."""
+
+
+@dataclass
+class Progress:
+    """What a run has done so far, over all its attempts."""
+
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    interruptions: int = 0
+    curve: list[LossPoint] = field(default_factory=list)
+
+    def thinned(self) -> list[LossPoint]:
+        """At most MAX_POINTS of the curve, the last one among them."""
+        stride = math.ceil(len(self.curve) / MAX_POINTS) or 1
+        return self.curve[::-1][::stride][::-1]
+
+
+def learning_rate(
+    config: TrainingConfig, batch_size: int, reference: int | None
+) -> float:
+    """The learning rate for a run's sequences per step, `reference` being the baseline's."""
+    factors: dict[LearningRateScaling, Callable[[float], float]] = {
+        "none": lambda _: 1.0,
+        "sqrt": math.sqrt,
+        "linear": lambda ratio: ratio,
+    }
+    return config.learning_rate * factors[config.lr_scaling](batch_size / (reference or batch_size))
+
+
+def plan(config: TrainingConfig, batch_size: int, sequences: int) -> tuple[int, int]:
+    """Sequences per optimizer step, and sequences per micro-batch.
+
+    No batch is larger than the corpus. To reach an effective batch size the step is cut into equal
+    micro-batches of at most `batch_size`; the last of a step may be smaller.
+    """
+    per_step = min(config.effective_batch_size or batch_size, sequences)
+    micro_batches = math.ceil(per_step / min(batch_size, per_step))
+    return per_step, math.ceil(per_step / micro_batches)
+
+
+def train_epochs(
+    regime: Regime,
+    sequences: Sequences,
+    config: TrainingConfig,
+    batch_size: int,
+    rate: float,
+    seed: int,
+    checkpoints: Checkpoints,
+) -> Progress:
+    """Train over all sequences, `config.epochs` times, going on from a checkpoint if there is one.
+
+    The same seed, data and batch size give the same weights, bit for bit on one CPU, whether or not
+    the run was stopped. On CUDA the embedding's gradient is summed by atomic additions, whose order
+    is not fixed.
+
+    Args:
+        regime: the model and its loss.
+        sequences: the training corpus.
+        config: epochs, accumulation and the time between checkpoints.
+        batch_size: the most sequences on the device at a time.
+        rate: the learning rate.
+        seed: of the batch order and of dropout.
+        checkpoints: where to go on from; removed by the caller once the result is written.
+
+    Raises:
+        Interrupted: a SIGTERM or SIGUSR1 came; the step was finished and a checkpoint written.
+        Diverged: the loss became infinite or NaN.
+    """
+    optimizer = regime.optimizer(rate)
+    per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+    torch.manual_seed(seed)
+    done = _resume(regime, optimizer, checkpoints)
+    regime.model.train()
+    steps_per_epoch = math.ceil(len(sequences) / per_step)
+    clock = _Clock(regime.device, done)
+    saved = time.monotonic()
+    with (
+        _stop_signals() as stop,
+        progress("train", config.epochs * steps_per_epoch, "steps") as advance,
+    ):
+        advance(done.steps)
+        for epoch in range(done.steps // steps_per_epoch, config.epochs):
+            indices = list(split(order(seed, epoch, len(sequences)), per_step))
+            remaining = indices[done.steps - epoch * steps_per_epoch :]
+            cut = [list(split(step, per_micro_batch)) for step in remaining]
+            feed = batches(sequences, itertools.chain.from_iterable(cut), regime.device)
+            for parts in cut:
+                loss = train_step(regime, optimizer, [next(feed) for _ in parts])
+                done.steps += 1
+                done.tokens += sum(map(sequences.tokens_of, parts))
+                clock.record(loss)
+                advance(1, note=clock.note)
+                due = time.monotonic() - saved >= config.checkpoint_seconds
+                if due or stop.received:
+                    clock.fetch()
+                    checkpoints.save(_state(regime, optimizer, done))
+                    saved = time.monotonic()
+                if stop.received:
+                    raise Interrupted(
+                        f"stopped by {stop.received} after step {done.steps}, which is saved in "
+                        f"{checkpoints.newest}; run snakemake again to go on from there"
+                    )
+    clock.fetch()
+    return done
+
+
+class _Clock:
+    """Times of the steps and their losses, fetched from the device about once a second."""
+
+    def __init__(self, device: torch.device, done: Progress) -> None:
+        self.device, self.done = device, done
+        self.note = ""
+        self._before = done.seconds
+        self._pending: list[tuple[int, int, Any, Tensor]] = []
+        self._start = self._now()
+        self._fetched = time.monotonic()
+
+    def record(self, loss: Tensor) -> None:
+        self._pending.append((self.done.steps, self.done.tokens, self._now(), loss))
+        if time.monotonic() - self._fetched >= _SECONDS_BETWEEN_FETCHES:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Wait for the device; append the steps since the last time to the curve."""
+        if not self._pending:
+            return
+        losses = torch.stack([loss for *_, loss in self._pending]).tolist()
+        for (step, tokens, moment, _), loss in zip(self._pending, losses, strict=True):
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss is {loss} at step {step}; lower training.learning_rate")
+            self.done.seconds = self._before + self._since_start(moment)
+            self.done.curve.append(
+                LossPoint(step=step, tokens=tokens, seconds=self.done.seconds, loss=loss)
+            )
+        self._pending.clear()
+        self._fetched = time.monotonic()
+        speed = self.done.tokens / self.done.seconds
+        self.note = f"loss {losses[-1]:.3f}, {speed:,.0f} tokens/s"
+
+    def _now(self) -> Any:
+        if self.device.type == "cpu":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _since_start(self, moment: Any) -> float:
+        if self.device.type == "cpu":
+            return float(moment - self._start)
+        moment.synchronize()
+        return float(self._start.elapsed_time(moment)) / 1000
+
+
+def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> State:
+    cuda = regime.device.type == "cuda"
+    return {
+        "model": regime.model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(regime.device) if cuda else None,
+        "steps": done.steps,
+        "tokens": done.tokens,
+        "seconds": done.seconds,
+        "interruptions": done.interruptions,
+        "curve": [point.model_dump() for point in done.curve],
+    }
+
+
+def _resume(
+    regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints
+) -> Progress:
+    state = checkpoints.load(regime.device)
+    if state is None:
+        return Progress()
+    regime.model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"].cpu())
+    if state["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), regime.device)
+    log.info("going on from step %d, saved in %s", state["steps"], checkpoints.newest.parent)
+    return Progress(
+        steps=state["steps"],
+        tokens=state["tokens"],
+        seconds=state["seconds"],
+        interruptions=state["interruptions"] + 1,
+        curve=[LossPoint(**point) for point in state["curve"]],
+    )
+
+
+class _Stop:
+    received: str = ""
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Note SIGTERM and SIGUSR1 instead of dying of them, so that the step can be finished."""
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

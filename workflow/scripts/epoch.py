@@ -1,0 +1,98 @@
+"""Train one technique for whole epochs at one batch size, then validate it."""
+
+from pathlib import Path
+
+import torch
+
+from vramlab.config.training import TrainingConfig
+from vramlab.files import sha256
+from vramlab.memory import is_out_of_memory, meter
+from vramlab.provenance import digest
+from vramlab.results.base import read, write
+from vramlab.results.data import SequencesRecord
+from vramlab.results.runs import BatchSizeRecord, EpochRecord
+from vramlab.sequences import Sequences
+from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.epoch import Diverged, learning_rate, plan, train_epochs
+from vramlab.training.evaluate import evaluate
+from vramlab.workflow.stage import stage
+from vramlab.workflow.technique_run import TechniqueRun
+
+
+def checkpoints_of(snakemake, batch_size):
+    """Where the run is saved; the identity holds all that it depends on, code and data included."""
+    inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
+    identity = {"batch_size": batch_size, "torch": torch.__version__}
+    identity |= {name: sha256(name) for name in inputs}
+    identity |= dict(snakemake.params)
+    identity["training"] = identity["training"] | {"checkpoint_seconds": None}
+    return Checkpoints(Path(snakemake.params.checkpoint), digest(identity))
+
+
+def train(run, snakemake, batch_size, fields, checkpoints):
+    config = TrainingConfig.model_validate(snakemake.params.training)
+    reference = snakemake.input.reference
+    baseline = read(BatchSizeRecord, reference).max_batch_size if reference else None
+    sequences = Sequences(Path(snakemake.input.train), run.length)
+    validation = Sequences(Path(snakemake.input.validation), run.length)
+    utf8_bytes = read(SequencesRecord, snakemake.input.validation_record).utf8_bytes
+    seed = int(snakemake.wildcards.seed)
+    per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+    rate = learning_rate(config, per_step, baseline and min(baseline, len(sequences)))
+    cuda = run.device.type == "cuda"
+    regime = run.build(seed)
+    if cuda:
+        with meter(run.device, run.limit) as memory:
+            done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
+            peak = memory.peak()
+    else:  # counting every operation on a CPU would falsify the time
+        done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
+        peak = None
+    return EpochRecord(
+        **fields,
+        status="ok",
+        accumulation=-(-per_step // per_micro_batch),
+        learning_rate=rate,
+        lr_scaling=config.lr_scaling,
+        steps=done.steps,
+        tokens=done.tokens,
+        train_seconds=done.seconds,
+        peak=peak,
+        interruptions=done.interruptions,
+        loss_curve=done.thinned(),
+        validation=evaluate(regime, validation, config.evaluation_batch_size, utf8_bytes),
+    )
+
+
+def record_of(run, snakemake):
+    fields = {
+        **run.fields,
+        "setting": snakemake.wildcards.setting,
+        "seed": int(snakemake.wildcards.seed),
+    }
+    batch_size, status, reason = run.batch_size(snakemake.input.batch_size)
+    if batch_size is None:
+        return EpochRecord(**fields, status=status, reason=reason)
+    fields["batch_size"] = batch_size
+    checkpoints = checkpoints_of(snakemake, batch_size)
+    try:
+        record = train(run, snakemake, batch_size, fields, checkpoints)
+    except Diverged as error:
+        record = EpochRecord(**fields, status="diverged", reason=str(error))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"a batch of {batch_size} does not fit: {str(error).splitlines()[0]}"
+        record = EpochRecord(**fields, status="out_of_memory", reason=reason)
+    return record
+
+
+def main(snakemake):
+    with stage(snakemake):
+        write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
+        # Only now: until the result is on disk, a stopped run must be able to go on.
+        remove(Path(snakemake.params.checkpoint))
+
+
+if __name__ == "__main__":
+    main(snakemake)

@@ -1,0 +1,60 @@
+"""Profile a few steps of one technique at one batch size."""
+
+from pathlib import Path
+
+from vramlab.measure.profile import profile
+from vramlab.memory import is_out_of_memory
+from vramlab.results.base import write
+from vramlab.results.runs import ProfileRecord
+from vramlab.sequences import Sequences
+from vramlab.workflow.stage import stage
+from vramlab.workflow.technique_run import TechniqueRun
+
+
+def record_of(run, snakemake):
+    setting = snakemake.wildcards.setting
+    batch_size, status, reason = run.batch_size(snakemake.input.batch_size)
+    if batch_size is None:
+        return ProfileRecord(**run.fields, setting=setting, status=status, reason=reason)
+    seed = snakemake.params.seed
+    try:
+        measured = profile(
+            make=lambda: run.build(seed),
+            learning_rate=snakemake.params.learning_rate,
+            sequences=Sequences(Path(snakemake.input.train), run.length),
+            batch_size=batch_size,
+            warmup=run.measure.warmup_steps,
+            steps=run.measure.profile_steps,
+            device=run.device,
+            limit=run.limit,
+            seed=seed,
+        )
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"a batch of {batch_size} does not fit: {str(error).splitlines()[0]}"
+        return ProfileRecord(
+            **run.fields,
+            setting=setting,
+            batch_size=batch_size,
+            status="out_of_memory",
+            reason=reason,
+        )
+    return ProfileRecord(
+        **run.fields,
+        setting=setting,
+        status="ok",
+        batch_size=batch_size,
+        step_seconds=measured.step_seconds,
+        memory=measured.memory,
+        energy_joules=measured.energy_joules,
+    )
+
+
+def main(snakemake):
+    with stage(snakemake):
+        write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
+
+
+if __name__ == "__main__":
+    main(snakemake)

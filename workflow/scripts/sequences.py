@@ -1,0 +1,35 @@
+"""Tokenise one corpus into a stream, and count its sequences."""
+
+from pathlib import Path
+
+from vramlab.corpus.documents import read_documents
+from vramlab.provenance import provenance
+from vramlab.results.base import write
+from vramlab.results.data import SequencesRecord
+from vramlab.sequences import count, pack
+from vramlab.tokenizer import Tokenizer
+from vramlab.workflow.stage import stage
+
+
+def main(snakemake):
+    with stage(snakemake):
+        lengths = snakemake.params.lengths
+        counts = pack(
+            read_documents(Path(snakemake.input.corpus)),
+            Tokenizer(Path(snakemake.input.tokenizer)),
+            Path(snakemake.output.tokens),
+        )
+        record = SequencesRecord(
+            provenance=provenance({"lengths": lengths}),
+            split=snakemake.wildcards.split,
+            documents=counts.documents,
+            tokens=counts.tokens,
+            utf8_bytes=counts.utf8_bytes,
+            dtype=counts.dtype,
+            sequences={length: count(counts.tokens, length) for length in lengths},
+        )
+        write(record, snakemake.output.record)
+
+
+if __name__ == "__main__":
+    main(snakemake)
