@@ -17,18 +17,17 @@ rule tokenizer:
         "../workflow/scripts/tokenizer.py"
 
 
+def corpus_and_tokens(split):
+    """The documents of a split, its stream of tokens, and the record of that."""
+    names = [f"corpus/{split}.jsonl.zst", f"sequences/{split}.npy", f"sequences/{split}.json"]
+    return [f"{RESULTS}/{name}" for name in names]
+
+
 rule assess_tokenizer:
     input:
-        tokenizer=rules.tokenizer.output,
-        train=multiext(
-            RESULTS, "/corpus/train.jsonl.zst", "/sequences/train.npy", "/sequences/train.json"
-        ),
-        validation=multiext(
-            RESULTS,
-            "/corpus/validation.jsonl.zst",
-            "/sequences/validation.npy",
-            "/sequences/validation.json",
-        ),
+        tokenizer=rules.tokenizer.output[0],
+        train=corpus_and_tokens("train"),
+        validation=corpus_and_tokens("validation"),
         code=code("assess_tokenizer.py"),
     output:
         f"{RESULTS}/tokenizer/tokenizer.json",

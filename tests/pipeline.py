@@ -27,7 +27,7 @@ TINY = {
         "memory_limit_gib": 0.004,
         "profile_steps": 3,
         "warmup_steps": 1,
-        "confirm_steps": 1,
+        "confirm_steps": 2,
     },
     "techniques": {
         "fp32": {},

@@ -5,7 +5,6 @@ The stream is EOS, document, EOS, document, ..., EOS: each token but the first i
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,9 +12,7 @@ def record_of(run, seed):
     with meter(run.device, run.limit) as memory:
         limit = memory.limit
     if reason := run.unavailable():
-        return BatchSizeRecord(
-            **run.fields, status="skipped", reason=reason, memory_limit=limit
-        )
+        return BatchSizeRecord(**run.fields, status="skipped", reason=reason, memory_limit=limit)
     try_batch = trial_of(
         run.technique,
         run.model,

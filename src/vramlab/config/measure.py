@@ -23,8 +23,9 @@ class MeasureConfig(Section):
     """Steps timed, after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 5
     """Steps before the timed ones, not counted."""
-    confirm_steps: Annotated[int, Field(ge=1)] = 3
-    """Full steps, optimizer included, that a batch must survive to count as fitting."""
+    confirm_steps: Annotated[int, Field(ge=2)] = 3
+    """Full steps that a batch must survive to count as fitting; from the second on, the optimizer
+    has its state."""
     max_batch_size: Annotated[int, Field(ge=1)] = 2**20
     """Where the search for the largest batch stops, if memory never runs out."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,14 +21,14 @@ def time_each(actions: Iterable[Callable[[], object]], device: torch.device) -> 
         for action in actions:
             action()
             marks.append(time.perf_counter())
-        return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+        return [after - before for before, after in itertools.pairwise(marks)]
     torch.cuda.synchronize(device)
     marks = [_event()]
     for action in actions:
         action()
         marks.append(_event())
     torch.cuda.synchronize(device)
-    pairs = zip(marks, marks[1:], strict=False)
+    pairs = itertools.pairwise(marks)
     return [before.elapsed_time(after) / 1000 for before, after in pairs]
 
 

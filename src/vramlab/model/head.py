@@ -23,7 +23,7 @@ CHUNK_BYTES = 64 * 2**20
 
 
 def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """All logits at once, [batch * time, vocabulary]: on small models the largest tensor there is."""
+    """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
     # float32 before the softmax on every device; autocast would do it on CUDA only.
     return functional.cross_entropy(

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ PALETTE = (
 )
 MUTED = "#767676"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 10,
     "axes.spines.top": False,
@@ -126,6 +127,7 @@ def bars(
     axes: Axes,
     results: Results,
     runs: Sequence[Run],
+    *,
     value: Callable[[Run], float | None],
     label: Callable[[Run, float], str],
     spread: Callable[[Run], float | None] = lambda _: None,
@@ -186,9 +188,11 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
     Greedy: the most crowded points first, each label at the free place nearest to its point, tied
     to it by a thin line where that is not right beside it. Set the limits of the axes before.
     """
-    figure = axes.figure
-    figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout
-    scale = figure.dpi / 72  # type: ignore[union-attr]
+    figure = axes.get_figure(root=True)
+    if figure is None or not points:
+        return
+    figure.draw_without_rendering()  # fixes the layout
+    scale = figure.dpi / 72
     centers = [tuple(map(float, axes.transData.transform(point))) for point in points]
     taken = [_box(x, y, 9 * scale, 9 * scale) for x, y in centers]
     frame = axes.get_window_extent()

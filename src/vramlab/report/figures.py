@@ -66,7 +66,7 @@ def batch_size(results: Results) -> Figure:
         return f"{bound}{value:,.0f}{times}"
 
     chart.technique_rows(axes, [run.technique for run in runs])
-    chart.bars(axes, results, runs, lambda run: run.search.max_batch_size, label)
+    chart.bars(axes, results, runs, value=lambda run: run.search.max_batch_size, label=label)
     limit = max(run.search.memory_limit for run in runs)
     axes.set_xlabel(
         f"largest batch (sequences of {results.length:,} tokens) in {wording.memory(limit)}"
@@ -176,8 +176,8 @@ def throughput(results: Results) -> Figure:
             axes,
             results,
             runs,
-            lambda run: run.tokens_per_second,
-            lambda _, speed: chart.short(float(f"{speed:.3g}")),
+            value=lambda run: run.tokens_per_second,
+            label=lambda _, speed: chart.short(float(f"{speed:.3g}")),
         )
         axes.set_xlabel("throughput (tokens/s)")
         chart.thousands(axes)
@@ -196,9 +196,9 @@ def epoch_time(results: Results) -> Figure:
             axes,
             results,
             runs,
-            lambda run: _mean(run.train_seconds),
-            label,
-            lambda run: _deviation(run.train_seconds),
+            value=lambda run: _mean(run.train_seconds),
+            label=label,
+            spread=lambda run: _deviation(run.train_seconds),
         )
         axes.set_xlabel(f"time of training (s{_over_seeds(results)})")
 

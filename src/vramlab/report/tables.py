@@ -283,7 +283,8 @@ def write(frame: pd.DataFrame, path: Path, title: str) -> None:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Every column and every digit."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

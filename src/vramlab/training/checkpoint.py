@@ -54,9 +54,7 @@ class Checkpoints:
             if hashlib.sha256(content).digest() != digest:
                 log.warning("%s is damaged and is not used", path)
                 continue
-            state: State = torch.load(
-                io.BytesIO(content), map_location=device, weights_only=True
-            )
+            state: State = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
             if state.pop("identity") == self.identity:
                 return state
             log.warning("%s is of another configuration or code and is not used", path)

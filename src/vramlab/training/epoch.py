@@ -14,11 +14,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,9 +61,7 @@ class Progress:
         return self.curve[::-1][::stride][::-1]
 
 
-def learning_rate(
-    config: TrainingConfig, batch_size: int, reference: int | None
-) -> float:
+def learning_rate(config: TrainingConfig, batch_size: int, reference: int | None) -> float:
     """The learning rate for a run's sequences per step, `reference` being the baseline's."""
     factors: dict[LearningRateScaling, Callable[[float], float]] = {
         "none": lambda _: 1.0,
@@ -214,9 +210,7 @@ def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> 
     }
 
 
-def _resume(
-    regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints
-) -> Progress:
+def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> Progress:
     state = checkpoints.load(regime.device)
     if state is None:
         return Progress()

@@ -14,9 +14,7 @@ from vramlab.training.data import batches, split
 
 
 @torch.inference_mode()
-def evaluate(
-    regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: int
-) -> Validation:
+def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: int) -> Validation:
     """Sum the cross-entropy over every token, without dropout; each token weighs the same.
 
     Args:
