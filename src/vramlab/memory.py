@@ -101,7 +101,7 @@ class _Counter(TorchDispatchMode):
     """Counts the bytes of live storages, op by op."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit
         self._live = self._peak = 0
         self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}

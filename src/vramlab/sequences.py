@@ -5,6 +5,7 @@ The stream is EOS, document, EOS, document, ..., EOS: each token but the first i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ class Sequences:
         """Number of targets, padding not counted."""
 
     def __len__(self) -> int:
-        return -(-self.tokens // self.length)
+        return math.ceil(self.tokens / self.length)
 
     def tokens_of(self, indices: Indices) -> int:
         """Number of targets of these rows, padding not counted."""
@@ -119,7 +120,7 @@ class Sequences:
 
 def count(tokens: int, length: int) -> int:
     """Number of sequences of `length` that a stream of `tokens` gives."""
-    return -(-(tokens - 1) // length)
+    return math.ceil((tokens - 1) / length)
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -69,24 +69,32 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
     """Why the technique cannot run on this device, in one sentence; None where it can."""
     cuda = device.type == "cuda"
     ampere = cuda and torch.cuda.get_device_capability(device) >= _AMPERE
-    head_width = model.d_model // model.heads
-    if technique.precision == "tf32" and not ampere:
-        return "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer"
-    if technique.precision == "bf16" and cuda and not ampere:
-        return "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer"
-    if technique.attention == "flash":
-        if not ampere:
-            return "flash-attn needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer"
-        if importlib.util.find_spec("flash_attn") is None:
-            return "the package flash-attn is not installed; see envs/README.md"
-        if head_width % 8 or head_width > 256:
-            return f"flash-attn has no kernel for heads of width {head_width}; change model.heads"
-    if technique.attention == "flex":
-        if not cuda:
-            return "flex_attention has no backward pass on a CPU; attention masked has the window"
-        if model.attention_dropout:
-            return "flex_attention has no dropout; set model.attention_dropout to 0"
-    return None
+    flash, flex = technique.attention == "flash", technique.attention == "flex"
+    width = model.d_model // model.heads
+    obstacles = {
+        "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
+            technique.precision == "tf32" and not ampere
+        ),
+        "flash-attn needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
+            flash and not ampere
+        ),
+        "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
+            technique.precision == "bf16" and cuda and not ampere
+        ),
+        "the package flash-attn is not installed; see envs/README.md": (
+            flash and importlib.util.find_spec("flash_attn") is None
+        ),
+        f"flash-attn has no kernel for heads of width {width}; change model.heads": (
+            flash and (width % 8 != 0 or width > 256)
+        ),
+        "flex_attention has no backward pass on a CPU; attention masked has the window": (
+            flex and not cuda
+        ),
+        "flex_attention has no dropout; set model.attention_dropout to 0": (
+            flex and model.attention_dropout > 0
+        ),
+    }
+    return next((reason for reason, stands in obstacles.items() if stands), None)
 
 
 def parameter_count(model: nn.Module) -> int:

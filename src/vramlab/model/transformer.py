@@ -36,11 +36,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, time, d_model] to the same shape."""
         x = x + self.dropout(self.attention(self.norm1(x)))
-        return x + self.dropout(self.feed_forward(self.norm2(x)))
+        x = x + self.dropout(self.feed_forward(self.norm2(x)))
+        return x
 
 
 class Transformer(nn.Module):
     """From tokens to the last hidden state; the loss heads multiply it by the tied embedding."""
+
+    positions: Tensor
 
     def __init__(
         self,

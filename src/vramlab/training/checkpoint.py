@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ class Checkpoints:
         with atomic_path(self.newest) as temporary:
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
             if self.newest.exists():
-                os.replace(self.newest, self.previous)
+                self.newest.replace(self.previous)
 
     def load(self, device: torch.device) -> State | None:
         """The newest checkpoint of this run that is whole; None where there is none."""
