@@ -107,8 +107,8 @@ def memory(results: Results) -> pd.DataFrame:
             result[f"{moment}_gib"] = _gib(point.allocated if point else None)
         result["peak_reserved_gib"] = _gib(memory.peak.reserved if memory else None)
         result["peak_ratio"] = _ratio(run.peak, results.run(results.baseline, "own").peak)
-        for kind, size in sorted(memory.by_kind.items() if memory else ()):
-            result[f"at_peak_{kind}_gib"] = _gib(size)
+        for kind, size in memory.by_kind.items() if memory else ():
+            result[f"{kind}_gib"] = _gib(size)
         return result | {"reason": run.reason}
 
     return _frame(row(setting, run) for setting, run in _rows(results))
@@ -277,8 +277,12 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
 
 def write(frame: pd.DataFrame, path: Path, title: str) -> None:
     """Write a table in the form that the file's suffix names: .csv, .md or .html."""
-    forms = {".csv": to_csv, ".md": to_markdown, ".html": lambda table: to_html(table, title)}
-    write_text(path, forms[path.suffix](frame))
+    forms: dict[str, Callable[[], str]] = {
+        ".csv": lambda: to_csv(frame),
+        ".md": lambda: to_markdown(frame),
+        ".html": lambda: to_html(frame, title),
+    }
+    write_text(path, forms[path.suffix]())
 
 
 def to_csv(frame: pd.DataFrame) -> str:

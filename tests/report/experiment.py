@@ -1,0 +1,295 @@
+"""A results folder of made-up but valid records, in the layout that the workflow writes."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vramlab.config.experiment import Experiment, parse
+from vramlab.provenance import Device, Provenance
+from vramlab.report.load import Results, load
+from vramlab.results.base import Record, write
+from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.runs import (
+    BatchSizeRecord,
+    EpochRecord,
+    LossPoint,
+    Memory,
+    MemoryPoint,
+    ProfileRecord,
+    Trial,
+    Validation,
+)
+
+LIMIT = 40 * 2**30
+STATE = 34 * 2**20
+VALIDATION_TOKENS, VALIDATION_BYTES = 1_000_000, 4_000_000
+
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "fp32": {},
+    "tf32": {"precision": "tf32"},
+    "bf16": {"precision": "bf16"},
+    "math": {"precision": "bf16", "attention": "math"},
+    "sdpa": {"precision": "bf16", "attention": "sdpa"},
+    "flash": {"precision": "bf16", "attention": "flash"},
+    "windowed_masked": {"precision": "bf16", "attention": "masked", "window": 64},
+    "checkpointing": {"precision": "bf16", "checkpointing": "block"},
+    "chunked": {"precision": "bf16", "loss_head": "chunked"},
+}
+# Largest batch, milliseconds for a sequence, share of the peak that is kept after the forward pass.
+FIGURES = {
+    "fp32": (728, 0.180, 0.70),
+    "tf32": (728, 0.109, 0.70),
+    "bf16": (944, 0.0705, 0.62),
+    "math": (800, 0.090, 0.75),
+    "sdpa": (944, 0.0637, 0.62),
+    "windowed_masked": (940, 0.066, 0.62),
+    "checkpointing": (1072, 0.0857, 0.35),
+    "chunked": (5184, 0.073, 0.80),
+}
+H200 = Device(
+    kind="cuda",
+    name="NVIDIA H200",
+    memory_bytes=139 * 2**30,
+    capability="9.0",
+    cuda="12.8",
+    driver="570.86",
+)
+NO_FLASH = "the package flash-attn is not installed; install it, or use attention sdpa"
+NO_MEMORY = "a batch of 728 does not fit: CUDA out of memory"
+
+
+def experiment(techniques: list[str] | None = None, **changes: Any) -> Experiment:
+    names = techniques or list(TECHNIQUES)
+    synthetic = {"source": "synthetic"}
+    return parse(
+        {
+            "experiment": "made-up",
+            "corpus": {"train": synthetic, "validation": synthetic},
+            "techniques": {name: TECHNIQUES.get(name, {}) for name in names},
+            **changes,
+        }
+    )
+
+
+def provenance(device: Device | None = H200) -> Provenance:
+    return Provenance(
+        vramlab="0.1.0",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        config_digest="fedcba9876543210",
+        python="3.11.9",
+        platform="Linux-6.1-x86_64",
+        packages={"torch": "2.11.0", "numpy": "2.4.6"},
+        device=device,
+        command="batch_size.py",
+        finished=datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC),
+    )
+
+
+def write_results(
+    root: Path,
+    config: Experiment,
+    *,
+    failures: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+    energy: bool = True,
+) -> dict[str, list[str]]:
+    """Write every record that `config` leads to; return the paths by stage.
+
+    Args:
+        failures: status and reason by technique and setting ("*" is every one).
+        energy: whether the device reports energy.
+    """
+    failures = {("flash", "*"): ("skipped", NO_FLASH)} if failures is None else failures
+    files: dict[str, list[str]] = {}
+
+    def add(stage: str, name: str, record: Record) -> None:
+        path = root / stage / f"{name}.json"
+        write(record, path)
+        files.setdefault(stage, []).append(str(path))
+
+    _data(config, add)
+    largest = {search: _largest(*search, config) for search in config.searches()}
+    for name, length in config.searches():
+        status, reason = failures.get((name, "*"), ("ok", ""))
+        most = largest[name, length] if status == "ok" else None
+        record = BatchSizeRecord(
+            **_fields(config, name, length, status, reason),
+            max_batch_size=most,
+            memory_limit=LIMIT,
+            trials=_trials(most) if most else [],
+        )
+        add("batch_size", f"{length}/{name}", record)
+    for name, length, setting in config.runs():
+        batch = largest[config.baseline if setting == "equal" else name, length]
+        failed = failures.get((name, setting)) or failures.get((name, "*"))
+        status, reason = failed or ("ok", "")
+        fields = _fields(config, name, length, status, reason) | {"setting": setting}
+        where = f"{length}/{name}/{setting}"
+        if failed:
+            tried = {"batch_size": None if status == "skipped" else batch}
+            add("profile", where, ProfileRecord(**fields, **tried))
+        else:
+            add("profile", where, _profile(fields, batch, largest[name, length], energy))
+        if length != config.sequence_length:
+            continue
+        for seed in config.seeds:
+            at = f"{where}/seed{seed}"
+            if failed:
+                add("epoch", at, EpochRecord(**fields, seed=seed, **tried))
+            else:
+                add("epoch", at, _epoch(fields, batch, seed))
+    return files
+
+
+def make_results(root: Path, config: Experiment, **options: Any) -> Results:
+    files = write_results(root, config, **options)
+    return load(files, config.baseline, config.sequence_length, list(config.techniques))
+
+
+def milliseconds(name: str, batch: int, length: int = 256) -> list[float]:
+    """The made-up step times: 20, their median within 1 % of batch x milliseconds a sequence."""
+    chance = random.Random(name)
+    middle = batch * _figures(name)[1] * (length / 256) ** 1.1
+    return [middle * (1 + 0.01 * chance.uniform(-1, 1)) for _ in range(20)]
+
+
+def perplexity(name: str, batch: int, seed: int) -> float:
+    # A product of the index, not random: tests know it by heart.
+    return 400.0 + batch / 10 + list(TECHNIQUES).index(name) + (seed - 9)
+
+
+def _figures(name: str) -> tuple[int, float, float]:
+    return FIGURES.get(name, (900, 0.08, 0.6))
+
+
+def _largest(name: str, length: int, config: Experiment) -> int:
+    return max(1, int(_figures(name)[0] * config.sequence_length / length))
+
+
+def _fields(
+    config: Experiment, name: str, length: int, status: str, reason: str
+) -> dict[str, Any]:
+    return {
+        "provenance": provenance(),
+        "technique": name,
+        "axes": config.techniques[name],
+        "sequence_length": length,
+        "status": status,
+        "reason": reason,
+    }
+
+
+def _trials(most: int) -> list[Trial]:
+    def trial(batch: int) -> Trial:
+        size = int(LIMIT * batch / most)
+        fits = batch <= most
+        peak, reserved = (size - 2**20, size) if fits else (None, None)
+        return Trial(
+            batch_size=batch, fits=fits, peak_allocated=peak, peak_reserved=reserved, seconds=1.5
+        )
+
+    return [trial(batch) for batch in dict.fromkeys((max(1, most // 8), most, most + 1))]
+
+
+def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> ProfileRecord:
+    name = fields["technique"]
+    peak = STATE + int((LIMIT - STATE) * batch / most)
+    kept = STATE + int((peak - STATE) * _figures(name)[2])
+
+    def point(size: int) -> MemoryPoint:
+        return MemoryPoint(allocated=size, reserved=size + 2**20)
+
+    return ProfileRecord(
+        **fields,
+        batch_size=batch,
+        step_seconds=[ms / 1e3 for ms in milliseconds(name, batch, fields["sequence_length"])],
+        memory=Memory(
+            before=point(STATE),
+            after_forward=point(kept),
+            after_backward=point(STATE + STATE // 3),
+            after_optimizer=point(STATE),
+            peak=point(peak),
+            by_kind={"parameters": STATE // 3, "activations": kept - STATE},
+        ),
+        energy_joules=20 * batch * 0.05 if energy else None,
+    )
+
+
+def _epoch(fields: dict[str, Any], batch: int, seed: int) -> EpochRecord:
+    name, length = fields["technique"], fields["sequence_length"]
+    sequences = 28_000
+    steps = math.ceil(sequences / batch)
+    seconds = steps * batch * _figures(name)[1] / 1e3 * (1 + 0.02 * (seed - 9))
+    value = perplexity(name, batch, seed)
+    nats = VALIDATION_TOKENS * math.log(value)
+    curve = [
+        LossPoint(
+            step=step,
+            tokens=step * batch * length,
+            seconds=seconds * step / steps,
+            loss=math.log(value) + 3.4 / (1 + step * batch / 4000),
+        )
+        for step in range(1, steps + 1)
+    ]
+    return EpochRecord(
+        **fields,
+        seed=seed,
+        batch_size=batch,
+        learning_rate=1e-3,
+        steps=steps,
+        tokens=sequences * length,
+        train_seconds=seconds,
+        peak=MemoryPoint(allocated=2**30, reserved=2**30),
+        loss_curve=curve,
+        validation=Validation(
+            nats=nats,
+            tokens=VALIDATION_TOKENS,
+            utf8_bytes=VALIDATION_BYTES,
+            perplexity=value,
+            bits_per_byte=nats / math.log(2) / VALIDATION_BYTES,
+        ),
+    )
+
+
+def _data(config: Experiment, add: Any) -> None:
+    for split, documents, kept in (("train", 50, 37), ("validation", 60, 43)):
+        corpus = CorpusRecord(
+            provenance=provenance(None),
+            split=split,
+            source=f"file:///made-up/{split}.jsonl.zst",
+            sha256="ab" * 32,
+            compressed_bytes=9 * 2**20,
+            documents=documents,
+            kept=kept,
+            dropped={"quality LOW": documents - kept},
+            characters=24_000_000,
+            utf8_bytes=25_000_000,
+        )
+        add("corpus", split, corpus)
+        stream = SequencesRecord(
+            provenance=provenance(None),
+            split=split,
+            documents=kept,
+            tokens=7_168_001,
+            utf8_bytes=25_000_000,
+            dtype="uint16",
+            sequences={length: 7_168_000 // length for length in config.lengths},
+        )
+        add("sequences", split, stream)
+    fits = {
+        "fertility": 1.61,
+        "bytes_per_token": 3.49,
+        "coverage": 0.9997,
+        "unknown": 12,
+    }
+    tokenizer = TokenizerRecord(
+        provenance=provenance(None),
+        vocab_size=12_000,
+        model_type="unigram",
+        **{what: {"train": value, "validation": value} for what, value in fits.items()},
+    )
+    add("tokenizer", "tokenizer", tokenizer)

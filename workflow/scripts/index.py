@@ -1,0 +1,34 @@
+"""Write the page that holds the whole report."""
+
+from pathlib import Path
+
+from vramlab.files import write_text
+from vramlab.report.catalog import FIGURES, TABLES
+from vramlab.report.index import page
+from vramlab.report.load import KINDS, load
+from vramlab.workflow.stage import stage
+
+
+def by_name(paths):
+    return {Path(path).stem: Path(path) for path in paths}
+
+
+def main(snakemake):
+    with stage(snakemake):
+        files = {kind: snakemake.input[kind] for kind in KINDS}
+        figures, tables = by_name(snakemake.input.figures), by_name(snakemake.input.tables)
+        text = page(
+            snakemake.params.title,
+            load(files, **snakemake.params.shown),
+            [entry for entry in FIGURES if entry.name in figures],
+            {e: tables[e.name].read_text("utf-8") for e in TABLES if e.name in tables},
+            {
+                f"{path.parent.name}/{path.stem}": " ".join(path.read_text("utf-8").split())
+                for path in map(Path, snakemake.input.captions)
+            },
+        )
+        write_text(snakemake.output[0], text)
+
+
+if __name__ == "__main__":
+    main(snakemake)

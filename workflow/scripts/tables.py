@@ -1,0 +1,22 @@
+"""Write the tables of the report."""
+
+from pathlib import Path
+
+from vramlab.report.catalog import TABLES
+from vramlab.report.load import KINDS, load
+from vramlab.report.tables import TABLES as BUILD
+from vramlab.report.tables import write
+from vramlab.workflow.stage import stage
+
+
+def main(snakemake):
+    with stage(snakemake):
+        files = {kind: snakemake.input[kind] for kind in KINDS}
+        results = load(files, **snakemake.params.shown)
+        titles = {entry.name: entry.title for entry in TABLES}
+        for path in map(Path, snakemake.output):
+            write(BUILD[path.stem](results), path, titles[path.stem])
+
+
+if __name__ == "__main__":
+    main(snakemake)
