@@ -18,7 +18,7 @@ from vramlab.errors import CorpusError
 _TIMEOUT_SECONDS = (10, 60)  # to connect, to wait for the next bytes
 
 
-class Dropped(Exception):  an event that the caller handles
+class Dropped(Exception):
     """The connection failed; another attempt may do."""
 
 

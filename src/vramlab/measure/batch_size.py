@@ -21,8 +21,11 @@ from vramlab.training.step import train_step
 
 log = logging.getLogger(__name__)
 
-FIRST_PROBES = (4, 32)
-"""Batch sizes that the first prediction rests on: cheap, yet far enough apart for a slope."""
+FIRST_PROBE, GROWTH = 4, 8
+"""The first batch size tried, and the factor to the next while there is no line to predict by."""
+
+PATIENCE = 8
+"""Trials after which the search no longer trusts predictions."""
 
 
 def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[int, list[Trial]]:
@@ -30,7 +33,8 @@ def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[i
 
     A line through the peaks of the two largest batches that fitted predicts where memory runs out.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
-    was seen not to. Where predictions fail, the step back doubles, so the trials stay logarithmic.
+    was seen not to. Where predictions fail, the step back doubles, and after PATIENCE trials the
+    search bisects, so that the trials stay logarithmic.
 
     Args:
         try_batch: runs one batch size; its result says whether it fits, and its peak.
@@ -43,19 +47,19 @@ def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[i
     trials: list[Trial] = []
     fits, fails = 0, upper + 1
     back = itertools.count()
-    candidate = min(FIRST_PROBES[0], upper)
+    candidate = min(FIRST_PROBE, upper)
     while fails - fits > 1:
         trial = try_batch(candidate)
         trials.append(trial)
         if trial.fits:
             fits, back = candidate, itertools.count()
-            predicted = _predict(trials, limit)
+            candidate = _predict(trials, limit) or GROWTH * fits
         else:
             fails = candidate
-            predicted = candidate - 2 ** next(back)
-        if predicted is None or len([t for t in trials if not t.fits]) > 4:
-            predicted = FIRST_PROBES[1] if fails > FIRST_PROBES[1] > fits else (fits + fails) // 2
-        candidate = min(max(predicted, fits + 1), fails - 1)
+            candidate -= 2 ** next(back)
+        if len(trials) > PATIENCE and fails <= upper:
+            candidate = (fits + fails) // 2
+        candidate = min(max(candidate, fits + 1), fails - 1)
     return fits, trials
 
 

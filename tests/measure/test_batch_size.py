@@ -1,0 +1,115 @@
+"""The search is exact whatever memory does, and short where memory is nearly linear."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.measure.batch_size import doubling_and_bisection, search, trial_of
+from vramlab.results.runs import Trial
+
+MIB = 2**20
+
+
+def oracle(cost, limit):
+    def try_batch(batch_size):
+        peak = cost(batch_size)
+        fits = peak <= limit
+        return Trial(
+            batch_size=batch_size,
+            fits=fits,
+            peak_allocated=peak if fits else None,
+            peak_reserved=peak if fits else None,
+            seconds=0,
+        )
+
+    return try_batch
+
+
+def largest(cost, limit, upper):
+    return max((b for b in range(1, upper + 1) if cost(b) <= limit), default=0)
+
+
+@settings(deadline=None)
+@given(
+    fixed=st.integers(0, 100 * MIB),
+    slope=st.integers(MIB // 16, 64 * MIB),
+    block=st.sampled_from([1, 512, 2 * MIB]),
+    limit=st.integers(1, 40_000 * MIB),
+)
+def test_near_linear_memory_takes_few_trials(fixed, slope, block, limit):
+    def cost(batch_size):
+        return -(-(fixed + slope * batch_size) // block) * block
+
+    found, trials = search(oracle(cost, limit), limit, 2**20)
+    assert found == 0 or cost(found) <= limit
+    assert found == 2**20 or cost(found + 1) > limit
+    assert len(trials) <= 32
+    if found >= 64 and slope >= 2 * block:
+        assert len(trials) <= 6
+
+
+@settings(deadline=None)
+@given(
+    jumps=st.lists(st.integers(0, 1000), min_size=400, max_size=400),
+    limit=st.integers(0, 200_000),
+)
+def test_any_growing_memory_is_searched_exactly(jumps, limit):
+    costs = [0]
+    for jump in jumps:
+        costs.append(costs[-1] + jump)
+    found, trials = search(oracle(costs.__getitem__, limit), limit, 400)
+    assert found == largest(costs.__getitem__, limit, 400)
+    assert len({t.batch_size for t in trials}) == len(trials)
+    assert len(trials) <= 30
+
+
+@pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
+def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
+    found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)
+    assert found == largest_batch
+    tried = {t.batch_size: t.fits for t in trials}
+    assert tried[largest_batch]
+    assert not tried[largest_batch + 1]
+    if largest_batch > 100:
+        assert len(trials) <= 6 < doubling_and_bisection(largest_batch)
+
+
+def test_the_usual_search_is_counted_right():
+    assert doubling_and_bisection(1) == 2  # 1 fits, 2 does not
+    assert doubling_and_bisection(5) == 6  # 1, 2, 4, 8, then 6, 5
+
+
+def test_not_even_one_fits():
+    found, trials = search(oracle(lambda b: b + 10, 5), 5, 100)
+    assert found == 0
+    assert trials[-1].batch_size == 1
+
+
+def test_the_upper_bound_ends_the_search():
+    found, trials = search(oracle(lambda b: b, 10**9), 10**9, 100)
+    assert found == 100
+    assert all(t.fits for t in trials)
+
+
+def test_real_training_steps_fit_up_to_the_limit_and_no_further():
+    model = ModelConfig(d_model=16, layers=1, heads=2, d_ff=32)
+    limit = 2 * MIB
+    arguments = (Technique(), model, 100, 16, 3, torch.device("cpu"), limit)
+    found, _ = search(trial_of(*arguments), limit, 10_000)
+    again = trial_of(*arguments)
+    assert again(found).fits
+    assert not again(found + 1).fits
+    assert again(found).fits  # nothing is left of the failure
+
+
+def test_other_errors_are_raised(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("vramlab.measure.batch_size.train_step", broken)
+    try_batch = trial_of(Technique(), ModelConfig(), 100, 8, 2, torch.device("cpu"), 2**30)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        try_batch(1)

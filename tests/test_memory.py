@@ -1,0 +1,80 @@
+"""Live bytes on a CPU are exact: each test knows the answer by hand."""
+
+import pytest
+import torch
+
+from vramlab.memory import OutOfMemory, clear, is_out_of_memory, meter
+
+CPU = torch.device("cpu")
+KIB = 1024
+
+
+def test_tensors_views_and_frees():
+    with meter(CPU, None) as memory:
+        a = torch.zeros(256)  # 1 KiB
+        b = torch.zeros(512)
+        view = b.view(2, 256)[0]
+        assert memory.point().allocated == 3 * KIB
+        del a
+        assert memory.point().allocated == 2 * KIB
+        del b
+        assert memory.point().allocated == 2 * KIB  # the view keeps the storage
+        del view
+        assert memory.point().allocated == 0
+        assert memory.peak().allocated == 3 * KIB
+        memory.reset_peak()
+        assert memory.peak().allocated == 0
+
+
+def test_in_place_operations_take_nothing():
+    with meter(CPU, None) as memory:
+        a = torch.zeros(256)
+        a.add_(1).mul_(2)
+        assert memory.peak().allocated == KIB
+
+
+def test_what_autograd_keeps_for_the_backward_pass():
+    with meter(CPU, None) as memory:
+        layer = torch.nn.Linear(64, 32, bias=False)  # 8 KiB
+        x = torch.randn(16, 64)  # 4 KiB, saved for the weight's gradient
+        before = memory.point().allocated
+        assert before == 12 * KIB
+        y = torch.relu(layer(x))  # the linear output is freed, relu saves its own: 2 KiB
+        assert memory.point().allocated == before + 2 * KIB
+        y.sum().backward()
+        del y
+        assert memory.point().allocated == before + 8 * KIB  # the weight's gradient
+
+
+def test_adam_keeps_two_moments_and_a_step_each():
+    with meter(CPU, None) as memory:
+        weight = torch.nn.Parameter(torch.zeros(256))
+        optimizer = torch.optim.Adam([weight])
+        weight.grad = torch.ones(256)
+        before = memory.point().allocated
+        optimizer.step()
+        state = memory.point().allocated - before
+        assert state == 2 * KIB + 4
+
+
+def test_crossing_the_cap_raises_and_leaves_the_meter_usable():
+    with meter(CPU, 2 * KIB) as memory:
+        torch.zeros(512)
+        with pytest.raises(OutOfMemory, match="exceed the limit") as error:
+            torch.zeros(513)
+        assert is_out_of_memory(error.value)
+        del error
+        clear()
+        assert memory.point().allocated == 0
+        torch.zeros(512)
+
+
+def test_only_the_want_of_memory_counts_as_such():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("device-side assert triggered"))
+    assert not is_out_of_memory(ValueError("shape"))
+
+
+def test_without_a_cap_half_of_the_memory_available_is_the_limit():
+    with meter(CPU, None) as memory:
+        assert 2**27 < memory.limit < 2**45
