@@ -36,8 +36,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, time, d_model] to the same shape."""
         x = x + self.dropout(self.attention(self.norm1(x)))
-        update: Tensor = self.feed_forward(self.norm2(x))
-        return x + self.dropout(update)
+        out: Tensor = x + self.dropout(self.feed_forward(self.norm2(x)))
+        return out
 
 
 class Transformer(nn.Module):

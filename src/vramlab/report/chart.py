@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
@@ -86,7 +87,7 @@ def panels(
     headline: str, count: int, height: float, columns: int | None = None, share_rows: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A figure `height` inches high with `count` panels in rows of `columns` under its headline."""
-    title = textwrap.fill(headline.replace("`", ""), 90)
+    title = textwrap.fill(headline.replace("`", ""), 95)
     lines = title.count("\n") + 1
     figure = Figure(figsize=(WIDTH, height + 0.25 * lines), layout="constrained")
     columns = columns or count
@@ -120,7 +121,13 @@ def missing(axes: Axes, row: int, run: Run) -> None:
         va="center",
         color=MUTED,
         style="italic",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
+
+
+def tint(colour: str, share: float) -> str:
+    """`colour` mixed with white: the whole colour at 1, white at 0."""
+    return to_hex([1 - share * (1 - part) for part in to_rgb(colour)])
 
 
 def bars(
@@ -131,8 +138,12 @@ def bars(
     value: Callable[[Run], float | None],
     label: Callable[[Run, float], str],
     spread: Callable[[Run], float | None] = lambda _: None,
+    room: float = 0.38,
 ) -> None:
-    """A horizontal bar for each run from zero, its value written at its end."""
+    """A horizontal bar for each run from zero, its value written at its end.
+
+    `room` is the share of the width that stays free for what is written.
+    """
     fill = colours(results)
     ends = []
     for row, run in enumerate(runs):
@@ -151,7 +162,7 @@ def bars(
         )
         ends.append(length + (error or 0))
         end_label(axes, ends[-1], row, label(run, length))
-    room_for_labels(axes, ends)
+    room_for_labels(axes, ends, room)
 
 
 def end_label(axes: Axes, x: float, y: float, text: str) -> None:
@@ -161,7 +172,7 @@ def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def room_for_labels(axes: Axes, ends: Sequence[float], share: float = 0.38) -> None:
+def room_for_labels(axes: Axes, ends: Sequence[float], share: float) -> None:
     """Start the value axis at zero and leave a share of its width free behind the longest bar."""
     axes.set_xlim(0, max(ends, default=1.0) / (1 - share) or 1.0)
     if not ends:
@@ -171,15 +182,7 @@ def room_for_labels(axes: Axes, ends: Sequence[float], share: float = 0.38) -> N
 def thousands(axes: Axes, which: str = "x") -> None:
     """Write whole ticks with thousands separators, large ones as k or M."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-
-
-def short(value: float) -> str:
-    """1,500,000 as 1.5M, 256,000 as 256k; smaller ones in full."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit * 10 or (abs(value) >= unit > 1e3):
-            return f"{value / unit:.4g}{name}"
-    return f"{value:,.4g}" if value < 1e3 else f"{value:,.0f}"
+    axis.set_major_formatter(FuncFormatter(lambda value, _: wording.short(value)))
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
@@ -220,6 +223,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             best = min(best, (covered + outside + distance, dx, dy, box), key=lambda b: b[0])
         _, dx, dy, box = best
         note.set_position((dx / scale, dy / scale))
+        note.arrow_patch.set_visible(math.hypot(dx, dy) > 14 * scale + extent.width / 2)
         taken.append(box)
 
 

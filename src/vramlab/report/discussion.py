@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from vramlab.report import wording
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.wording import listing, memory, number, plural, ratio
+from vramlab.report.wording import listing, memory, number, plural, ratio, short
 from vramlab.results.runs import Memory
 
 Value = Callable[[Run], float | None]
@@ -120,7 +120,7 @@ def throughput(results: Results, length: int | None = None) -> str:
     best, speed = max(runs, key=lambda pair: pair[1])
     text = (
         f"With each technique at its own largest batch, {_name(best.technique)} processes the most "
-        f"tokens: {number(speed)} a second"
+        f"tokens: {short(speed)} a second"
     )
     base = results.run(results.baseline, "own", length).tokens_per_second
     if base and best.technique != results.baseline:
@@ -243,7 +243,7 @@ def not_run(results: Results) -> list[str]:
                 where = "" if run.status == "skipped" else _where(run, results)
                 key = wording.status(run.status) + where, run.reason
                 groups.setdefault(key, {})[run.technique] = None
-    return [f"{_names(names)}: {what}. {why}".strip() for (what, why), names in groups.items()]
+    return [f"{_names(names)}: {what}: {why}." for (what, why), names in groups.items()]
 
 
 def devices(results: Results) -> list[str]:

@@ -66,7 +66,7 @@ def batch_size(results: Results) -> Figure:
         return f"{bound}{value:,.0f}{times}"
 
     chart.technique_rows(axes, [run.technique for run in runs])
-    chart.bars(axes, results, runs, value=lambda run: run.search.max_batch_size, label=label)
+    chart.bars(axes, results, runs, value=lambda run: run.search.max_batch_size, label=label, room=0.2)
     limit = max(run.search.memory_limit for run in runs)
     axes.set_xlabel(
         f"largest batch (sequences of {results.length:,} tokens) in {wording.memory(limit)}"
@@ -88,9 +88,9 @@ def memory(results: Results) -> Figure:
             if run.memory is None:
                 chart.missing(axes, row, run)
                 continue
-            for offset, (moment, alpha) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
+            for offset, (moment, share) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
                 size = getattr(run.memory, moment).allocated / unit
-                axes.barh(row + offset, size, height=0.24, color=fill[run.technique], alpha=alpha)
+                axes.barh(row + offset, size, height=0.24, color=chart.tint(fill[run.technique], share))
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
@@ -98,8 +98,8 @@ def memory(results: Results) -> Figure:
 
     figure = _by_setting(results, "memory", draw, row=0.5)
     handles = [
-        Patch(color=chart.MUTED, alpha=alpha, label=moment.replace("_", " "))
-        for moment, alpha in moments.items()
+        Patch(color=chart.tint(chart.MUTED, share), label=moment.replace("_", " "))
+        for moment, share in moments.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
@@ -161,9 +161,10 @@ def step_time(results: Results) -> Figure:
             ]
             axes.scatter(run.step_ms, heights, s=9, color=fill[run.technique], alpha=0.8, lw=0)
             median = wording.number(statistics.median(run.step_ms))
-            chart.end_label(axes, max(run.step_ms), row, f" {median}")
-        chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], share=0.15)
-        axes.set_xlabel("time of a training step (ms; median written)")
+            spread = wording.number(statistics.stdev(run.step_ms), 2)
+            chart.end_label(axes, max(run.step_ms), row, f" {median} ± {spread}")
+        chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], 0.3)
+        axes.set_xlabel("time of a training step (ms; median ± sd written)")
 
     return _by_setting(results, "step_time", draw)
 
@@ -177,7 +178,7 @@ def throughput(results: Results) -> Figure:
             results,
             runs,
             value=lambda run: run.tokens_per_second,
-            label=lambda _, speed: chart.short(float(f"{speed:.3g}")),
+            label=lambda _, speed: wording.short(speed),
         )
         axes.set_xlabel("throughput (tokens/s)")
         chart.thousands(axes)

@@ -9,6 +9,9 @@ from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.load import Results
 from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
 
+LONG = 32
+"""Rows of a table above which it is folded."""
+
 
 def page(
     title: str,
@@ -42,16 +45,21 @@ def page(
 
 def _figure(entry: Entry, results: Results, captions: Mapping[str, str]) -> str:
     headline = discussion.HEADLINES[entry.name](results)
-    alt = f"{entry.title}. {headline}".replace("`", "").replace("[", "(").replace("]", ")")
+    alt = f"{entry.title}. {headline}".strip().replace("`", "")
     return (
-        f"### {entry.title}\n\n{headline}\n\n![{alt.strip()}](figures/{entry.name}.png)\n\n"
+        f"### {entry.title}\n\n![{alt}](figures/{entry.name}.png)\n\n"
         f"{captions[f'figures/{entry.name}']} ([SVG](figures/{entry.name}.svg))"
-    ).replace("\n\n\n\n", "\n\n")
+    )
 
 
 def _table(entry: Entry, text: str, captions: Mapping[str, str]) -> str:
-    caption = captions[f"tables/{entry.name}"]
-    return f"### {entry.title}\n\n{caption} ([CSV](tables/{entry.name}.csv))\n\n{text.strip()}"
+    head = (
+        f"### {entry.title}\n\n{captions[f'tables/{entry.name}']} ([CSV](tables/{entry.name}.csv))"
+    )
+    rows = text.strip().count("\n") - 1
+    if rows > LONG:
+        text = f"<details><summary>{rows} rows</summary>\n\n{text.strip()}\n\n</details>"
+    return f"{head}\n\n{text.strip()}"
 
 
 def _bullets(sentences: Sequence[str]) -> str:

@@ -353,7 +353,16 @@ def _columns(frame: pd.DataFrame) -> list[str]:
 
 def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
     columns = {name: frame[name] for name in _columns(frame)}
-    shown = [_shown(name, list(column)) for name, column in columns.items()]
+    # One unit for the sizes of a table, so that its columns compare.
+    sizes = [v for name, column in columns.items() if _is_size(name) for v in column if _filled(v)]
+    unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
+    shown = []
+    for name, column in columns.items():
+        heading, values = HEADINGS.get(name, _plain(name)), list(column)
+        if _is_size(name):
+            heading += f" ({label})"
+            values = [v * wording.GIB / unit if _filled(v) else None for v in values]
+        shown.append((heading, [_cell(value) for value in values]))
     cells = [[escape(" ".join(cell.split())) for cell in column] for _, column in shown]
     return tabulate(
         list(zip(*cells, strict=True)),
@@ -364,15 +373,8 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
     )
 
 
-def _shown(name: str, values: list[Any]) -> tuple[str, list[str]]:
-    """Heading and cells of a column, for people."""
-    heading = HEADINGS.get(name, _plain(name))
-    if name.endswith("_gib"):
-        sizes = [value * wording.GIB if _filled(value) else None for value in values]
-        unit, label = wording.memory_unit(max(size for size in sizes if size is not None))
-        values = [None if size is None else size / unit for size in sizes]
-        heading += f" ({label})"
-    return heading, [_cell(value) for value in values]
+def _is_size(name: str) -> bool:
+    return name.endswith("_gib")
 
 
 def _plain(name: str) -> str:

@@ -56,6 +56,16 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def short(value: float) -> str:
+    """1,500,000 as 1.5M, 256,000 as 256k; below 10,000 in full."""
+    if abs(value) < 1e4:
+        return f"{value:,.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
+    unit, name = next(
+        pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if abs(value) >= pair[0]
+    )
+    return f"{value / unit:.3g}{name}"
+
+
 def memory_unit(largest: float) -> tuple[int, str]:
     """The unit in which sizes up to `largest` bytes read best: its bytes and its name."""
     return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")

@@ -1,0 +1,27 @@
+"""A tiny model and a tiny corpus of random tokens."""
+
+import numpy as np
+import pytest
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.sequences import Sequences
+from vramlab.technique import build
+
+VOCABULARY, LENGTH = 50, 8
+
+
+@pytest.fixture
+def sequences():
+    rng = np.random.default_rng(1)
+    return Sequences.of(rng.integers(4, VOCABULARY, 300).astype(np.uint16), LENGTH)
+
+
+@pytest.fixture
+def make_regime():
+    def make(seed=9, dropout=0.1, **axes):
+        model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=dropout)
+        return build(Technique(**axes), model, VOCABULARY, torch.device("cpu"), seed)
+
+    return make

@@ -1,0 +1,206 @@
+"""A stopped run goes on where it was, and ends with the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from vramlab.config.training import TrainingConfig
+from vramlab.training import epoch as module
+from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.epoch import Diverged, Interrupted, train_epochs
+
+CONFIG = TrainingConfig(epochs=3)
+
+
+def run(regime, sequences, folder, identity="a", config=CONFIG, seed=9):
+    return train_epochs(regime, sequences, config, 4, 1e-2, seed, Checkpoints(folder, identity))
+
+
+def bits(regime, done):
+    return [p.detach().clone() for p in regime.model.parameters()], [p.loss for p in done.curve]
+
+
+def assert_same(one, other):
+    assert one[1] == other[1]
+    assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+
+
+@pytest.fixture
+def expected(make_regime, sequences, tmp_path):
+    regime = make_regime()
+    return bits(regime, run(regime, sequences, tmp_path / "uninterrupted"))
+
+
+def stop_after(monkeypatch, step, action):
+    """Call `action` during the step of that number."""
+    original, count = module.train_step, iter(range(1, 10_000))
+
+    def train_step(*arguments):
+        if next(count) == step:
+            action()
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "train_step", train_step)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("step", [1, 10, 17, 29])
+def test_a_signal_saves_and_the_rest_is_bit_equal(
+    make_regime, sequences, tmp_path, monkeypatch, expected, number, step
+):
+    with monkeypatch.context() as patch:
+        stop_after(patch, step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=f"after step {step}"):
+            run(make_regime(), sequences, tmp_path)
+    regime = make_regime(seed=1)  # its weights must come from the checkpoint
+    torch.manual_seed(12345)
+    done = run(regime, sequences, tmp_path)
+    assert_same(bits(regime, done), expected)
+    assert done.interruptions == 1
+    assert done.steps == 30
+    assert done.tokens == 3 * sequences.tokens
+
+
+def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(
+    make_regime, sequences, tmp_path, monkeypatch, expected
+):
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})  # after every step
+
+    def die():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(make_regime(), sequences, tmp_path, config=config)
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path, config=config)
+    assert_same(bits(regime, done), expected)
+    assert done.interruptions == 1
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_previous_one(
+    make_regime, sequences, tmp_path, monkeypatch, expected, caplog
+):
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run(make_regime(), sequences, tmp_path, config=config)
+    newest = tmp_path / "newest.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert (tmp_path / "previous.pt").exists()
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert "newest.pt is damaged" in caplog.text
+    assert_same(bits(regime, done), expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 1000])
+def test_nonsense_is_no_checkpoint(make_regime, sequences, tmp_path, expected, content):
+    (tmp_path / "newest.pt").write_bytes(content)
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert_same(bits(regime, done), expected)
+    assert done.interruptions == 0
+
+
+def test_a_checkpoint_of_another_run_is_not_used(
+    make_regime, sequences, tmp_path, monkeypatch, expected, caplog
+):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run(make_regime(), sequences, tmp_path, identity="another")
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert "of another configuration" in caplog.text
+    assert_same(bits(regime, done), expected)
+
+
+def test_a_checkpoint_never_runs_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    checkpoints = Checkpoints(tmp_path / "c", "a")
+    checkpoints.save({"steps": 1, "evil": Evil()})
+    with pytest.raises(Exception, match="weights_only"):
+        checkpoints.load(torch.device("cpu"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_removing_leaves_nothing(tmp_path):
+    folder = tmp_path / "c"
+    checkpoints = Checkpoints(folder, "a")
+    checkpoints.save({"steps": 1})
+    checkpoints.save({"steps": 2})
+    assert checkpoints.load(torch.device("cpu"))["steps"] == 2
+    remove(folder)
+    assert not folder.exists()
+    remove(folder)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_regime, sequences, tmp_path):
+    regime = make_regime()
+    with torch.no_grad():
+        regime.model.embedding.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="nan at step 1"):
+        run(regime, sequences, tmp_path)
+
+
+def test_the_curve_is_thinned_to_its_end():
+    done = module.Progress(
+        curve=[module.LossPoint(step=i, tokens=i, seconds=i, loss=0.0) for i in range(1, 1702)]
+    )
+    thinned = done.thinned()
+    assert len(thinned) <= module.MAX_POINTS
+    assert thinned[-1].step == 1701
+    assert len(module.Progress().thinned()) == 0
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_in_another_process(make_regime, sequences, tmp_path, expected):
+    code = """
+import sys, time
+import numpy as np, torch
+from pathlib import Path
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.config.training import TrainingConfig
+from vramlab.sequences import Sequences
+from vramlab.technique import build
+from vramlab.training import epoch
+from vramlab.training.checkpoint import Checkpoints
+original = epoch.train_step
+def slow(*arguments):
+    time.sleep(0.05)
+    return original(*arguments)
+epoch.train_step = slow
+model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
+regime = build(Technique(), model, 50, torch.device("cpu"), 9)
+tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
+config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)
+epoch.train_epochs(regime, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
+                   Checkpoints(Path(sys.argv[1]), "a"))
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    end = time.monotonic() + 60
+    while not (tmp_path / "previous.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert done.interruptions == 1
+    assert_same(bits(regime, done), expected)

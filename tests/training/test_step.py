@@ -1,0 +1,122 @@
+"""A step is the gradient of the mean over all tokens, however the batch is cut."""
+
+import numpy as np
+import pytest
+import torch
+
+from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.training import TrainingConfig
+from vramlab.training.data import batches, order, split
+from vramlab.training.epoch import learning_rate, plan
+from vramlab.training.evaluate import evaluate
+from vramlab.training.step import train_step
+
+CPU = torch.device("cpu")
+
+
+def gradients_after(regime, micro_batches):
+    kept = {}
+
+    def keep(phase):
+        if phase == "after_backward":
+            kept.update({n: p.grad.clone() for n, p in regime.model.named_parameters()})
+
+    loss = train_step(regime, regime.optimizer(1e-3), micro_batches, keep)
+    return loss, kept
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(make_regime, sequences):
+    everything = np.arange(len(sequences))  # the last row is padded: its tokens weigh the same
+    whole = list(batches(sequences, [everything], CPU))
+    parts = list(batches(sequences, split(everything, 7), CPU))
+    loss, expected = gradients_after(make_regime(dropout=0.0), whole)
+    other, found = gradients_after(make_regime(dropout=0.0), parts)
+    torch.testing.assert_close(other, loss)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_the_loss_is_the_mean_per_token(make_regime, sequences):
+    regime = make_regime(dropout=0.0)
+    [(inputs, targets)] = batches(sequences, [np.arange(len(sequences))], CPU)
+    expected = regime.loss_sum(inputs, targets).item() / (targets != PAD_ID).sum().item()
+    assert train_step(regime, regime.optimizer(1e-3), [(inputs, targets)]).item() == pytest.approx(
+        expected
+    )
+
+
+def test_the_phases_come_in_order_and_gradients_are_freed(make_regime, sequences):
+    regime, phases = make_regime(), []
+    train_step(
+        regime,
+        regime.optimizer(1e-3),
+        list(batches(sequences, [np.arange(2), np.arange(2)], CPU)),
+        phases.append,
+    )
+    assert phases == [
+        "before",
+        "after_forward",
+        "after_forward",
+        "after_backward",
+        "after_optimizer",
+    ]
+    assert all(p.grad is None for p in regime.model.parameters())
+
+
+def test_the_order_is_a_permutation_and_a_pure_function():
+    assert sorted(order(9, 0, 100)) == list(range(100))
+    assert order(9, 0, 100).tolist() == order(9, 0, 100).tolist()
+    assert order(9, 0, 100).tolist() != order(9, 1, 100).tolist() != order(8, 0, 100).tolist()
+
+
+def test_batches_are_those_of_the_sequences(sequences):
+    parts = list(split(order(1, 0, len(sequences)), 5))
+    found = list(batches(sequences, parts, CPU))
+    assert len(found) == len(parts)
+    for part, (inputs, targets) in zip(parts, found, strict=True):
+        expected = sequences.arrays(part)
+        assert np.array_equal(inputs.numpy(), expected[0])
+        assert np.array_equal(targets.numpy(), expected[1])
+
+
+def test_no_batches_of_nothing(sequences):
+    assert list(batches(sequences, [], CPU)) == []
+
+
+@pytest.mark.parametrize(
+    ("effective", "batch_size", "sequences", "expected"),
+    [
+        (None, 8, 100, (8, 8)),
+        (None, 200, 100, (100, 100)),
+        (32, 8, 100, (32, 8)),
+        (30, 8, 100, (30, 8)),
+        (33, 8, 100, (33, 7)),
+        (4, 8, 100, (4, 4)),
+        (500, 8, 100, (100, 8)),
+    ],
+)
+def test_micro_batches_are_equal_and_no_larger_than_fits(
+    effective, batch_size, sequences, expected
+):
+    config = TrainingConfig(effective_batch_size=effective)
+    assert plan(config, batch_size, sequences) == expected
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"), [("none", 1e-3), ("sqrt", 2e-3), ("linear", 4e-3)]
+)
+def test_the_learning_rate_follows_the_batch(scaling, expected):
+    config = TrainingConfig(lr_scaling=scaling)
+    assert learning_rate(config, 64, 16) == pytest.approx(expected)
+    assert learning_rate(config, 16, 16) == pytest.approx(1e-3)
+
+
+def test_perplexity_does_not_depend_on_the_batch_size(make_regime, sequences):
+    regime = make_regime(dropout=0.5)
+    results = [evaluate(regime, sequences, size, utf8_bytes=1000) for size in (1, 7, 38, 1000)]
+    assert {result.tokens for result in results} == {299}
+    for result in results:
+        assert result.perplexity == pytest.approx(results[0].perplexity, rel=1e-6)
+        assert result.perplexity == pytest.approx(np.exp(result.nats / 299))
+        assert result.bits_per_byte == pytest.approx(result.nats / np.log(2) / 1000)
+    assert regime.model.training
