@@ -89,7 +89,7 @@ def panels(
     """A figure `height` inches high with `count` panels in rows of `columns` under its headline."""
     title = textwrap.fill(headline.replace("`", ""), 95)
     lines = title.count("\n") + 1
-    figure = Figure(figsize=(WIDTH, height + 0.25 * lines), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height + 0.3 * lines), layout="constrained")
     columns = columns or count
     grid = figure.subplots(count // columns, columns, squeeze=False, sharey=share_rows)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -127,7 +127,8 @@ def missing(axes: Axes, row: int, run: Run) -> None:
 
 def tint(colour: str, share: float) -> str:
     """`colour` mixed with white: the whole colour at 1, white at 0."""
-    return to_hex([1 - share * (1 - part) for part in to_rgb(colour)])
+    red, green, blue = (1 - share * (1 - part) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def bars(
@@ -223,7 +224,13 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             best = min(best, (covered + outside + distance, dx, dy, box), key=lambda b: b[0])
         _, dx, dy, box = best
         note.set_position((dx / scale, dy / scale))
-        note.arrow_patch.set_visible(math.hypot(dx, dy) > 14 * scale + extent.width / 2)
+        if note.arrow_patch is not None:  # beside its point a label needs no line
+            note.arrow_patch.set_visible(
+                bool(
+                    abs(dx) > 12 * scale + extent.width / 2
+                    or abs(dy) > 12 * scale + extent.height / 2
+                )
+            )
         taken.append(box)
 
 

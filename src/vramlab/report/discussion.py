@@ -228,10 +228,9 @@ def undominated(results: Results) -> str:
         return ""
     if len(best) == 1:
         return f"No other technique fits a larger batch or steps faster than {_name(best[0])}."
-    return (
-        f"Between fitting a large batch and a fast step, the choice is among {_names(best)}: "
-        "each other technique is beaten in both by one of these."
-    )
+    text = f"Weighing a large batch against a fast step leaves {_names(best)}"
+    others = "" if len(best) == len(points) else ": each other is matched or beaten in both by one"
+    return f"{text}{others}."
 
 
 def not_run(results: Results) -> list[str]:
@@ -311,7 +310,7 @@ def _fits(techniques: Sequence[str]) -> str:
 def _at_longest(results: Results, sentence: Callable[[Results, int], str]) -> str:
     longest = results.lengths[-1]
     text = sentence(results, longest)
-    return f"{longest:,} tokens: {text}" if text else ""
+    return f"At {longest:,} tokens, {text[0].lower()}{text[1:]}" if text else ""
 
 
 HEADLINES: dict[str, Callable[[Results], str]] = {
@@ -328,4 +327,9 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "throughput_by_length": lambda results: _at_longest(results, throughput),
     "memory_by_length": lambda results: _at_longest(results, least_memory),
 }
-"""The sentence that stands over each figure of the catalog; empty where there are no numbers."""
+"""What each figure of the catalog shows, in a sentence; empty where there are no numbers."""
+
+
+def headline(figure: str, results: Results) -> str:
+    """The sentence that stands over a figure."""
+    return HEADLINES[figure](results) or "No run came through, so there is nothing to show."

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from vramlab.config.technique import Setting
 from vramlab.report import chart, wording
-from vramlab.report.discussion import HEADLINES, peak_parts
+from vramlab.report.discussion import headline, peak_parts
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.runs import EpochRecord
 
@@ -28,7 +29,8 @@ Draw = Callable[[Axes, list[Run]], None]
 
 def memory_speed(results: Results) -> Figure:
     """Peak memory over throughput, one point for each technique and batch setting."""
-    figure, panels = chart.panels(HEADLINES["memory_speed"](results), 2, 7.5, columns=1)
+    height = 5.0 + 0.25 * min(len(results.techniques), 12)
+    figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
     fill = chart.colours(results)
     labels = []
     for axes, setting in zip(panels, SETTINGS, strict=True):
@@ -37,10 +39,8 @@ def memory_speed(results: Results) -> Figure:
         points = [(run.tokens_per_second or 0.0, (run.peak or 0) / unit) for run in runs]
         for run, (speed, peak) in zip(runs, points, strict=True):
             axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=MARKERS[setting])
-        measured = {run.technique for run in runs}
-        without = [t for t in results.measured(results.length) if t not in measured]
-        note = f"   (no point: {', '.join(without)})" if without else ""
-        axes.set_title(textwrap.fill(_batch_of(results, setting) + note, 110))
+        left_out = _left_out(results, {run.technique for run in runs})
+        axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, 110))
         axes.set_xlabel("throughput (tokens/s; further right is faster)")
         axes.set_ylabel(f"peak memory ({name})")
         axes.set_ylim(0, max((peak for _, peak in points), default=1.0) * 1.3)
@@ -57,7 +57,7 @@ def memory_speed(results: Results) -> Figure:
 def batch_size(results: Results) -> Figure:
     """The largest batch of each technique."""
     runs = results.runs("own")
-    figure, (axes,) = chart.panels(HEADLINES["batch_size"](results), 1, chart.height(len(runs)))
+    figure, (axes,) = chart.panels(headline("batch_size", results), 1, chart.height(len(runs)))
     base = results.max_batch_size(results.baseline)
 
     def label(run: Run, value: float) -> str:
@@ -66,7 +66,9 @@ def batch_size(results: Results) -> Figure:
         return f"{bound}{value:,.0f}{times}"
 
     chart.technique_rows(axes, [run.technique for run in runs])
-    chart.bars(axes, results, runs, value=lambda run: run.search.max_batch_size, label=label, room=0.2)
+    chart.bars(
+        axes, results, runs, value=lambda run: run.search.max_batch_size, label=label, room=0.2
+    )
     limit = max(run.search.memory_limit for run in runs)
     axes.set_xlabel(
         f"largest batch (sequences of {results.length:,} tokens) in {wording.memory(limit)}"
@@ -90,7 +92,9 @@ def memory(results: Results) -> Figure:
                 continue
             for offset, (moment, share) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
                 size = getattr(run.memory, moment).allocated / unit
-                axes.barh(row + offset, size, height=0.24, color=chart.tint(fill[run.technique], share))
+                axes.barh(
+                    row + offset, size, height=0.24, color=chart.tint(fill[run.technique], share)
+                )
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
@@ -201,7 +205,7 @@ def epoch_time(results: Results) -> Figure:
             label=label,
             spread=lambda run: _deviation(run.train_seconds),
         )
-        axes.set_xlabel(f"time of training (s{_over_seeds(results)})")
+        axes.set_xlabel("; ".join(filter(None, ["time of training (s)", _over_seeds(results)])))
 
     return _by_setting(results, "epoch_time", draw)
 
@@ -218,18 +222,12 @@ def perplexity(results: Results) -> Figure:
                 continue
             mean = statistics.fmean(run.perplexities)
             error = _deviation(run.perplexities)
-            axes.errorbar(
-                mean, row, xerr=error, fmt="D", ms=7, color=fill[run.technique], capsize=4
-            )
-            axes.scatter(
-                run.perplexities, [row] * len(run.perplexities), s=14, color="white", zorder=3
-            )
-            chart.end_label(
-                axes,
-                max(*run.perplexities, mean + (error or 0)),
-                row,
-                f" {wording.number(mean, 4)}",
-            )
+            colour = fill[run.technique]
+            axes.errorbar(mean, row, xerr=error, fmt="D", ms=6, color=colour, capsize=4)
+            if error is not None:
+                below = [row + 0.3] * len(run.perplexities)
+                axes.scatter(run.perplexities, below, s=10, color=colour)
+            chart.end_label(axes, mean + (error or 0), row, f" {wording.number(mean, 4)}")
         base = results.run(results.baseline, "own").perplexities
         if base:
             axes.axvline(statistics.fmean(base), color=chart.BASELINE, lw=1, ls=":", zorder=0)
@@ -238,67 +236,75 @@ def perplexity(results: Results) -> Figure:
             # From the smallest, not from zero: what matters is the difference.
             span = max(values) - min(values) or 0.02 * max(values)
             axes.set_xlim(min(values) - 0.25 * span, max(values) + 0.6 * span)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         else:
             axes.set_xticks([])
-        axes.set_xlabel(f"validation perplexity (dots: seeds{_over_seeds(results)})")
+        seeds = _over_seeds(results)
+        axes.set_xlabel(f"validation perplexity{f' ({seeds}; dots: seeds)' if seeds else ''}")
 
     return _by_setting(results, "perplexity", draw)
 
 
 def loss(results: Results) -> Figure:
     """The training loss against tokens and against seconds, a line for each technique and seed."""
-    figure, panels = chart.panels(HEADLINES["loss"](results), 4, 7.0, columns=2)
+    figure, panels = chart.panels(headline("loss", results), 4, 7.0, columns=2)
     fill, dashes = chart.colours(results), chart.dashes(results)
     drawn: dict[str, Line2D] = {}
     for row, setting in enumerate(SETTINGS):
+        runs = [run for run in results.runs(setting) if any(e.loss_curve for e in run.epochs)]
+        left_out = _left_out(results, {run.technique for run in runs})
         for axes, attribute in zip(panels[2 * row :], ("tokens", "seconds"), strict=False):
-            for run in results.runs(setting):
-                for epoch in run.epochs:
-                    if not epoch.loss_curve:
-                        continue
-                    (drawn[run.technique],) = axes.plot(
-                        [getattr(point, attribute) for point in epoch.loss_curve],
-                        [point.loss for point in epoch.loss_curve],
-                        color=fill[run.technique],
-                        ls=dashes[run.technique],
-                        lw=1.4,
-                        label=run.technique,
-                    )
-            axes.set_title(_batch_of(results, setting))
+            for epoch in (epoch for run in runs for epoch in run.epochs):
+                name = epoch.technique
+                (drawn[name],) = axes.plot(
+                    [getattr(point, attribute) for point in epoch.loss_curve],
+                    [point.loss for point in epoch.loss_curve],
+                    color=fill[name],
+                    ls=dashes[name],
+                    lw=1.4,
+                    label=name,
+                )
+            axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, 58))
             axes.set_xlabel("training tokens" if attribute == "tokens" else "training time (s)")
             axes.set_ylabel("training loss (nats/token)")
             chart.thousands(axes)
     handles = [drawn[name] for name in results.techniques if name in drawn]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=5)
+        longest = max(len(name) for name in drawn)
+        columns = max(1, 110 // (longest + 9))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 
 def batch_size_by_length(results: Results) -> Figure:
     """The largest batch over the sequence length."""
-    figure, (axes,) = chart.panels(HEADLINES["batch_size_by_length"](results), 1, 4.2)
+    figure, (axes,) = chart.panels(headline("batch_size_by_length", results), 1, 4.2)
     _over_lengths(axes, results, "own", lambda run: run.search.max_batch_size)
     axes.set_yscale("log")
     axes.set_ylabel("largest batch (sequences)")
     chart.thousands(axes, "y")
+    axes.legend()
     return figure
 
 
 def throughput_by_length(results: Results) -> Figure:
     """Training tokens a second over the sequence length."""
-    figure, panels = chart.panels(HEADLINES["throughput_by_length"](results), 2, 4.2)
+    figure, panels = chart.panels(
+        headline("throughput_by_length", results), 2, 4.2, share_rows=True
+    )
     for axes, setting in zip(panels, SETTINGS, strict=True):
         _over_lengths(axes, results, setting, lambda run: run.tokens_per_second)
         axes.set_title(SETTING_WORDS[setting])
         axes.set_ylim(bottom=0)
         chart.thousands(axes, "y")
+    panels[0].legend()
     panels[0].set_ylabel("throughput (tokens/s)")
     return figure
 
 
 def memory_by_length(results: Results) -> Figure:
     """Peak memory over the sequence length."""
-    figure, panels = chart.panels(HEADLINES["memory_by_length"](results), 2, 4.2)
+    figure, panels = chart.panels(headline("memory_by_length", results), 2, 4.2, share_rows=True)
     swept = [n for n in results.techniques if results.swept(n)]
     peaks = [
         results.run(name, setting, length).peak or 0
@@ -313,6 +319,7 @@ def memory_by_length(results: Results) -> Figure:
         )
         axes.set_title(SETTING_WORDS[setting])
         axes.set_ylim(bottom=0)
+    panels[0].legend()
     panels[0].set_ylabel(f"peak memory in live tensors ({unit_name})")
     return figure
 
@@ -338,7 +345,7 @@ def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> F
     """A panel for each batch setting, a row for each technique."""
     names = results.measured(results.length)
     height = chart.height(len(names), row)
-    figure, panels = chart.panels(HEADLINES[name](results), 2, height, share_rows=True)
+    figure, panels = chart.panels(headline(name, results), 2, height, share_rows=True)
     for axes, setting in zip(panels, SETTINGS, strict=True):
         chart.technique_rows(axes, names)
         axes.set_title(_batch_of(results, setting))
@@ -369,7 +376,7 @@ def _over_lengths(
     axes.set_xscale("log", base=2)
     axes.set_xticks(results.lengths, [f"{length:,}" for length in results.lengths])
     axes.set_xlabel("sequence length (tokens)")
-    axes.legend()
+    axes.margins(y=0.1)
 
 
 def _batch_of(results: Results, setting: Setting) -> str:
@@ -379,9 +386,14 @@ def _batch_of(results: Results, setting: Setting) -> str:
     return SETTING_WORDS[setting]
 
 
+def _left_out(results: Results, shown: set[str]) -> str:
+    missing = [name for name in results.measured(results.length) if name not in shown]
+    return f"   (not run: {', '.join(missing)})" if missing else ""
+
+
 def _over_seeds(results: Results) -> str:
     seeds = {epoch.seed for epoch in results.records(EpochRecord)}
-    return f"; mean and sd of {len(seeds)} seeds" if len(seeds) > 1 else ""
+    return f"mean and sd of {len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
 def _mean(values: list[float]) -> float | None:

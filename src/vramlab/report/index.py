@@ -44,8 +44,7 @@ def page(
 
 
 def _figure(entry: Entry, results: Results, captions: Mapping[str, str]) -> str:
-    headline = discussion.HEADLINES[entry.name](results)
-    alt = f"{entry.title}. {headline}".strip().replace("`", "")
+    alt = f"{entry.title}. {discussion.headline(entry.name, results)}".replace("`", "")
     return (
         f"### {entry.title}\n\n![{alt}](figures/{entry.name}.png)\n\n"
         f"{captions[f'figures/{entry.name}']} ([SVG](figures/{entry.name}.svg))"
@@ -87,7 +86,8 @@ def _setup(results: Results) -> list[str]:
     for tokenizer in results.records(TokenizerRecord):
         fertility = (f"{value:.2f} ({split})" for split, value in tokenizer.fertility.items())
         lines.append(
-            f"The tokenizer: SentencePiece {tokenizer.model_type}, {tokenizer.vocab_size:,} pieces, "
+            f"The tokenizer: SentencePiece {tokenizer.model_type}, "
+            f"{tokenizer.vocab_size:,} pieces, "
             f"{wording.listing(fertility)} pieces per word."
         )
     return lines
