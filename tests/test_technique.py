@@ -9,6 +9,7 @@ from reference import compare
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import PAD_ID
+from vramlab.memory import meter
 from vramlab.model.attention import causal_mask
 from vramlab.technique import build, parameter_count, unavailable
 
@@ -124,11 +125,26 @@ def test_padding_is_not_in_the_loss():
     assert technique.loss_sum(inputs, torch.full_like(targets, PAD_ID)).item() == 0
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 8, 64])
-def test_chunks_that_do_not_divide_give_the_same_loss(monkeypatch, tokens):
-    expected = regime().loss_sum(*batch())
-    monkeypatch.setattr("vramlab.model.head.CHUNK_BYTES", tokens * 4 * VOCABULARY)
-    torch.testing.assert_close(regime(loss_head="chunked").loss_sum(*batch()), expected)
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (3, 24), (5, 31)])
+def test_chunks_that_do_not_divide_give_the_same_loss(rows, length):
+    data = batch(length, rows, padding=0)
+    torch.testing.assert_close(
+        regime(loss_head="chunked").loss_sum(*data), regime().loss_sum(*data)
+    )
+
+
+def test_a_chunked_head_keeps_no_logits():
+    model = SMALL.model_copy(update={"layers": 1})
+    data = batch(length=64, rows=16)
+    logits = data[0].numel() * 1000 * 4
+    peaks = {}
+    for head in ("full", "chunked"):
+        with meter(CPU, None) as memory:
+            technique = build(Technique(loss_head=head), model, 1000, CPU, seed=9)
+            technique.loss_sum(*data).backward()
+            peaks[head] = memory.peak().allocated
+    assert peaks["full"] > 2 * logits
+    assert peaks["chunked"] < logits
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation():

@@ -7,9 +7,9 @@ import pytest
 import torch
 import zstandard
 from pipeline import TINY
-from vramlab.corpus.synthetic import write_layout
 
 from vramlab.config.corpus import SyntheticSource
+from vramlab.corpus.synthetic import write_layout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

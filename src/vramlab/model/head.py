@@ -7,6 +7,7 @@ over the targets that are not padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,9 +18,6 @@ from torch.utils.checkpoint import checkpoint
 from vramlab.config.tokenizer import PAD_ID
 
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-CHUNK_BYTES = 64 * 2**20
-"""Size of a chunk's logits in float32: large enough for full speed, small beside a batch's."""
 
 
 def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -37,10 +35,11 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """A chunk of tokens at a time, whose logits are computed again in the backward pass.
 
-    The idea is that of the chunked and fused linear cross-entropies: Wijmans et al., 2024
-    (arXiv:2411.09009); Hsu et al., 2024 (arXiv:2410.10989).
+    A chunk's logits are as large as all hidden states, the rule of Hsu et al., 2024
+    (arXiv:2410.10989); the idea is also that of Wijmans et al., 2024 (arXiv:2411.09009).
     """
-    size = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
+    vocabulary, width = weight.shape
+    size = math.ceil(targets.numel() * width / vocabulary)
     total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
     chunks = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
     for hidden_chunk, targets_chunk in chunks:

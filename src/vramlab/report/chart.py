@@ -125,6 +125,22 @@ def missing(axes: Axes, row: int, run: Run) -> None:
     )
 
 
+def blank(axes: Axes) -> None:
+    """Say across a panel that there is nothing to draw in it."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(
+        0.5,
+        0.5,
+        "no run came through",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        style="italic",
+    )
+
+
 def tint(colour: str, share: float) -> str:
     """`colour` mixed with white: the whole colour at 1, white at 0."""
     red, green, blue = (1 - share * (1 - part) for part in to_rgb(colour))

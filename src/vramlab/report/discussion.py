@@ -228,9 +228,12 @@ def undominated(results: Results) -> str:
         return ""
     if len(best) == 1:
         return f"No other technique fits a larger batch or steps faster than {_name(best[0])}."
-    text = f"Weighing a large batch against a fast step leaves {_names(best)}"
-    others = "" if len(best) == len(points) else ": each other is matched or beaten in both by one"
-    return f"{text}{others}."
+    if len(best) == len(points):
+        return "Each technique fits a larger batch or makes a faster step than any one other."
+    return (
+        f"Only {_names(best)} are worth weighing: every other technique fits no larger batch and "
+        "makes no faster step than one of them."
+    )
 
 
 def not_run(results: Results) -> list[str]:

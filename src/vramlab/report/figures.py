@@ -43,8 +43,11 @@ def memory_speed(results: Results) -> Figure:
         axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, 110))
         axes.set_xlabel("throughput (tokens/s; further right is faster)")
         axes.set_ylabel(f"peak memory ({name})")
-        axes.set_ylim(0, max((peak for _, peak in points), default=1.0) * 1.3)
-        speeds = [speed for speed, _ in points] or [1.0]
+        if not points:
+            chart.blank(axes)
+            continue
+        axes.set_ylim(0, max(peak for _, peak in points) * 1.3)
+        speeds = [speed for speed, _ in points]
         margin = 0.12 * (max(speeds) - min(speeds)) or 0.1 * max(speeds)
         axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
         chart.thousands(axes)
@@ -268,6 +271,8 @@ def loss(results: Results) -> Figure:
             axes.set_xlabel("training tokens" if attribute == "tokens" else "training time (s)")
             axes.set_ylabel("training loss (nats/token)")
             chart.thousands(axes)
+            if not runs:
+                chart.blank(axes)
     handles = [drawn[name] for name in results.techniques if name in drawn]
     if handles:
         longest = max(len(name) for name in drawn)
