@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
@@ -229,7 +230,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             arrowprops={"arrowstyle": "-", "lw": 0.7, "color": MUTED, "shrinkA": 0, "shrinkB": 3},
         )
         note.set_in_layout(False)
-        extent = note.get_window_extent()
+        extent = Text.get_window_extent(note)  # of the words, without the line
         x, y = centers[index]
         best = (math.inf, 0.0, 0.0, extent)
         for distance, dx, dy in _places(extent.width, extent.height, scale):

@@ -224,8 +224,10 @@ def undominated(results: Results) -> str:
         for name, batch, speed in points
         if not any(b >= batch and s >= speed and (b, s) != (batch, speed) for _, b, s in points)
     ]
-    if len(points) < 2:
+    if not points:
         return ""
+    if len(points) == 1:
+        return f"Only {_name(best[0])} was measured, so there is nothing to weigh it against."
     if len(best) == 1:
         return f"No other technique fits a larger batch or steps faster than {_name(best[0])}."
     if len(best) == len(points):

@@ -1,0 +1,58 @@
+"""The catalog agrees with the functions and the captions, and costs the Snakefile little."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import docutils.core
+import pytest
+from report import made_up
+
+from vramlab.report import catalog, discussion, figures, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+CAPTIONS = ROOT / "workflow" / "report"
+ENTRIES = [
+    *(("figures", entry) for entry in catalog.FIGURES),
+    *(("tables", entry) for entry in catalog.TABLES),
+]
+
+
+def test_every_entry_has_its_function():
+    assert [entry.name for entry in catalog.FIGURES] == list(figures.FIGURES)
+    assert [entry.name for entry in catalog.TABLES] == list(tables.TABLES)
+    assert set(discussion.HEADLINES) == set(figures.FIGURES)
+    assert {entry.category for _, entry in ENTRIES} <= set(catalog.CATEGORIES)
+
+
+@pytest.mark.parametrize(("kind", "entry"), ENTRIES)
+def test_every_entry_has_a_caption_of_plain_prose(kind, entry):
+    """One paragraph without markup: it is read as reStructuredText and as Markdown."""
+    text = (CAPTIONS / kind / f"{entry.name}.rst").read_text()
+    document = docutils.core.publish_doctree(text, settings_overrides={"halt_level": 2})
+    assert [node.tagname for node in document] == ["paragraph"]
+    assert not set(text) & set("`*_[]<>")
+
+
+def test_no_caption_without_an_entry():
+    found = {f"{path.parent.name}/{path.stem}" for path in CAPTIONS.glob("*/*.rst")}
+    assert found == {f"{kind}/{entry.name}" for kind, entry in ENTRIES}
+
+
+def test_a_sweep_adds_what_needs_several_lengths():
+    one, several = made_up.experiment(), made_up.experiment(sweep={"lengths": [512]})
+    assert not any(entry.sweep for entry in [*catalog.figures(one), *catalog.tables(one)])
+    assert catalog.figures(several) == list(catalog.FIGURES)
+    assert catalog.tables(several) == list(catalog.TABLES)
+
+
+def test_the_catalog_is_light():
+    probe = "import sys, vramlab.report.catalog; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert not {"pandas", "matplotlib", "numpy", "torch"} & set(done.stdout.split())

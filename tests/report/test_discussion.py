@@ -1,0 +1,135 @@
+"""The sentences follow the numbers: other numbers, other sentences."""
+
+import dataclasses
+
+import pytest
+from report.test_tables import is_profile, replaced
+
+from vramlab.report import discussion
+from vramlab.results.runs import BatchSizeRecord
+
+
+def is_search(record, technique):
+    return isinstance(record, BatchSizeRecord) and record.technique == technique
+
+
+def test_largest_batch(results, two):
+    assert discussion.largest_batch(results) == (
+        "`chunked` fits the largest batch: 5,184 sequences, 7.12× the 728 of `fp32`."
+    )
+    assert "`bf16` fits the largest batch: 944 sequences, 1.30×" in discussion.largest_batch(two)
+
+
+def test_largest_batch_of_the_baseline_and_of_two_alike(two):
+    alike = replaced(two, lambda r: is_search(r, "bf16"), max_batch_size=728)
+    assert discussion.largest_batch(alike) == (
+        "No technique fits more than `fp32`: 728 sequences (`bf16` fits as much)."
+    )
+    worse = replaced(two, lambda r: is_search(r, "bf16"), max_batch_size=1)
+    assert discussion.largest_batch(worse) == "No technique fits more than `fp32`: 728 sequences."
+
+
+def test_a_bounded_search_is_a_lower_limit(two):
+    bounded = replaced(two, lambda r: is_search(r, "bf16"), bounded_by="configuration")
+    assert "at least 944 sequences" in discussion.largest_batch(bounded)
+
+
+def test_least_memory(two):
+    assert discussion.least_memory(two) == (
+        "At the batch of `fp32` (728), `bf16` peaks lowest: 30.9 GiB, 77% of the 40.0 GiB of "
+        "`fp32`."
+    )
+
+
+def test_fastest_and_how_sure(two):
+    def equal_takes(*seconds):
+        return replaced(two, lambda r: is_profile(r, "bf16"), step_seconds=list(seconds))
+
+    base = two.run("fp32", "own").step_median_ms
+    clear = equal_takes(0.05, 0.05, 0.05)
+    assert "`bf16` is the fastest: 50.0 ms a step (median of 3)" in discussion.fastest(clear)
+    assert f"{base / 50:.2f}× as fast as `fp32`" in discussion.fastest(clear)
+    assert "is clear: it wins 100%" in discussion.how_sure_of_speed(clear)
+    open_ = equal_takes(base / 1e3 - 1e-6, base / 1e3 - 1e-6, 1.0)
+    assert "is open" in discussion.how_sure_of_speed(open_)
+    slower = equal_takes(1.0, 1.0)
+    assert "`fp32` is the fastest" in discussion.fastest(slower)
+
+
+@pytest.mark.parametrize(
+    ("faster", "slower", "share"),
+    [([1, 2], [3, 4], 1.0), ([1, 3], [2, 4], 0.75), ([1, 1], [1, 1], 0.5), ([5], [1, 2], 0.0)],
+)
+def test_superiority(faster, slower, share):
+    assert discussion.superiority(faster, slower) == share
+
+
+def test_perplexity_says_how_sure(results, two):
+    assert discussion.perplexity(results).startswith("Trained at the batch of `fp32` (728), `")
+    assert "up to 0.707" in discussion.how_sure_of_perplexity(results)
+    assert "one seed only" in discussion.how_sure_of_perplexity(two)
+
+
+def test_steps_and_what_they_cost(results):
+    assert discussion.fewest_steps(results) == (
+        "At its own largest batch, `chunked` trains in 6 steps, `fp32` in 39; perplexity 925.9 "
+        "against 477.3."
+    )
+
+
+def test_the_parts_of_the_peak_add_up(results):
+    for setting in ("equal", "own"):
+        for run in results.runs(setting):
+            if run.memory:
+                parts = discussion.peak_parts(run.memory)
+                assert sum(parts.values()) == run.peak
+                assert min(parts.values()) >= 0
+    assert "70% is what the forward pass keeps" in discussion.anatomy(results)
+
+
+def test_undominated(results):
+    text = discussion.undominated(results)
+    assert text.startswith("Only `sdpa` and `chunked` are worth weighing")
+
+
+def test_failures_are_grouped_by_reason(results):
+    assert discussion.not_run(results) == [
+        "`math`: out of memory at the batch of `fp32`: a batch of 728 does not fit: CUDA out of "
+        "memory.",
+        "`flash`: skipped: the package flash-attn is not installed; install it, or use attention "
+        "sdpa.",
+        "`tf32`: diverged at its own largest batch: the loss became NaN in step 3.",
+    ]
+
+
+def test_energy_only_where_it_is_known(results, two):
+    assert "`sdpa` needs the least energy: " in discussion.energy(results)
+    assert discussion.energy(two) == ""
+
+
+def test_every_case_has_a_summary_without_holes(case):
+    _, results = case
+    sentences = discussion.summary(results)
+    assert sentences
+    for text in [*sentences, *(discussion.headline(f, results) for f in _drawn(results))]:
+        assert text.endswith(".")
+        assert text[0].isupper() or text[0] == "`"
+        assert not {"nan", "None", "inf"} & set(text.replace(",", " ").split())
+
+
+def test_two_devices_are_both_named(two):
+    path, record = list(two.files.items())[-1]
+    origin = record.provenance
+    other = origin.device.model_copy(update={"name": "NVIDIA A100"})
+    moved = record.model_copy(update={"provenance": origin.model_copy(update={"device": other})})
+    mixed = dataclasses.replace(two, files={**two.files, path: moved})
+    assert len(discussion.devices(two)) == 1
+    assert [text.split(" (")[0] for text in discussion.devices(mixed)] == [
+        "NVIDIA H200",
+        "NVIDIA A100",
+    ]
+
+
+def _drawn(results):
+    swept = len(results.lengths) > 1
+    return [name for name in discussion.HEADLINES if swept or "_by_length" not in name]

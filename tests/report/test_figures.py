@@ -1,0 +1,116 @@
+"""Every figure is drawn whatever ran, the same each time, and nothing in it covers another."""
+
+import itertools
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from vramlab.report import catalog, chart, figures
+
+
+def drawn(name, results):
+    with chart.style():
+        figure = figures.FIGURES[name](results)
+        figure.draw_without_rendering()
+    return figure
+
+
+def words(figure):
+    """All visible texts but the ticks of the value axes."""
+    found = [text for axes in figure.axes for text in (*axes.texts, axes.title, axes._left_title)]
+    found += [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        low, high = sorted(axes.get_ylim())
+        found += [t for t in axes.get_yticklabels() if low <= t.get_position()[1] <= high]
+    found += [figure._suptitle]
+    return [text for text in found if isinstance(text, Text) and text.get_text().strip()]
+
+
+def test_png_and_svg_of_every_figure(case, tmp_path):
+    config, results = case
+    for entry in catalog.figures(config):
+        with chart.style():
+            figure = figures.FIGURES[entry.name](results)
+            for suffix in (".png", ".svg"):
+                chart.save(figure, tmp_path / f"{entry.name}{suffix}")
+        pixels = matplotlib.image.imread(tmp_path / f"{entry.name}.png")
+        assert pixels.shape[1] == 1500
+        assert 0.005 < np.mean(pixels[..., :3].min(axis=-1) < 0.9) < 0.6
+        assert "<svg" in (tmp_path / f"{entry.name}.svg").read_text()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+@pytest.mark.parametrize("name", ["memory_speed", "step_time", "loss"])
+def test_the_same_results_give_the_same_bytes(two, tmp_path, name, suffix):
+    paths = [tmp_path / f"{n}{suffix}" for n in ("one", "two")]
+    for path in paths:
+        with chart.style():
+            chart.save(figures.FIGURES[name](two), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_no_text_covers_another_or_leaves_the_figure(case):
+    config, results = case
+    for entry in catalog.figures(config):
+        figure = drawn(entry.name, results)
+        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in words(figure)]
+        for (a, one), (b, two) in itertools.combinations(boxes, 2):
+            across = min(one.x1, two.x1) - max(one.x0, two.x0)
+            up = min(one.y1, two.y1) - max(one.y0, two.y0)
+            assert across <= 2 or up <= 2, f"{entry.name}: {a!r} covers {b!r}"
+        for text, box in boxes:
+            assert box.x0 >= -1, f"{entry.name}: {text!r} is cut off on the left"
+            assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["batch_size", "memory", "memory_anatomy", "step_time", "throughput", "epoch_time"],
+)
+def test_a_skipped_technique_is_a_word_and_no_bar(results, name):
+    figure = drawn(name, results)
+    row = results.techniques.index("flash")
+    for axes in figure.axes:
+        notes = [text for text in axes.texts if text.get_text() == "skipped"]
+        assert [text.xy[1] for text in notes] == [row]
+        bars = [p for p in axes.patches if isinstance(p, Rectangle)]
+        assert not [b for b in bars if abs(b.get_y() + b.get_height() / 2 - row) < 0.5]
+
+
+def test_bars_are_as_long_as_the_numbers(two):
+    (axes,) = drawn("batch_size", two).axes
+    assert [bar.get_width() for bar in axes.patches] == [728, 944]
+    assert [text.get_text() for text in axes.texts] == ["728  (1.00×)", "944  (1.30×)"]
+
+
+def test_error_bars_only_with_several_seeds(results, two):
+    with_errors = drawn("epoch_time", results).axes[0]
+    assert len(with_errors.collections) == len(with_errors.patches) > 0
+    assert len(drawn("epoch_time", two).axes[0].collections) == 0
+
+
+def test_a_technique_keeps_its_colour(results):
+    fill = chart.colours(results)
+    assert len(set(fill.values())) == len(fill)
+    equal, own = drawn("throughput", results).axes
+    shown = [name for name in results.techniques if name not in {"flash", "math"}]
+    assert [_hex(bar) for bar in equal.patches] == [fill[name] for name in shown]
+    ran = [name for name in results.techniques if name not in {"flash", "tf32"}]
+    assert [_hex(bar) for bar in own.patches] == [fill[name] for name in ran]
+
+
+def test_a_new_technique_changes_no_other_ones_colour(results, two):
+    few, many = chart.colours(two), chart.colours(results)
+    assert few["fp32"] == many["fp32"] == chart.BASELINE
+
+
+def test_a_figure_grows_with_its_rows(results, two):
+    assert drawn("memory", results).get_figheight() > drawn("memory", two).get_figheight()
+
+
+def _hex(patch):
+    red, green, blue = (round(255 * part) for part in patch.get_facecolor()[:3])
+    return f"#{red:02X}{green:02X}{blue:02X}"

@@ -1,0 +1,61 @@
+"""Result files become runs; damaged, missing and misplaced ones are refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from report import made_up
+
+from vramlab.errors import ResultError
+from vramlab.report.load import load
+
+
+@pytest.fixture
+def files(tmp_path):
+    return made_up.write_results(tmp_path, made_up.experiment(["fp32", "bf16"]))
+
+
+def read(files):
+    return load(files, "fp32", 256, ["fp32", "bf16"])
+
+
+@pytest.mark.parametrize("stage", ["corpus", "tokenizer", "batch_size", "profile", "epoch"])
+def test_a_damaged_record_is_named(files, stage):
+    path = Path(files[stage][0])
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(ResultError, match=f"{path}: is damaged .*run snakemake again"):
+        read(files)
+
+
+def test_a_missing_record_is_named(files):
+    Path(files["profile"][0]).unlink()
+    with pytest.raises(ResultError, match=files["profile"][0]):
+        read(files)
+
+
+def test_a_record_under_another_name_is_refused(files):
+    own = next(path for path in files["profile"] if "bf16/own" in path)
+    equal = next(path for path in files["profile"] if "bf16/equal" in path)
+    shutil.copy(own, equal)
+    with pytest.raises(ResultError, match="lack 'bf16' at 256 tokens and its equal batch"):
+        read(files).run("bf16", "equal")
+
+
+def test_the_baselines_own_batch_is_the_equal_one(files):
+    results = read(files)
+    equal, own = results.run("fp32", "equal"), results.run("fp32", "own")
+    assert equal.profile is own.profile
+    assert (equal.setting, own.setting) == ("equal", "own")
+    assert results.run("bf16", "equal").batch_size == 728
+    assert results.run("bf16", "own").batch_size == 944
+
+
+def test_a_run_that_failed_has_no_numbers(results):
+    run = results.run("math", "equal")
+    assert (run.status, run.reason) == ("out_of_memory", made_up.NO_MEMORY)
+    assert run.batch_size == 728
+    assert run.memory is None
+    assert run.peak is None
+    assert run.step_ms == []
+    assert run.tokens_per_second is None
+    assert run.perplexities == []
