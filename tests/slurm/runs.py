@@ -1,0 +1,113 @@
+"""Runs of the pipeline on the test's SLURM."""
+
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from pipeline import TINY, Checkout
+from slurm.cluster import Cluster, wait_for
+
+# Small batches make many steps: an epoch is then long enough to be disturbed.
+CONFIG = {
+    **TINY,
+    "training": {"effective_batch_size": 2, "checkpoint_seconds": 1},
+    "techniques": {"fp32": {}, "bf16": {"precision": "bf16"}},
+}
+EPOCH = "results/tiny/epoch/16/fp32/own/seed9.json"
+CHECKPOINT = "results/tiny/checkpoints/16/fp32/own/seed9/newest.pt"
+
+# What each job saw, in a file that the tests read.
+WITNESS = """
+
+def _witness() -> None:
+    import os
+
+    names = ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES")
+    with open("witness.txt", "a") as stream:
+        print(sys.argv[0], *(os.environ.get(name, "-") for name in names), file=stream)
+
+
+_witness()
+"""
+
+
+@dataclass
+class Run:
+    """A run of Snakemake in the background, on SLURM."""
+
+    process: subprocess.Popen
+    log: Path
+    slurm: Cluster
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def ends(self, status: int = 0, seconds: float = 240) -> str:
+        """Wait for the end, check the exit status, and return what was printed."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"no end after {seconds:.0f} s:\n{self.output}")
+        assert code == status, self.output
+        return self.output
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def submitted(self) -> list[str]:
+        """The ids of the jobs that this run submitted, in order."""
+        return re.findall(r"SLURM jobid (\d+)", self.output)
+
+    def job(self, state: str = "RUNNING") -> str:
+        """The job that was submitted last, once it is in a state."""
+
+        def reached() -> str | None:
+            ids = self.submitted()
+            return ids[-1] if ids and self.slurm.show(ids[-1]).get("JobState") == state else None
+
+        return str(wait_for(f"a job to be {state}, see {self.log}", 60, reached))
+
+
+@dataclass
+class SlurmCheckout(Checkout):
+    """A checkout whose profile names the partitions of the test's SLURM, and nothing else new."""
+
+    slurm: Cluster
+
+    def start(self, *arguments: str) -> Run:
+        """Run `snakemake --profile profiles/slurm` in the background."""
+        command = [sys.executable, "-m", "snakemake", "--configfile", "test.yaml"]
+        log = self.root / "snakemake.out"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [*command, "--profile", "profiles/slurm", *arguments],
+                cwd=self.root,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        return Run(process, log, self.slurm)
+
+    def prepare(self) -> None:
+        """Change the profile as a user at another site would, and poll often."""
+        path = self.root / "profiles/slurm/config.yaml"
+        profile = yaml.safe_load(path.read_text())
+        for resources in (profile["default-resources"], *profile["set-resources"].values()):
+            resources["slurm_partition"] = "ci"
+            resources.pop("slurm_account", None)  # rules share one mapping
+            resources["mem_mb"] = "attempt * 1500"
+        profile["slurm-init-seconds-before-status-checks"] = 2
+        path.write_text(yaml.safe_dump(profile))
+
+    def training(self, **values) -> None:
+        """Change the training, which makes epochs run again and no other stage."""
+        self.configure({**CONFIG, "training": {**CONFIG["training"], **values}})
+
+    def witnesses(self) -> list[list[str]]:
+        return [line.split() for line in (self.root / "witness.txt").read_text().splitlines()]

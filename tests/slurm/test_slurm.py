@@ -1,0 +1,176 @@
+"""The pipeline on a real SLURM: placement, and runs that are disturbed."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from slurm.cluster import wait_for
+from slurm.runs import CHECKPOINT, EPOCH, SlurmCheckout
+
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
+
+GPU_STAGES = {"batch_size", "profile", "epoch"}
+A100S = {"0", "1"}
+# About fifteen seconds.
+LONGER = {"epochs": 40}
+
+
+def without_times(path):
+    """What a run's record says about the model: equal for equal runs, however often stopped."""
+    record = json.loads(path.read_text())
+    curve = [(point["step"], point["tokens"], point["loss"]) for point in record["loss_curve"]]
+    return record["steps"], record["tokens"], record["validation"], curve
+
+
+def interruptions(path):
+    return json.loads(path.read_text())["interruptions"]
+
+
+def test_each_gpu_job_sees_one_a100_and_the_others_none(finished):
+    seen = {"gpu": set(), "cpu": set(), "login": set()}
+    for script, job, devices in finished.witnesses():
+        stage = Path(script).name.partition(".")[2].removesuffix(".py")
+        kind = "login" if job == "-" else "gpu" if stage in GPU_STAGES else "cpu"
+        seen[kind].add((stage, devices))
+    assert {stage for stage, _ in seen["gpu"]} == GPU_STAGES
+    assert {devices for _, devices in seen["gpu"]} == A100S
+    assert {"quality", "tokenizer", "sequences"} <= {stage for stage, _ in seen["cpu"]}
+    assert {devices for _, devices in seen["cpu"]} == {"-"}
+    assert "download" in {stage for stage, _ in seen["login"]}
+
+
+def test_the_gpus_of_the_cluster_and_not_of_the_login_node_limit_the_jobs(finished):
+    searches = [
+        finished.slurm.show(job)
+        for job, comment in finished.slurm.jobs("COMPLETED").items()
+        if comment.startswith("rule_batch_size")
+    ]
+    starts, ends = ([job[key] for job in searches] for key in ("StartTime", "EndTime"))
+    assert max(starts) < min(ends), "the two searches did not run at the same time"
+
+
+def test_short_stages_share_a_job(finished):
+    comments = list(finished.slurm.jobs("COMPLETED").values())
+    assert sum(comment.startswith(("rule_data", "rule_profiles")) for comment in comments) == 2
+    assert not any(comment.startswith(("rule_quality", "rule_profile_")) for comment in comments)
+
+
+def test_a_failing_job_names_its_log_and_leaves_the_others_alone(checkout):
+    checkout.append(
+        "workflow/scripts/epoch.py",
+        """
+if snakemake.wildcards.technique == "bf16":
+    raise SystemExit("broken on purpose")
+""",
+    )
+    (checkout.root / EPOCH).unlink()
+    run = checkout.start("--retries", "0")
+    output = run.ends(status=1)
+    broken = [job for job in run.submitted() if checkout.slurm.show(job)["JobState"] == "FAILED"]
+    assert broken
+    for job in broken:
+        (log,) = checkout.root.glob(f"results/logs/slurm/**/{job}.log")
+        assert str(log) in output
+        assert "broken on purpose" in log.read_text()
+    assert (checkout.root / EPOCH).exists()
+
+
+def test_a_job_killed_for_its_memory_is_submitted_again_with_more(checkout):
+    checkout.append(
+        "workflow/scripts/epoch.py",
+        """
+if snakemake.resources.mem_mb < 2000:
+    import time
+
+    much = bytearray(b"1") * 2**31
+    time.sleep(60)
+""",
+    )
+    run = checkout.start(EPOCH)
+    run.ends()
+    first, second = map(checkout.slurm.show, run.submitted())
+    assert first["JobState"] in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}
+    assert "Exceeded job memory limit" in (checkout.slurm.folder / "slurmd.log").read_text()
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("1500M", "3000M")
+    assert second["JobState"] == "COMPLETED"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(finished, tmp_path_factory):
+    """What the longer epoch of the tests below gives when nothing disturbs it."""
+    root = tmp_path_factory.mktemp("undisturbed") / "vramlab"
+    shutil.copytree(finished.root, root, symlinks=True)
+    checkout = SlurmCheckout(root, finished.slurm)
+    checkout.training(**LONGER)
+    checkout.snakemake("--workflow-profile", "none", EPOCH)
+    assert interruptions(root / EPOCH) == 0
+    return without_times(root / EPOCH)
+
+
+@pytest.fixture
+def training(checkout):
+    """A longer epoch in the middle of its training, on SLURM: the checkout, the run and the job."""
+    checkout.training(**LONGER)
+    run = checkout.start(EPOCH)
+    job = run.job()
+    wait_for(f"a checkpoint, see {run.log}", 60, (checkout.root / CHECKPOINT).exists)
+    yield checkout, run, job
+    if run.process.poll() is None:
+        run.process.kill()
+        checkout.slurm.ask("scancel", *run.submitted())
+
+
+def test_a_requeued_epoch_goes_on_bit_for_bit(training, undisturbed):
+    checkout, run, job = training
+    checkout.slurm.ask("scontrol", "requeue", job)
+    checkout.slurm.release(job)
+    run.ends()
+    assert run.submitted() == [job]
+    assert interruptions(checkout.root / EPOCH) == 1
+    assert without_times(checkout.root / EPOCH) == undisturbed
+    assert not (checkout.root / CHECKPOINT).exists()
+
+
+def test_a_preempted_epoch_goes_on_bit_for_bit(training, undisturbed):
+    checkout, run, job = training
+    preempting = ["sbatch", "--parsable", "-p", "hi", "--exclusive", "-o", "/dev/null"]
+    checkout.slurm.ask(*preempting, "--wrap", "sleep 1")
+    checkout.slurm.release(job)
+    run.ends()
+    assert run.submitted() == [job]
+    assert interruptions(checkout.root / EPOCH) == 1
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
+def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
+    checkout, run, job = training
+    checkout.slurm.ask("scancel", job)
+    output = run.ends()
+    assert checkout.slurm.show(job)["JobState"] == "CANCELLED"
+    assert f"SLURM-job '{job}' failed" in output
+    assert len(run.submitted()) == 2
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
+def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training, undisturbed):
+    checkout, run, job = training
+    run.interrupt()
+    run.ends(status=1)
+    wait_for("the job to be gone", 30, lambda: job not in checkout.slurm.jobs())
+    assert not (checkout.root / EPOCH).exists()
+    checkout.start(EPOCH).ends()
+    assert interruptions(checkout.root / EPOCH) == 1
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
+def test_a_restarted_controller_loses_no_job(training, undisturbed):
+    checkout, run, job = training
+    checkout.slurm.stop_controller()
+    time.sleep(5)
+    checkout.slurm.start_controller()
+    run.ends()
+    assert run.submitted() == [job]
+    assert interruptions(checkout.root / EPOCH) == 0
+    assert without_times(checkout.root / EPOCH) == undisturbed
