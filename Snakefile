@@ -12,9 +12,9 @@ include: "rules/common.smk"
 
 
 rule all:
+    default_target: True
     input:
         f"{RESULTS}/report/index.md",
-    default_target: True
     localrule: True
 
 

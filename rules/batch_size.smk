@@ -3,20 +3,26 @@ rule batch_size:
         code=code("batch_size.py"),
     output:
         f"{RESULTS}/batch_size/{{length}}/{{technique}}.json",
+    log:
+        f"{RESULTS}/logs/batch_size/{{length}}/{{technique}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/batch_size/{{length}}/{{technique}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),
         vocab_size=CONFIG.tokenizer.vocab_size,
         seed=CONFIG.seeds[0],
         measure=settings(
-            CONFIG.measure, "device", "memory_limit_gib", "confirm_steps", "max_batch_size"
+            CONFIG.measure,
+            "device",
+            "memory_limit_gib",
+            "confirm_steps",
+            "max_batch_size",
         ),
-    log:
-        f"{RESULTS}/logs/batch_size/{{length}}/{{technique}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/batch_size/{{length}}/{{technique}}.tsv"
-    resources:
-        gpu=GPU,
     message:
         "Search the largest batch of {wildcards.technique} at {wildcards.length} tokens"
     script:

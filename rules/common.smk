@@ -5,18 +5,22 @@ from pathlib import Path
 # The package is used from this checkout: the code that runs is the code that the rules watch.
 SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
-)
 
 from vramlab.config import experiment
 from vramlab.errors import ConfigError
-from vramlab.workflow.code import code_finder
+from vramlab.workflow.code import code_finder, export
+
+export(SOURCE)
 
 try:
-    CONFIG = experiment.parse(config, ", ".join(map(str, workflow.configfiles)) or "--config")
+    CONFIG = experiment.parse(
+        config, ", ".join(map(str, workflow.configfiles)) or "--config"
+    )
 except ConfigError as error:
     sys.exit(f"vramlab: {error}")
+
+# Used with `--software-deployment-method conda`; the pins are those of the requirement files.
+ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yaml"
 
 RESULTS = f"results/{CONFIG.experiment}"
 SPLITS = ("train", "validation")
@@ -57,3 +61,41 @@ def batch_size_of(wildcards):
     """The search whose batch size a run uses: the baseline's at `equal`, its own at `own`."""
     name = CONFIG.baseline if wildcards.setting == "equal" else wildcards.technique
     return f"{RESULTS}/batch_size/{wildcards.length}/{name}.json"
+
+
+def source(split):
+    return getattr(CONFIG.corpus, split)
+
+
+def made_here(wildcards):
+    """The index of the synthetic corpora, where the split is one of them."""
+    if source(wildcards.split).source == "synthetic":
+        return f"{RESULTS}/corpus/synthetic/speakleash.json"
+    return []
+
+
+def corpus_and_tokens(split):
+    """The documents of a split, its stream of tokens, and the record of that."""
+    names = [
+        f"corpus/{split}.jsonl.zst",
+        f"sequences/{split}.npy",
+        f"sequences/{split}.json",
+    ]
+    return [f"{RESULTS}/{name}" for name in names]
+
+
+def reference_batch_size(wildcards):
+    """The search that the learning rate is scaled against, where it is scaled."""
+    if CONFIG.training.lr_scaling == "none":
+        return []
+    return f"{RESULTS}/batch_size/{wildcards.length}/{CONFIG.baseline}.json"
+
+
+def in_report(kind, entry, ending, category, **labels):
+    """A file of the report, as Snakemake's own report is to show it."""
+    return report(
+        f"{RESULTS}/report/{kind}/{entry.name}.{ending}",
+        caption=f"../workflow/report/{kind}/{entry.name}.rst",
+        category=category,
+        labels={"title": entry.title} | labels,
+    )

@@ -1,14 +1,3 @@
-def source(split):
-    return getattr(CONFIG.corpus, split)
-
-
-def made_here(wildcards):
-    """The index of the synthetic corpora, where the split is one of them."""
-    if source(wildcards.split).source == "synthetic":
-        return f"{RESULTS}/corpus/synthetic/speakleash.json"
-    return []
-
-
 rule synthetic:
     input:
         code=code("synthetic.py"),
@@ -19,16 +8,18 @@ rule synthetic:
             split=[split for split in SPLITS if source(split).source == "synthetic"],
             ending=["manifest", "jsonl.zst"],
         ),
+    log:
+        f"{RESULTS}/logs/synthetic.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/synthetic.tsv"
+    conda:
+        ENVIRONMENT
     params:
         sources={
             split: settings(source(split))
             for split in SPLITS
             if source(split).source == "synthetic"
         },
-    log:
-        f"{RESULTS}/logs/synthetic.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/synthetic.tsv"
     message:
         "Make the synthetic corpora"
     script:
@@ -42,15 +33,17 @@ rule download:
     output:
         corpus=f"{RESULTS}/corpus/download/{{split}}.jsonl.zst",
         record=f"{RESULTS}/corpus/download/{{split}}.json",
-    params:
-        source=lambda wildcards: settings(source(wildcards.split)),
     log:
         f"{RESULTS}/logs/download/{{split}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/download/{{split}}.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        source=lambda wildcards: settings(source(wildcards.split)),
     message:
         "Download the {wildcards.split} corpus"
-    localrule: True
     script:
         "../workflow/scripts/download.py"
 
@@ -63,12 +56,14 @@ rule quality:
     output:
         corpus=f"{RESULTS}/corpus/{{split}}.jsonl.zst",
         record=f"{RESULTS}/corpus/{{split}}.json",
-    params:
-        quality=settings(CONFIG.corpus, "quality")["quality"],
     log:
         f"{RESULTS}/logs/quality/{{split}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/quality/{{split}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        quality=settings(CONFIG.corpus, "quality")["quality"],
     message:
         "Keep the {wildcards.split} documents of quality {params.quality}"
     script:

@@ -1,10 +1,3 @@
-def reference_batch_size(wildcards):
-    """The search that the learning rate is scaled against, where it is scaled."""
-    if CONFIG.training.lr_scaling == "none":
-        return []
-    return f"{RESULTS}/batch_size/{wildcards.length}/{CONFIG.baseline}.json"
-
-
 rule epoch:
     input:
         batch_size=batch_size_of,
@@ -15,6 +8,14 @@ rule epoch:
         code=code("epoch.py"),
     output:
         f"{RESULTS}/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.json",
+    log:
+        f"{RESULTS}/logs/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),
@@ -23,12 +24,6 @@ rule epoch:
         measure=settings(CONFIG.measure, "device", "memory_limit_gib"),
         # Not an output: it must survive a job that is stopped.
         checkpoint=f"{RESULTS}/checkpoints/{{length}}/{{technique}}/{{setting}}/seed{{seed}}",
-    log:
-        f"{RESULTS}/logs/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.tsv"
-    resources:
-        gpu=GPU,
     message:
         "Train {wildcards.technique} for whole epochs, batch: {wildcards.setting}, seed {wildcards.seed}"
     script:

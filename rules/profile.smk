@@ -5,6 +5,14 @@ rule profile:
         code=code("profile.py"),
     output:
         f"{RESULTS}/profile/{{length}}/{{technique}}/{{setting}}.json",
+    log:
+        f"{RESULTS}/logs/profile/{{length}}/{{technique}}/{{setting}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/profile/{{length}}/{{technique}}/{{setting}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),
@@ -12,14 +20,12 @@ rule profile:
         seed=CONFIG.seeds[0],
         learning_rate=CONFIG.training.learning_rate,
         measure=settings(
-            CONFIG.measure, "device", "memory_limit_gib", "profile_steps", "warmup_steps"
+            CONFIG.measure,
+            "device",
+            "memory_limit_gib",
+            "profile_steps",
+            "warmup_steps",
         ),
-    log:
-        f"{RESULTS}/logs/profile/{{length}}/{{technique}}/{{setting}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/profile/{{length}}/{{technique}}/{{setting}}.tsv"
-    resources:
-        gpu=GPU,
     message:
         "Profile {wildcards.technique} at {wildcards.length} tokens, batch: {wildcards.setting}"
     script:

@@ -25,16 +25,6 @@ RECORDS = {
 }
 
 
-def in_report(kind, entry, ending, category, **labels):
-    """A file of the report, as Snakemake's own report is to show it."""
-    return report(
-        f"{RESULTS}/report/{kind}/{entry.name}.{ending}",
-        caption=f"../workflow/report/{kind}/{entry.name}.rst",
-        category=category,
-        labels={"title": entry.title} | labels,
-    )
-
-
 report: "../workflow/report/overview.rst"
 
 
@@ -61,6 +51,8 @@ rule tables:
     benchmark:
         f"{RESULTS}/benchmarks/tables.tsv"
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         shown=SHOWN,
     message:
@@ -84,6 +76,8 @@ rule figures:
     benchmark:
         f"{RESULTS}/benchmarks/figures.tsv"
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         shown=SHOWN,
     message:
@@ -123,6 +117,8 @@ rule index:
     benchmark:
         f"{RESULTS}/benchmarks/index.tsv"
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         shown=SHOWN,
         title=CONFIG.report.title,

@@ -6,13 +6,15 @@ rule sequences:
     output:
         tokens=f"{RESULTS}/sequences/{{split}}.npy",
         record=f"{RESULTS}/sequences/{{split}}.json",
-    params:
-        lengths=CONFIG.lengths,
     log:
         f"{RESULTS}/logs/sequences/{{split}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/sequences/{{split}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
+    params:
+        lengths=CONFIG.lengths,
     message:
         "Pack the {wildcards.split} corpus into sequences of {params.lengths} tokens"
     script:

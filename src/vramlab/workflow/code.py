@@ -7,6 +7,7 @@ The rules therefore list these modules among their inputs; Snakemake compares th
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def code_finder(source: Path, scripts: Path) -> Callable[[str], list[str]]:
         return sorted(str(_path(source, module)) for module in modules)
 
     return code
+
+
+def export(source: str) -> None:
+    """Let the scripts of the rules import the package from the folder `source`."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, before]))
 
 
 def _imports(script: Path) -> Iterator[str]:
