@@ -1,0 +1,172 @@
+"""On a real GPU: every technique against float64, the cap, the search, resume, the data path."""
+
+import importlib.util
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from reference import compare
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.config.training import TrainingConfig
+from vramlab.measure.batch_size import doubling_and_bisection, search, trial_of
+from vramlab.measure.profile import profile
+from vramlab.memory import clear, is_out_of_memory, meter
+from vramlab.sequences import Sequences
+from vramlab.technique import build, unavailable
+from vramlab.training import epoch as epoch_module
+from vramlab.training.checkpoint import Checkpoints
+from vramlab.training.data import batches
+from vramlab.training.epoch import Interrupted, train_epochs
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+SMALL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=128, dropout=0.0)
+VOCABULARY = 97
+TECHNIQUES = {
+    "fp32": {},
+    "tf32": {"precision": "tf32"},
+    "bf16": {"precision": "bf16"},
+    "math": {"precision": "bf16", "attention": "math"},
+    "sdpa": {"precision": "bf16", "attention": "sdpa"},
+    "flash": {"precision": "bf16", "attention": "flash"},
+    "flex": {"attention": "flex"},
+    "checkpointing": {"checkpointing": "block"},
+    "chunked": {"loss_head": "chunked"},
+}
+BOUNDS = {"fp32": (1e-5, 1e-4), "tf32": (1e-3, 2e-2), "bf16": (4e-3, 6e-2)}
+"""Bounds of the relative error of the loss and of the gradients, by precision: some ten times what
+rounding to 24, 11 and 8 bits gives."""
+
+
+@pytest.fixture
+def device():
+    return torch.device("cuda")
+
+
+def tokens(rows, length, device):
+    generator = torch.Generator().manual_seed(1)
+    data = torch.randint(4, VOCABULARY, (2, rows, length), generator=generator)
+    return data[0].to(device), data[1].to(device)
+
+
+def make(device, model=SMALL, **axes):
+    technique = Technique(**axes)
+    if reason := unavailable(technique, model, device):
+        pytest.skip(reason)
+    return build(technique, model, VOCABULARY, device, seed=9)
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_each_technique_agrees_with_float64(name, device):
+    axes = TECHNIQUES[name]
+    loss, gradient = compare(make(device, **axes), *tokens(3, 40, device), SMALL.heads)
+    bound = BOUNDS[axes.get("precision", "fp32")]
+    print(f"{name}: loss {loss:.1e}, gradient {gradient:.1e}")
+    assert loss < bound[0]
+    assert gradient < bound[1]
+
+
+@pytest.mark.parametrize("window", [1, 7, 64, 200])
+@pytest.mark.parametrize("attention", ["flash", "flex", "masked"])
+def test_a_window_agrees_with_a_dense_mask(attention, window, device):
+    axes = {"attention": attention, "window": window}
+    precision = "bf16" if attention == "flash" else "fp32"
+    regime = make(device, **axes, precision=precision)
+    loss, gradient = compare(regime, *tokens(2, 96, device), SMALL.heads, window)
+    assert loss < BOUNDS[precision][0]
+    assert gradient < BOUNDS[precision][1]
+
+
+def test_flash_attn_is_here_where_it_is_installed(device):
+    technique = Technique(precision="bf16", attention="flash")
+    installed = importlib.util.find_spec("flash_attn") is not None
+    assert (unavailable(technique, SMALL, device) is None) == installed
+
+
+def test_the_cap_holds_and_is_lifted(device):
+    clear()
+    with meter(device, 2**30) as memory:
+        kept = torch.empty(2**29, dtype=torch.uint8, device=device)
+        with pytest.raises(torch.OutOfMemoryError) as error:
+            torch.empty(2**30, dtype=torch.uint8, device=device)
+        assert is_out_of_memory(error.value)
+        assert memory.point().allocated >= 2**29
+        del kept
+    del error
+    clear()
+    assert torch.cuda.memory_reserved() < 2**27
+    torch.empty(2**31, dtype=torch.uint8, device=device)
+    clear()
+
+
+@pytest.mark.parametrize("name", ["fp32", "sdpa", "checkpointing", "chunked"])
+def test_the_search_is_exact(name, device):
+    limit = 3 * 2**30
+    arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, limit)
+    found, trials = search(trial_of(*arguments), limit, 2**20)
+    print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
+    again = trial_of(*arguments)
+    assert not again(found + 1).fits
+    assert again(found).fits
+    assert len(trials) <= 6
+    sequences = Sequences.of(np.arange(found * 256 * 2 + 1) % 11_000 + 4, 256)
+    clear()
+    measured = profile(
+        lambda: build(*arguments[:3], device, 9), 1e-3, sequences, found, 1, 2, device, limit, 9
+    )
+    assert measured.memory.peak.allocated <= limit
+    assert len(measured.step_seconds) == 2
+
+
+def test_nothing_is_left_after_memory_ran_out(device):
+    clear()
+    before = torch.cuda.memory_allocated()
+    arguments = (Technique(), ModelConfig(), 12_000, 256, 3, device, 2**30)
+    assert not trial_of(*arguments)(4000).fits
+    assert torch.cuda.memory_allocated() == before
+
+
+def test_batches_on_the_device_are_those_of_the_sequences(device):
+    sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)
+    parts = [np.arange(7), np.arange(100, 107), np.array([len(sequences) - 1])]
+    for part, (inputs, targets) in zip(parts, batches(sequences, parts, device), strict=True):
+        assert inputs.device.type == "cuda"
+        assert np.array_equal(inputs.cpu().numpy(), sequences.arrays(part)[0])
+        assert np.array_equal(targets.cpu().numpy(), sequences.arrays(part)[1])
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "flash"])
+def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monkeypatch):
+    sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)
+    model = SMALL.model_copy(update={"dropout": 0.1})
+    config = TrainingConfig(epochs=2)
+
+    def run(folder):
+        regime = make(device, model, **TECHNIQUES[name])
+        done = train_epochs(regime, sequences, config, 16, 1e-2, 9, Checkpoints(folder, "a"))
+        return [point.loss for point in done.curve], done.interruptions
+
+    expected, _ = run(tmp_path / "whole")
+    original, count = epoch_module.train_step, iter(range(1000))
+
+    def train_step(*arguments):
+        if next(count) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch_module, "train_step", train_step)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "stopped")
+    found, interruptions = run(tmp_path / "stopped")
+    assert interruptions == 1
+    # Sums by atomic additions may differ in their last bits, and training carries that on.
+    assert found == pytest.approx(expected, rel=1e-3)
+    print(f"{name}: bit-equal {found == expected}")
