@@ -51,7 +51,7 @@ def test_fastest_and_how_sure(two):
     assert f"{base / 50:.2f}× as fast as `fp32`" in discussion.fastest(clear)
     assert "is clear: it wins 100%" in discussion.how_sure_of_speed(clear)
     open_ = equal_takes(base / 1e3 - 1e-6, base / 1e3 - 1e-6, 1.0)
-    assert "is open" in discussion.how_sure_of_speed(open_)
+    assert "is not certain" in discussion.how_sure_of_speed(open_)
     slower = equal_takes(1.0, 1.0)
     assert "`fp32` is the fastest" in discussion.fastest(slower)
 
@@ -94,8 +94,8 @@ def test_undominated(results):
 
 def test_failures_are_grouped_by_reason(results):
     assert discussion.not_run(results) == [
-        "`math`: out of memory at the batch of `fp32`: a batch of 728 does not fit: CUDA out of "
-        "memory.",
+        "`math`: out of memory at the batch of `fp32` (728): a batch of 728 does not fit: CUDA "
+        "out of memory.",
         "`flash`: skipped: the package flash-attn is not installed; install it, or use attention "
         "sdpa.",
         "`tf32`: diverged at its own largest batch: the loss became NaN in step 3.",

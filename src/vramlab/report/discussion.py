@@ -134,16 +134,14 @@ def shortest_training(results: Results) -> str:
     if not runs:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.train_seconds))
-    where = "its own largest batch"
-    if best.setting == "equal":
-        where = _equal_batch(results)
     text = (
         f"{_name(best.technique)} trains in the least time: "
-        f"{number(statistics.fmean(best.train_seconds))} s, at {where}"
+        f"{number(statistics.fmean(best.train_seconds))} s"
     )
     base = results.run(results.baseline, "own").train_seconds
     if base and best.technique != results.baseline:
-        text += f"; {_name(results.baseline)} takes {number(statistics.fmean(base))} s"
+        text += f" at {_where(best, results)}; {_name(results.baseline)} takes "
+        text += f"{number(statistics.fmean(base))} s"
     return text + "."
 
 
@@ -244,7 +242,8 @@ def not_run(results: Results) -> list[str]:
     for setting in ("equal", "own"):
         for run in results.runs(setting):
             if run.status != "ok":
-                where = "" if run.status == "skipped" else _where(run, results)
+                alike = run.status == "skipped" or run.technique == results.baseline
+                where = "" if alike else f" at {_where(run, results)}"
                 key = wording.status(run.status) + where, run.reason
                 groups.setdefault(key, {})[run.technique] = None
     return [f"{_names(names)}: {what}: {why}." for (what, why), names in groups.items()]
@@ -275,7 +274,7 @@ def superiority(faster: Sequence[float], slower: Sequence[float]) -> float:
 def _certainty(share: float) -> str:
     if share >= 0.95:
         return "clear"
-    return "likely" if share >= 0.75 else "open"
+    return "likely real" if share >= 0.75 else "not certain"
 
 
 def _by_speed(results: Results) -> list[tuple[Run, float]]:
@@ -294,10 +293,7 @@ def _equal_batch(results: Results, length: int | None = None) -> str:
 
 
 def _where(run: Run, results: Results) -> str:
-    if run.technique == results.baseline:
-        return ""
-    at = {"equal": f"the batch of {_name(results.baseline)}", "own": "its own largest batch"}
-    return f" at {at[run.setting]}"
+    return _equal_batch(results) if run.setting == "equal" else "its own largest batch"
 
 
 def _name(technique: str) -> str:

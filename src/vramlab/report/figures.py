@@ -256,6 +256,7 @@ def loss(results: Results) -> Figure:
     for row, setting in enumerate(SETTINGS):
         runs = [run for run in results.runs(setting) if any(e.loss_curve for e in run.epochs)]
         left_out = _left_out(results, {run.technique for run in runs})
+        panels[2 * row].set_title(_batch_of(results, setting) + left_out)
         for axes, attribute in zip(panels[2 * row :], ("tokens", "seconds"), strict=False):
             for epoch in (epoch for run in runs for epoch in run.epochs):
                 name = epoch.technique
@@ -267,7 +268,6 @@ def loss(results: Results) -> Figure:
                     lw=1.4,
                     label=name,
                 )
-            axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, 58))
             axes.set_xlabel("training tokens" if attribute == "tokens" else "training time (s)")
             axes.set_ylabel("training loss (nats/token)")
             chart.thousands(axes)
