@@ -66,10 +66,13 @@ rule figures:
         **RECORDS,
         code=code("figures.py"),
     output:
+        expand(
+            f"{RESULTS}/report/figures/{{name}}.png",
+            name=[entry.name for entry in catalog.figures(CONFIG)],
+        ),
         [
-            in_report("figures", entry, ending, entry.category, format=ending.upper())
+            in_report("figures", entry, "svg", entry.category)
             for entry in catalog.figures(CONFIG)
-            for ending in ("png", "svg")
         ],
     log:
         f"{RESULTS}/logs/figures.log",
@@ -89,14 +92,8 @@ rule figures:
 rule index:
     input:
         **RECORDS,
-        tables=expand(
-            f"{RESULTS}/report/tables/{{name}}.md",
-            name=[entry.name for entry in catalog.tables(CONFIG)],
-        ),
-        figures=expand(
-            f"{RESULTS}/report/figures/{{name}}.png",
-            name=[entry.name for entry in catalog.figures(CONFIG)],
-        ),
+        tables=rules.tables.output,
+        figures=rules.figures.output,
         captions=[
             os.path.relpath(
                 os.path.join(

@@ -6,17 +6,19 @@ from vramlab.files import write_text
 from vramlab.report.catalog import FIGURES, TABLES
 from vramlab.report.index import page
 from vramlab.report.load import KINDS, load
+from vramlab.report.webpage import to_html
 from vramlab.workflow.stage import stage
 
 
-def by_name(paths):
-    return {Path(path).stem: Path(path) for path in paths}
+def by_name(paths, suffix):
+    return {Path(path).stem: Path(path) for path in paths if Path(path).suffix == suffix}
 
 
 def main(snakemake):
     with stage(snakemake):
         files = {kind: snakemake.input[kind] for kind in KINDS}
-        figures, tables = by_name(snakemake.input.figures), by_name(snakemake.input.tables)
+        figures = by_name(snakemake.input.figures, ".png")
+        tables = by_name(snakemake.input.tables, ".md")
         text = page(
             snakemake.params.title,
             load(files, **snakemake.params.shown),
@@ -27,7 +29,9 @@ def main(snakemake):
                 for path in map(Path, snakemake.input.captions)
             },
         )
-        write_text(snakemake.output[0], text)
+        write_text(snakemake.output.markdown, text)
+        folder = Path(snakemake.output.markdown).parent
+        write_text(snakemake.output.html, to_html(text, snakemake.params.title, folder))
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def not_run(results: Results) -> list[str]:
                 where = "" if alike else f" at {_where(run, results)}"
                 key = wording.status(run.status) + where, run.reason
                 groups.setdefault(key, {})[run.technique] = None
-    return [f"{_names(names)}: {what}: {why}." for (what, why), names in groups.items()]
+    return [f"{_names(names)}: {what}: {why.rstrip('.')}." for (what, why), names in groups.items()]
 
 
 def devices(results: Results) -> list[str]:

@@ -29,7 +29,7 @@ def page(
         tables: the tables that were written, each with its Markdown.
         captions: the text under each figure and table, by `figures/<name>` or `tables/<name>`.
     """
-    parts = [f"# {title}", _bullets(discussion.summary(results))]
+    parts = [f"# {wording.markdown(title)}", _bullets(discussion.summary(results))]
     if failures := discussion.not_run(results):
         parts += ["## Not run", _bullets(failures)]
     parts += ["## What was measured, and on what", _bullets(_setup(results))]
@@ -62,7 +62,7 @@ def _table(entry: Entry, text: str, captions: Mapping[str, str]) -> str:
 
 
 def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    return "\n".join(f"- {wording.markdown(sentence)}" for sentence in sentences)
 
 
 def _setup(results: Results) -> list[str]:

@@ -56,7 +56,7 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+table {{ width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
   min-width: 3rem; max-width: 30rem }}
 th {{ position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
@@ -293,7 +293,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A pipe table, numbers to the right."""
-    return _tabulated(frame, "pipe", lambda text: text.replace("|", r"\|")) + "\n"
+    return _tabulated(frame, "pipe", wording.markdown) + "\n"
 
 
 def to_html(frame: pd.DataFrame, title: str) -> str:
@@ -310,8 +310,10 @@ def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, R
     """A technique's runs: one where both settings are the same run, or did not run alike."""
     equal, own = (results.run(name, setting, length) for setting in SETTINGS)
     alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
-    if name == results.baseline or alike:
+    if name == results.baseline:
         yield "equal = own", own
+    elif alike:
+        yield "both", own
     else:
         yield "equal", equal
         yield "own", own
