@@ -20,8 +20,7 @@ def resolve(name: DeviceName) -> torch.device:
     Raises:
         DeviceError: a GPU is asked for and torch sees none.
     """
-    # Read when CUDA starts: segments that grow keep fragmentation out of the largest batch.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    _let_segments_grow()
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise DeviceError(
@@ -29,6 +28,13 @@ def resolve(name: DeviceName) -> torch.device:
             "and a CUDA build of torch (envs/gpu.txt), or set measure.device to cpu"
         )
     return torch.device("cuda" if present and name != "cpu" else "cpu")
+
+
+def _let_segments_grow() -> None:
+    """Keep fragmentation out of the largest batch; torch reads the setting when CUDA starts."""
+    names = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
+    if not any(name in os.environ for name in names):  # the user's own setting stands
+        os.environ[names[0]] = "expandable_segments:True"
 
 
 def describe(device: torch.device) -> Device:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
@@ -13,26 +11,25 @@ import torch
 def time_each(actions: Iterable[Callable[[], object]], device: torch.device) -> list[float]:
     """Run the actions one after the other; return the seconds that each took.
 
-    On CUDA the times are those between events on the current stream, and the host waits once, at
-    the end: what counts is the device's pace, the host's included where it is the slower one.
+    What happens between two actions, such as gathering the next batch, is in neither time. On CUDA
+    the times are those between events on the current stream, and the host waits once, at the end:
+    what counts is the device's pace, or the host's where that is the slower one.
     """
     if device.type == "cpu":
-        marks: list[Any] = [time.perf_counter()]
-        for action in actions:
-            action()
-            marks.append(time.perf_counter())
-        return [after - before for before, after in itertools.pairwise(marks)]
+        return [_seconds(action) for action in actions]
     torch.cuda.synchronize(device)
-    marks = [_event()]
+    pairs = []
     for action in actions:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         action()
-        marks.append(_event())
+        end.record()
+        pairs.append((start, end))
     torch.cuda.synchronize(device)
-    pairs = itertools.pairwise(marks)
-    return [before.elapsed_time(after) / 1000 for before, after in pairs]
+    return [start.elapsed_time(end) / 1000 for start, end in pairs]
 
 
-def _event() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter_ns()
+    action()
+    return (time.perf_counter_ns() - start) / 1e9

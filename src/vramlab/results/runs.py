@@ -1,0 +1,139 @@
+"""Results of the stages that run a technique."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from vramlab.config.technique import Setting, Technique
+from vramlab.results.base import Record
+
+Status = Literal["ok", "skipped", "out_of_memory", "diverged"]
+"""ok: the numbers are there. skipped: the machine lacks what the technique needs. out_of_memory:
+not even this batch fits. diverged: the loss became infinite or NaN. All but ok have a reason."""
+
+
+class Trial(BaseModel):
+    """One attempt of the search for the largest batch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch_size: int
+    fits: bool
+    peak_allocated: int | None
+    """Peak of the bytes in live tensors; None when the memory ran out."""
+    peak_reserved: int | None
+    """Peak of the bytes that torch held; None when the memory ran out."""
+    seconds: float
+
+
+class RunRecord(Record):
+    """A result of one technique at one sequence length."""
+
+    technique: str
+    axes: Technique
+    sequence_length: int
+    status: Status
+    reason: str = ""
+
+
+class BatchSizeRecord(RunRecord):
+    """The largest batch that fits: it was run, and one more sequence was seen not to fit."""
+
+    max_batch_size: int | None = None
+    memory_limit: int
+    """Bytes that the process was allowed."""
+    bounded_by: Literal["memory", "configuration"] = "memory"
+    """configuration: the search reached measure.max_batch_size before memory ran out."""
+    trials: list[Trial] = []
+
+
+class MemoryPoint(BaseModel):
+    """Bytes at one moment of a training step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    allocated: int
+    """In live tensors."""
+    reserved: int
+    """Held by torch, the allocated ones included."""
+
+
+class Memory(BaseModel):
+    """Bytes on the device at the moments of one training step (the median of the timed steps)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: MemoryPoint
+    """Parameters and optimizer state, before the forward pass."""
+    after_forward: MemoryPoint
+    after_backward: MemoryPoint
+    after_optimizer: MemoryPoint
+    peak: MemoryPoint
+    by_kind: dict[str, int] = {}
+    """Bytes of parameters, gradients, optimizer, activations, ... at the peak, where known."""
+
+
+class ProfileRecord(RunRecord):
+    """A few training steps, measured one by one."""
+
+    setting: Setting
+    batch_size: int | None = None
+    step_seconds: list[float] = []
+    """Each timed step."""
+    memory: Memory | None = None
+    energy_joules: float | None = None
+    """Energy of the device over all timed steps, where it reports it."""
+
+
+class LossPoint(BaseModel):
+    """One point of the training loss curve."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    tokens: int
+    seconds: float
+    loss: float
+    """Mean cross-entropy of the step's batch, in nats per token."""
+
+
+class Validation(BaseModel):
+    """The model's fit to the whole validation corpus."""
+
+    model_config = ConfigDict(frozen=True)
+
+    nats: float
+    """Sum of the cross-entropy over all tokens."""
+    tokens: int
+    utf8_bytes: int
+    perplexity: float
+    """exp(nats / tokens)."""
+    bits_per_byte: float
+    """nats / ln 2 / utf8_bytes: comparable between tokenizers."""
+
+
+class EpochRecord(RunRecord):
+    """A model trained for whole epochs, then validated."""
+
+    setting: Setting
+    seed: int
+    batch_size: int | None = None
+    accumulation: int = 1
+    """Micro-batches per optimizer step."""
+    learning_rate: float | None = None
+    lr_scaling: str = "none"
+    steps: int = 0
+    """Optimizer steps."""
+    tokens: int = 0
+    """Tokens trained on, without padding."""
+    train_seconds: float = 0.0
+    """Time in training steps and data loading, over all attempts; evaluation is not in it."""
+    peak: MemoryPoint | None = None
+    interruptions: int = 0
+    """How often the run was stopped and went on from a checkpoint."""
+    loss_curve: list[LossPoint] = []
+    validation: Validation | None = None
+
+
