@@ -108,7 +108,13 @@ rule index:
         ],
         code=code("index.py"),
     output:
-        f"{RESULTS}/report/index.md",
+        markdown=f"{RESULTS}/report/index.md",
+        html=report(
+            f"{RESULTS}/report/index.html",
+            caption="../workflow/report/index.rst",
+            category=catalog.SUMMARY,
+            labels={"title": "The whole report", "kind": "page"},
+        ),
     log:
         f"{RESULTS}/logs/index.log",
     benchmark:
@@ -120,7 +126,7 @@ rule index:
         shown=SHOWN,
         title=CONFIG.report.title,
     message:
-        "Write the report {output}"
+        "Write the report {output.html}"
     script:
         "../workflow/scripts/index.py"
 

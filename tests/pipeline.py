@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles")
+PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs")
 
 TINY = {
     "experiment": "tiny",

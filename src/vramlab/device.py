@@ -27,7 +27,9 @@ def resolve(name: DeviceName) -> torch.device:
             "measure.device asks for cuda, but torch sees no CUDA GPU; run on a machine with a GPU "
             "and a CUDA build of torch (envs/gpu.txt), or set measure.device to cpu"
         )
-    return torch.device("cuda" if present and name != "cpu" else "cpu")
+    if present and name != "cpu":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def _let_segments_grow() -> None:

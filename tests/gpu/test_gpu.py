@@ -12,6 +12,7 @@ from reference import compare
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
+from vramlab.device import resolve
 from vramlab.measure.batch_size import doubling_and_bisection, search, trial_of
 from vramlab.measure.profile import profile
 from vramlab.memory import clear, is_out_of_memory, meter
@@ -47,7 +48,7 @@ rounding to 24, 11 and 8 bits gives."""
 
 @pytest.fixture
 def device():
-    return torch.device("cuda")
+    return resolve("cuda")
 
 
 def tokens(rows, length, device):
