@@ -91,11 +91,11 @@ def reference_batch_size(wildcards):
     return f"{RESULTS}/batch_size/{wildcards.length}/{CONFIG.baseline}.json"
 
 
-def in_report(kind, entry, ending, category, **labels):
+def in_report(kind, entry, ending, category):
     """A file of the report, as Snakemake's own report is to show it."""
     return report(
         f"{RESULTS}/report/{kind}/{entry.name}.{ending}",
         caption=f"../workflow/report/{kind}/{entry.name}.rst",
         category=category,
-        labels={"title": entry.title} | labels,
+        labels={"title": entry.title, "kind": kind.removesuffix("s")},
     )

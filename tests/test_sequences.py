@@ -8,7 +8,8 @@ from tokenizers_for_tests import TEXTS, trained
 
 from vramlab.config.tokenizer import EOS_ID, PAD_ID
 from vramlab.errors import CorpusError
-from vramlab.sequences import Sequences, count, pack
+from vramlab.packing import pack
+from vramlab.sequences import Sequences, count
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion
-from vramlab.results.runs import BatchSizeRecord
+from vramlab.results.runs import BatchSizeRecord, EpochRecord
 
 
 def is_search(record, technique):
@@ -68,6 +68,22 @@ def test_perplexity_says_how_sure(results, two):
     assert discussion.perplexity(results).startswith("Trained at the batch of `fp32` (728), `")
     assert "up to 0.707" in discussion.how_sure_of_perplexity(results)
     assert "one seed only" in discussion.how_sure_of_perplexity(two)
+
+
+def test_perplexities_that_look_alike_are_called_so(two):
+    assert "`fp32` has the lowest perplexity: 476.8." in discussion.perplexity(two)
+    better, alike = (
+        replaced(
+            two,
+            lambda r: isinstance(r, EpochRecord) and r.technique == "bf16",
+            validation=two.run("bf16", "own")
+            .validations[0]
+            .model_copy(update={"perplexity": value}),
+        )
+        for value in (450.0, 476.79)
+    )
+    assert discussion.perplexity(better).endswith("450.0, against 476.8 of `fp32`.")
+    assert discussion.perplexity(alike).endswith("476.8, the same to these digits as `fp32`.")
 
 
 def test_steps_and_what_they_cost(results):

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from vramlab.corpus.documents import read_documents
+from vramlab.packing import pack
 from vramlab.provenance import provenance
 from vramlab.results.base import write
 from vramlab.results.data import SequencesRecord
-from vramlab.sequences import count, pack
+from vramlab.sequences import count
 from vramlab.tokenizer import Tokenizer
 from vramlab.workflow.stage import stage
 

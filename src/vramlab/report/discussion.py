@@ -151,13 +151,16 @@ def perplexity(results: Results) -> str:
     if not runs:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.perplexities))
+    lowest = number(statistics.fmean(best.perplexities), 4)
     text = (
         f"Trained at {_equal_batch(results)}, {_name(best.technique)} has the lowest perplexity: "
-        f"{number(statistics.fmean(best.perplexities), 4)}"
+        f"{lowest}"
     )
     base = results.run(results.baseline, "own").perplexities
     if base and best.technique != results.baseline:
-        text += f", against {number(statistics.fmean(base), 4)} of {_name(results.baseline)}"
+        other = number(statistics.fmean(base), 4)
+        text += ", the same to these digits as" if other == lowest else f", against {other} of"
+        text += f" {_name(results.baseline)}"
     return text + "."
 
 

@@ -59,7 +59,7 @@ body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
 table {{ width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
   min-width: 3rem; max-width: 30rem }}
-th {{ position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
+th {{ text-align: left; position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
 </style>
 {table}
 </html>

@@ -18,7 +18,7 @@ _HTML = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem }}
+  padding: 0 1rem; overflow-wrap: anywhere }}
 h2 {{ margin-top: 3rem; border-bottom: 1px solid #8886 }}
 img {{ width: 100%; background: white; border-radius: 4px }}
 code {{ background: #8882; padding: 0 .2em; border-radius: 3px }}
@@ -26,6 +26,7 @@ code {{ background: #8882; padding: 0 .2em; border-radius: 3px }}
 table {{ width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .25rem .6rem; vertical-align: top; border-bottom: 1px solid #8884;
   max-width: 30rem; overflow-wrap: anywhere }}
+th {{ text-align: left }}
 summary {{ cursor: pointer }}
 </style>
 </head>

@@ -50,5 +50,3 @@ class SequencesRecord(Record):
     dtype: str
     sequences: dict[int, int]
     """Number of sequences, by their length in tokens; the last one may be padded."""
-
-

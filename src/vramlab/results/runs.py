@@ -135,5 +135,3 @@ class EpochRecord(RunRecord):
     """How often the run was stopped and went on from a checkpoint."""
     loss_curve: list[LossPoint] = []
     validation: Validation | None = None
-
-
