@@ -232,7 +232,7 @@ def undominated(results: Results) -> str:
     if len(best) == 1:
         return f"No other technique fits a larger batch or steps faster than {_name(best[0])}."
     if len(best) == len(points):
-        return "Each technique fits a larger batch or makes a faster step than any one other."
+        return "No technique is beaten in both largest batch and step time by another."
     return (
         f"Only {_names(best)} are worth weighing: every other technique fits no larger batch and "
         "makes no faster step than one of them."
