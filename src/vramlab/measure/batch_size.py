@@ -17,7 +17,7 @@ from vramlab.results.runs import Trial
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime, build
 from vramlab.training.data import batches
-from vramlab.training.step import train_step
+from vramlab.training.step import prime, train_step
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ def trial_of(
         with meter(device, limit) as memory:
             memory.reset_peak()
             regime = build(technique, model, vocab_size, device, seed)
+            prime(regime)
             optimizer = regime.optimizer(1e-3)
             tokens = generator.integers(4, vocab_size, batch_size * length + 1)
             sequences = Sequences.of(tokens, length)

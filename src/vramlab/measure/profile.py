@@ -17,7 +17,7 @@ from vramlab.results.runs import Memory, MemoryPoint
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import Batch, batches, order, split
-from vramlab.training.step import Phase, train_step
+from vramlab.training.step import Phase, prime, train_step
 
 METERED_STEPS = 3
 """Steps watched for memory: from the second on, the optimizer has its state."""
@@ -61,6 +61,7 @@ def profile(
         memory.reset_peak()
         regime = make()
         optimizer = regime.optimizer(learning_rate)
+        prime(regime)
         regime.model.train()
         feed = batches(sequences, parts, device)
         watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))

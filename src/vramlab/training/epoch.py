@@ -28,7 +28,7 @@ from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.checkpoint import Checkpoints, State
 from vramlab.training.data import batches, order, split
-from vramlab.training.step import train_step
+from vramlab.training.step import prime, train_step
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ def train_epochs(
     """
     optimizer = regime.optimizer(rate)
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+    prime(regime)
     torch.manual_seed(seed)
     done = _resume(regime, optimizer, checkpoints)
     regime.model.train()

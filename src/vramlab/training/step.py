@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
+from vramlab.memory import clear
 from vramlab.technique import Regime
 
 Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
@@ -16,6 +17,19 @@ Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
 
 def _nothing(_: Phase) -> None:
     """Observe nothing."""
+
+
+def prime(regime: Regime) -> None:
+    """Load kernels and libraries by a tiny step that changes nothing, then empty the allocator.
+
+    Their workspaces stay for good. Had they to squeeze in between the tensors of the first full
+    batch, a batch that a primed process can hold would not fit.
+    """
+    tokens = torch.full((1, 8), PAD_ID + 1, device=regime.device)
+    with torch.random.fork_rng(devices=[regime.device] if regime.device.type == "cuda" else []):
+        regime.loss_sum(tokens, tokens).backward()
+    regime.model.zero_grad(set_to_none=True)
+    clear()
 
 
 def train_step(
