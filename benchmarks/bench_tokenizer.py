@@ -18,22 +18,23 @@ from vramlab.tokenizer import Tokenizer, train
 
 def main() -> None:
     """Print both speeds; packing also counts and writes the tokens."""
-    source = SyntheticSource(source="synthetic", documents=2000, words=1000)
+    source = SyntheticSource(source="synthetic", documents=8000, words=1000)
     texts = [document["text"] for document in documents("train", source)]
     size = sum(len(text.encode()) for text in texts) / 1e6
+    threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "tokenizer.model")
         train(iter(texts[:200]), TokenizerConfig(vocab_size=1000), model)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         bare = packed = float("inf")
-        for _ in range(3):
+        for _ in range(5):
             start = time.perf_counter()
-            processor.encode(texts, num_threads=os.cpu_count())
+            processor.encode(texts, num_threads=threads)
             bare = min(bare, time.perf_counter() - start)
             start = time.perf_counter()
-            pack(iter(texts), Tokenizer(model), Path(folder, "tokens.npy"))
+            pack(iter(texts), Tokenizer(model), Path(folder, "tokens.npy"), threads)
             packed = min(packed, time.perf_counter() - start)
-    print(f"tokenizer, {size:.1f} MB of text, {os.cpu_count()} threads, best of 3")
+    print(f"tokenizer, {size:.1f} MB of text, {threads} threads, best of 5")
     print(f"  sentencepiece batch encode        {size / bare:6.1f} MB/s")
     print(
         f"  vramlab pack (encode and write)   {size / packed:6.1f} MB/s ({bare / packed:.2f} of it)"

@@ -21,13 +21,26 @@ def test_the_stream_holds_each_document_between_separators(tokenizer, tmp_path):
     counts = pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
     stream = np.load(tmp_path / "x.npy")
     expected = [EOS_ID]
-    for ids in tokenizer.encode(TEXTS):
-        expected += [*ids, EOS_ID]
+    for text in TEXTS:
+        expected += [*tokenizer.encode(text), EOS_ID]
     assert stream.tolist() == expected
     assert (counts.documents, counts.tokens) == (len(TEXTS), len(expected))
     assert counts.utf8_bytes == sum(len(text.encode()) for text in TEXTS)
     assert stream.dtype == np.uint16
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_threads_keep_the_order(tokenizer, tmp_path):
+    texts = [f"{number} {TEXTS[number % len(TEXTS)] * 30}" for number in range(300)]
+    for threads in (1, 7):
+        pack(iter(texts), tokenizer, tmp_path / f"{threads}.npy", threads)
+    assert (tmp_path / "1.npy").read_bytes() == (tmp_path / "7.npy").read_bytes()
+
+
+def test_a_failing_document_leaves_no_file(tokenizer, tmp_path):
+    with pytest.raises(TypeError):
+        pack(iter([*TEXTS, None, *TEXTS]), tokenizer, tmp_path / "x.npy")
+    assert not list(tmp_path.iterdir())
 
 
 def test_decoding_the_stream_gives_the_text(tokenizer, tmp_path):

@@ -27,7 +27,7 @@ def test_special_ids(tokenizer):
 
 @pytest.mark.parametrize("text", ["</s>", "a <s> b </s> c <pad>", "<unk>"])
 def test_control_pieces_never_come_out_of_a_text(tokenizer, text):
-    assert not {BOS_ID, EOS_ID, PAD_ID} & set(tokenizer.encode([text])[0])
+    assert not {BOS_ID, EOS_ID, PAD_ID} & set(tokenizer.encode(text))
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
@@ -52,7 +52,7 @@ def test_a_very_long_line_is_used_for_training(tmp_path):
     line = " ".join(["zażółć gęślą jaźń"] * 2000)  # 40 kB, which SentencePiece skips by default
     config = TokenizerConfig(vocab_size=20, character_coverage=1.0)
     train([line], config, tmp_path / "t.model")
-    assert UNK_ID not in Tokenizer(tmp_path / "t.model").encode(["jaźń gęślą"])[0]
+    assert UNK_ID not in Tokenizer(tmp_path / "t.model").encode("jaźń gęślą")
 
 
 def test_a_vocabulary_too_large_names_the_largest(tmp_path):

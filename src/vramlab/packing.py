@@ -5,19 +5,25 @@ The stream is EOS, document, EOS, document, ..., EOS: each token but the first i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from vramlab.config.tokenizer import EOS_ID
 from vramlab.files import atomic_path
 from vramlab.progress import progress
 from vramlab.tokenizer import Tokenizer
 
-_BATCH_CHARACTERS = 4 * 2**20
-"""Characters tokenised at a time: enough work for all cores, little memory."""
+_BATCH_CHARACTERS = 2**16
+"""Characters tokenised by a thread at a time: so few that the conversion stays in the cache."""
 
 
 @dataclass
@@ -30,31 +36,66 @@ class PackCounts:
     dtype: str = ""
 
 
-def pack(texts: Iterable[str], tokenizer: Tokenizer, target: Path) -> PackCounts:
+def pack(
+    texts: Iterable[str], tokenizer: Tokenizer, target: Path, threads: int | None = None
+) -> PackCounts:
     """Tokenise the texts into one stream, written to `target` as a one-dimensional `.npy` file.
 
     The integers are of the smallest unsigned type that holds the vocabulary. Memory does not grow
     with the corpus.
+
+    Args:
+        texts: the documents, one string each.
+        tokenizer: gives the pieces.
+        target: the file to write.
+        threads: how many documents are tokenised at a time; None takes all cores.
     """
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
-    separator = np.array([EOS_ID], dtype)
     counts = PackCounts(tokens=1, dtype=str(dtype))
-    with atomic_path(target) as temporary, atomic_path(target.with_suffix(".raw")) as raw:
-        with raw.open("wb") as stream, progress("tokenise", None, "documents") as advance:
-            stream.write(separator.tobytes())
-            for batch in _batches(texts):
-                for text, ids in zip(batch, tokenizer.encode(batch), strict=True):
-                    stream.write(np.array(ids, dtype).tobytes())
-                    stream.write(separator.tobytes())
-                    counts.documents += 1
-                    counts.tokens += len(ids) + 1
-                    counts.utf8_bytes += len(text.encode())
-                advance(len(batch))
-        # The header of a .npy file holds the length, which is known only now.
-        body = np.memmap(raw, dtype, mode="r", shape=(counts.tokens,))
-        np.lib.format.write_array(temporary.open("wb"), body)
-    target.with_suffix(".raw").unlink()
+
+    def encode(batch: list[str]) -> npt.NDArray[Any]:
+        ids = tokenizer.encode_documents(batch)
+        return np.fromiter(chain.from_iterable(ids), dtype, sum(map(len, ids)))
+
+    with (
+        atomic_path(target) as temporary,
+        temporary.open("wb") as stream,
+        progress("tokenise", None, "documents") as advance,
+    ):
+        _write_header(stream, dtype, 0)
+        stream.write(np.array([EOS_ID], dtype).tobytes())
+        for batch, ids in _in_order(encode, _batches(texts), threads or os.cpu_count() or 1):
+            stream.write(ids.tobytes())
+            counts.documents += len(batch)
+            counts.tokens += len(ids)
+            counts.utf8_bytes += sum(len(text.encode()) for text in batch)
+            advance(len(batch))
+        # numpy leaves room in the header for the length, which is known only now.
+        stream.seek(0)
+        _write_header(stream, dtype, counts.tokens)
     return counts
+
+
+def _write_header(stream: BinaryIO, dtype: np.dtype[Any], tokens: int) -> None:
+    description = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": description, "fortran_order": False, "shape": (tokens,)}
+    )
+
+
+def _in_order(
+    work: Callable[[list[str]], npt.NDArray[Any]], batches: Iterable[list[str]], threads: int
+) -> Iterator[tuple[list[str], npt.NDArray[Any]]]:
+    """Each batch with its result; SentencePiece works outside of Python's lock."""
+    waiting: deque[tuple[list[str], Future[npt.NDArray[Any]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in batches:
+            waiting.append((batch, pool.submit(work, batch)))
+            if len(waiting) > 16 * threads:
+                oldest, result = waiting.popleft()
+                yield oldest, result.result()
+        for oldest, result in waiting:
+            yield oldest, result.result()
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

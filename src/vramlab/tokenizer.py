@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -89,10 +88,15 @@ class Tokenizer:
         """Number of pieces."""
         return int(self._processor.vocab_size())
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """The piece ids of each text, on all cores."""
-        encoded: list[list[int]] = self._processor.encode(texts, num_threads=os.cpu_count() or 1)
-        return encoded
+    def encode(self, text: str) -> list[int]:
+        """The piece ids of a text."""
+        ids: list[int] = self._processor.encode(text)
+        return ids
+
+    def encode_documents(self, texts: list[str]) -> list[list[int]]:
+        """The piece ids of each text with EOS at its end, on one core and outside Python's lock."""
+        ids: list[list[int]] = self._processor.encode(texts, add_eos=True, num_threads=1)
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """The text of piece ids, as far as normalisation left it."""

@@ -19,6 +19,7 @@ def main(snakemake):
             read_documents(Path(snakemake.input.corpus)),
             Tokenizer(Path(snakemake.input.tokenizer)),
             Path(snakemake.output.tokens),
+            snakemake.threads,
         )
         record = SequencesRecord(
             provenance=provenance({"lengths": lengths}),
