@@ -20,7 +20,7 @@ from vramlab.sequences import Sequences
 from vramlab.technique import build, unavailable
 from vramlab.training import epoch as epoch_module
 from vramlab.training.checkpoint import Checkpoints
-from vramlab.training.data import batches
+from vramlab.training.data import batches, prefetched, resident
 from vramlab.training.epoch import Interrupted, train_epochs
 
 pytestmark = [
@@ -134,11 +134,12 @@ def test_nothing_is_left_after_memory_ran_out(device):
     assert torch.cuda.memory_allocated() == before
 
 
-def test_batches_on_the_device_are_those_of_the_sequences(device):
-    sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)
+@pytest.mark.parametrize("feed", [resident, prefetched, batches])
+def test_batches_on_the_device_are_those_of_the_sequences(feed, device):
+    sequences = Sequences.of(np.random.default_rng(1).integers(4, 2**16, 5000, np.uint16), 32)
     parts = [np.arange(7), np.arange(100, 107), np.array([len(sequences) - 1])]
-    for part, (inputs, targets) in zip(parts, batches(sequences, parts, device), strict=True):
-        assert inputs.device.type == "cuda"
+    for part, (inputs, targets) in zip(parts, feed(sequences, parts, device), strict=True):
+        assert inputs.device.type == targets.device.type == "cuda"
         assert np.array_equal(inputs.cpu().numpy(), sequences.arrays(part)[0])
         assert np.array_equal(targets.cpu().numpy(), sequences.arrays(part)[1])
 

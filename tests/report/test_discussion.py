@@ -6,7 +6,7 @@ import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion
-from vramlab.results.runs import BatchSizeRecord, EpochRecord
+from vramlab.results.runs import BatchSizeRecord, EpochRecord, ProfileRecord
 
 
 def is_search(record, technique):
@@ -149,3 +149,11 @@ def test_two_devices_are_both_named(two):
 def _drawn(results):
     swept = len(results.lengths) > 1
     return [name for name in discussion.HEADLINES if swept or "_by_length" not in name]
+
+
+def test_what_does_not_repeat_is_named(two):
+    assert discussion.repeatability(two) == ""
+    same = replaced(two, lambda r: isinstance(r, ProfileRecord), repeatable=True)
+    assert discussion.repeatability(same).startswith("Every technique repeats bit for bit")
+    one = replaced(same, lambda r: is_profile(r, "bf16"), repeatable=False)
+    assert discussion.repeatability(one).startswith("From the same seed, `bf16` does not repeat")

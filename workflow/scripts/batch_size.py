@@ -6,6 +6,7 @@ from vramlab.results.base import write
 from vramlab.results.runs import BatchSizeRecord
 from vramlab.workflow.stage import stage
 from vramlab.workflow.technique_run import TechniqueRun
+from vramlab.workflow.turn import turn
 
 
 def record_of(run, seed):
@@ -44,7 +45,7 @@ def record_of(run, seed):
 
 
 def main(snakemake):
-    with stage(snakemake):
+    with stage(snakemake), turn(snakemake.params.measure["device"]):
         run = TechniqueRun.of(snakemake)
         write(record_of(run, snakemake.params.seed), snakemake.output[0])
 

@@ -17,6 +17,7 @@ from vramlab.training.epoch import Diverged, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
 from vramlab.workflow.stage import stage
 from vramlab.workflow.technique_run import TechniqueRun
+from vramlab.workflow.turn import turn
 
 
 def checkpoints_of(snakemake, batch_size):
@@ -88,7 +89,7 @@ def record_of(run, snakemake):
 
 
 def main(snakemake):
-    with stage(snakemake):
+    with stage(snakemake), turn(snakemake.params.measure["device"]):
         write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
         # Only now: until the result is on disk, a stopped run must be able to go on.
         remove(Path(snakemake.params.checkpoint))

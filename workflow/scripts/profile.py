@@ -9,6 +9,7 @@ from vramlab.results.runs import ProfileRecord
 from vramlab.sequences import Sequences
 from vramlab.workflow.stage import stage
 from vramlab.workflow.technique_run import TechniqueRun
+from vramlab.workflow.turn import turn
 
 
 def record_of(run, snakemake):
@@ -48,11 +49,12 @@ def record_of(run, snakemake):
         step_seconds=measured.step_seconds,
         memory=measured.memory,
         energy_joules=measured.energy_joules,
+        repeatable=measured.repeatable,
     )
 
 
 def main(snakemake):
-    with stage(snakemake):
+    with stage(snakemake), turn(snakemake.params.measure["device"]):
         write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
 
 

@@ -16,7 +16,7 @@ from vramlab.memory import clear, is_out_of_memory, meter
 from vramlab.results.runs import Trial
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime, build
-from vramlab.training.data import batches
+from vramlab.training.data import RESIDENT_BYTES, batches
 from vramlab.training.step import prime, train_step
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ PATIENCE = 8
 def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[int, list[Trial]]:
     """Find the largest batch that fits; batches that are larger than it do not.
 
-    A line through the peaks of the two largest batches that fitted predicts where memory runs out.
+    A line through the peaks of the two largest batches that fitted predicts where memory runs out;
+    a prediction from far away is approached first, to be made again from nearby.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
     was seen not to. Where predictions fail, the step back doubles, and after PATIENCE trials the
     search bisects, so that the trials stay logarithmic.
@@ -64,14 +65,21 @@ def search(try_batch: Callable[[int], Trial], limit: int, upper: int) -> tuple[i
 
 
 def _predict(trials: list[Trial], limit: int) -> int | None:
-    """The largest batch that fits if memory is linear in it; None where two points do not tell."""
-    points = sorted((t.batch_size, t.peak_allocated or 0) for t in trials if t.fits)
+    """The next batch size if memory is linear in it; None where two points do not tell."""
+    points = sorted(
+        (t.batch_size, t.peak_allocated or 0, t.peak_reserved or 0) for t in trials if t.fits
+    )
     if len(points) < 2:
         return None
-    (b1, m1), (b2, m2) = points[-2:]
+    (b1, m1, _), (b2, m2, reserved) = points[-2:]
     if m2 <= m1:
         return None
-    return b2 + (limit - m2) * (b2 - b1) // (m2 - m1)
+    # The allocator's own waste counts as well: it is about the same from here to the limit.
+    room = limit - max(m2, reserved)
+    largest = b2 + max(room, 0) * (b2 - b1) // (m2 - m1)
+    if largest > GROWTH * b2 and all(t.fits for t in trials):
+        return b2 + (largest - b2) * 9 // 10
+    return largest
 
 
 def doubling_and_bisection(largest: int) -> int:
@@ -105,7 +113,12 @@ def trial_of(
     optimizer's state, so that the second one finds memory as a long run does. Any error but the
     want of memory is raised.
     """
-    generator = np.random.default_rng(seed)
+    # On a GPU the stream takes all the room there is for one, so that a run's own will fit.
+    dtype = np.min_scalar_type(vocab_size - 1)
+    count = RESIDENT_BYTES // dtype.itemsize if device.type == "cuda" else 2**16
+    count = max(count, 2 * length + 1)
+    tokens = np.random.default_rng(seed).integers(4, vocab_size, count, dtype)
+    sequences = Sequences.of(tokens, length)
 
     def attempt(batch_size: int) -> tuple[int, int]:
         with meter(device, limit) as memory:
@@ -113,9 +126,8 @@ def trial_of(
             regime = build(technique, model, vocab_size, device, seed)
             prime(regime)
             optimizer = regime.optimizer(1e-3)
-            tokens = generator.integers(4, vocab_size, batch_size * length + 1)
-            sequences = Sequences.of(tokens, length)
-            parts = [np.arange(batch_size)] * steps
+            whole = len(sequences) - 1  # the last one is padded
+            parts = [np.arange(batch_size) % whole] * steps
             for batch in batches(sequences, parts, device):
                 train_step(regime, optimizer, [batch])
             _wait(regime)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from vramlab.measure.energy import joules
+from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory import Meter, meter
+from vramlab.memory import Meter, clear, meter
 from vramlab.results.runs import Memory, MemoryPoint
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
@@ -30,6 +31,7 @@ class Profile:
     memory: Memory
     step_seconds: list[float]
     energy_joules: float | None
+    repeatable: bool
 
 
 def profile(
@@ -67,9 +69,13 @@ def profile(
         watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
             seconds, energy = _time(regime, optimizer, feed, warmup)
-            return Profile(watched, seconds, energy)
+            del regime, optimizer, feed
+            clear()
+            again = repeatable(make, learning_rate, sequences, batch_size, seed)
+            return Profile(watched, seconds, energy, again)
     seconds, energy = _time(regime, optimizer, feed, warmup)
-    return Profile(watched, seconds, energy)
+    again = repeatable(make, learning_rate, sequences, batch_size, seed)
+    return Profile(watched, seconds, energy, again)
 
 
 def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:

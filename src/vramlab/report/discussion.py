@@ -23,6 +23,7 @@ def summary(results: Results) -> list[str]:
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         fewest_steps(results),
         energy(results),
+        repeatability(results),
         undominated(results),
     ]
     return [part.strip() for part in parts if part.strip()]
@@ -210,6 +211,23 @@ def energy(results: Results) -> str:
     return (
         f"At its own largest batch, {_name(best.technique)} needs the least energy: "
         f"{number(least)} µJ for a training token."
+    )
+
+
+def repeatability(results: Results) -> str:
+    """Which techniques do not compute the same bits from the same seed, and why that is."""
+    runs = [run for setting in SETTINGS for run in results.runs(setting)]
+    known = [run for run in runs if run.profile.repeatable is not None]
+    if not known:
+        return ""
+    varying = dict.fromkeys(run.technique for run in known if not run.profile.repeatable)
+    if not varying:
+        return "Every technique repeats bit for bit from the same seed on this device."
+    them = _names(varying)
+    return (
+        f"From the same seed, {them} {'does' if len(varying) == 1 else 'do'} not repeat bit for "
+        "bit: a kernel adds gradients with atomic operations, in the order in which its threads "
+        "happen to come. All others do."
     )
 
 

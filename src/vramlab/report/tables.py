@@ -45,6 +45,7 @@ HEADINGS = {
     "train_seconds_sd": "Training sd (s)",
     "perplexity_sd": "Perplexity sd",
     "bits_per_byte": "Bits/byte",
+    "repeatable": "Same bits again",
     "last_loss": "Last loss (nats)",
     "seconds": "Time (s)",
     "cuda": "CUDA",
@@ -122,7 +123,7 @@ def search(results: Results) -> pd.DataFrame:
             "sequence_length": record.sequence_length,
             "trial": index,
             "batch_size": trial.batch_size,
-            "fits": "yes" if trial.fits else "no",
+            "fits": wording.yes_no(trial.fits),
             "peak_gib": _gib(trial.peak_allocated),
             "peak_reserved_gib": _gib(trial.peak_reserved),
             "limit_gib": _gib(record.memory_limit),
@@ -150,6 +151,7 @@ def speed(results: Results) -> pd.DataFrame:
                 run.tokens_per_second, results.run(results.baseline, "own").tokens_per_second
             ),
             "microjoules_per_token": run.microjoules_per_token,
+            "repeatable": wording.yes_no(run.profile.repeatable),
             "reason": run.reason,
         }
         for setting, run in _rows(results)

@@ -46,6 +46,11 @@ def status(value: Status) -> str:
     return _STATUS[value]
 
 
+def yes_no(value: bool | None) -> str | None:
+    """A truth in a word; None where it is not known."""
+    return None if value is None else "yes" if value else "no"
+
+
 def number(value: float, digits: int = 3) -> str:
     """`value` to at least `digits` significant digits, its whole part in full: 1,072; 36.1."""
     if not math.isfinite(value):

@@ -85,6 +85,8 @@ class ProfileRecord(RunRecord):
     memory: Memory | None = None
     energy_joules: float | None = None
     """Energy of the device over all timed steps, where it reports it."""
+    repeatable: bool | None = None
+    """Whether the same steps from the same seed gave the same bits again."""
 
 
 class LossPoint(BaseModel):

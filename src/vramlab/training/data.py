@@ -9,9 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vramlab.config.tokenizer import PAD_ID
 from vramlab.sequences import Sequences
 
 Batch = tuple[Tensor, Tensor]
+
+RESIDENT_BYTES = 32 * 2**20
+"""A stream up to this size is kept on the GPU. The search sets as much aside, so that the batch it
+finds fits beside any corpus."""
+
+_SIGNED = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The types that CUDA can index, by the bytes of a token."""
 
 
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -30,8 +38,36 @@ def batches(
 ) -> Iterator[Batch]:
     """Inputs and targets [batch, time] (int64) on the device, for each part of the indices.
 
-    A thread gathers the next batch, in pinned memory for a GPU, while the device computes.
+    A GPU gathers them from its own copy of a small stream; a larger stream stays on disk.
     """
+    if device.type == "cuda" and sequences.stream.nbytes <= RESIDENT_BYTES:
+        return resident(sequences, parts, device)
+    return prefetched(sequences, parts, device)
+
+
+def resident(
+    sequences: Sequences, parts: Iterable[np.ndarray], device: torch.device
+) -> Iterator[Batch]:
+    """Batches gathered on the device, which holds the whole stream."""
+    size = sequences.stream.dtype.itemsize
+    stream = torch.from_numpy(np.array(sequences.stream)).view(_SIGNED[size]).to(device)
+    within = torch.arange(sequences.length + 1, device=device)
+    for part in parts:
+        starts = torch.from_numpy(part * sequences.length)
+        if device.type == "cuda":
+            starts = starts.pin_memory().to(device, non_blocking=True)
+        positions = starts[:, None] + within
+        rows = stream[positions.clamp(max=sequences.tokens)].long()
+        if size < 8:
+            rows &= 2 ** (8 * size) - 1  # the sign bit is a part of the token
+        rows.masked_fill_(positions > sequences.tokens, PAD_ID)
+        yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+def prefetched(
+    sequences: Sequences, parts: Iterable[np.ndarray], device: torch.device
+) -> Iterator[Batch]:
+    """Batches gathered by a thread, in pinned memory for a GPU, while the device computes."""
     parts = iter(parts)
 
     def gather(part: np.ndarray) -> Batch:

@@ -1,0 +1,39 @@
+"""Two runs from one seed are compared bit for bit."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.measure.repeatability import repeatable
+from vramlab.sequences import Sequences
+from vramlab.technique import build
+
+CPU = torch.device("cpu")
+MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
+SEQUENCES = Sequences.of(np.random.default_rng(1).integers(4, 50, 300, np.uint16), 8)
+
+
+def make():
+    return build(Technique(), MODEL, 50, CPU, 9)
+
+
+def test_dropout_repeats_from_a_seed():
+    assert repeatable(make, 1e-3, SEQUENCES, 5, 9)
+    assert repeatable(make, 1e-3, SEQUENCES, 500, 9)  # a batch larger than the corpus
+
+
+def test_one_bit_is_seen():
+    numbers = itertools.count()
+
+    def differing():
+        regime = make()
+        if next(numbers):
+            with torch.no_grad():
+                weight = regime.model.embedding.weight
+                weight[7, 3] = torch.nextafter(weight[7, 3], torch.tensor(1.0))
+        return regime
+
+    assert not repeatable(differing, 1e-3, SEQUENCES, 5, 9)
