@@ -1,0 +1,102 @@
+"""Time of a training run beside the bare loop of the same steps on batches that wait on the device.
+
+    python benchmarks/bench_harness.py [--batch 512] [--steps 55]
+
+Not a part of `make bench`: on a CPU it says little. `tools/gpu_experiment.py` runs it on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.config.training import TrainingConfig
+from vramlab.device import resolve
+from vramlab.memory import clear
+from vramlab.sequences import Sequences
+from vramlab.technique import build, unavailable
+from vramlab.training import data
+from vramlab.training.checkpoint import Checkpoints
+from vramlab.training.data import batches, order, split
+from vramlab.training.epoch import train_epochs
+from vramlab.training.step import prime, train_step
+
+VOCABULARY, LENGTH = 12_000, 256
+TECHNIQUES = {
+    "fp32": Technique(),
+    "sdpa": Technique(precision="bf16", attention="sdpa"),
+    "flash": Technique(precision="bf16", attention="flash"),
+}
+
+
+def main() -> None:
+    """Print both times for each technique, with the corpus on the device and read from the host."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=512, help="sequences a step")
+    parser.add_argument("--steps", type=int, default=55, help="steps of an epoch")
+    options = parser.parse_args()
+    device = resolve("auto")
+    tokens = np.random.default_rng(9).integers(
+        4, VOCABULARY, options.batch * options.steps * LENGTH + 1, np.uint16
+    )
+    sequences = Sequences.of(tokens, LENGTH)
+    for name, technique in TECHNIQUES.items():
+        if reason := unavailable(technique, ModelConfig(), device):
+            print(f"harness, {name}: skipped: {reason}")
+            continue
+        bare = min(_bare(technique, sequences, options.batch, device) for _ in range(3))
+        print(f"harness, {name}, {options.steps} steps of {options.batch} on {device}, best of 3")
+        print(f"  bare loop, batches on the device      {bare:7.3f} s")
+        for where, room in (("on the device", data.RESIDENT_BYTES), ("read from the host", 0)):
+            whole = min(
+                _harness(technique, sequences, options.batch, device, room) for _ in range(3)
+            )
+            print(
+                f"  training run, corpus {where:<18}{whole:7.3f} s   "
+                f"{whole / bare:.3f} of it (bar: 1.03)"
+            )
+
+
+def _bare(technique: Technique, sequences: Sequences, size: int, device: torch.device) -> float:
+    """Seconds of the steps alone."""
+    clear()
+    regime = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    optimizer = regime.optimizer(1e-3)
+    prime(regime)
+    waiting = list(batches(sequences, split(order(9, 0, len(sequences)), size), device))
+    _wait(device)
+    start = time.perf_counter()
+    for batch in waiting:
+        train_step(regime, optimizer, [batch])
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _harness(
+    technique: Technique, sequences: Sequences, size: int, device: torch.device, room: int
+) -> float:
+    """Seconds from the first step to the last, as a training run reports them."""
+    clear()
+    before, data.RESIDENT_BYTES = data.RESIDENT_BYTES, room
+    regime = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), "bench")
+        done = train_epochs(regime, sequences, TrainingConfig(), size, 1e-3, 9, checkpoints)
+    data.RESIDENT_BYTES = before
+    return done.seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
