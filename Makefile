@@ -26,8 +26,8 @@ demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CP
 	$(BIN)/snakemake --workflow-profile profiles/demo
 	$(BIN)/snakemake --workflow-profile profiles/demo --report results/demo/report.html
 	@echo
-	@echo "The report:  results/demo/report/index.md   (tables and figures beside it)"
-	@echo "In a browser: results/demo/report.html"
+	@echo "The report:  results/demo/report/index.html   (tables and figures beside it)"
+	@echo "Snakemake's: results/demo/report.html"
 
 test: $(VENV)/dev.stamp ## Run all tests that this machine can
 	$(BIN)/python -m pytest
