@@ -1,10 +1,12 @@
-"""Run the whole experiment on a GPU in one go: capped, uncapped, tests; keep what is needed of it.
+"""Run the whole experiment on a GPU in one go; keep the records, reports and logs of it.
 
 Serves a folder in the layout of SpeakLeash over HTTP on loopback, so that the experiment needs no
-network, runs `snakemake` once for each memory limit, then the GPU tests, and packs result files,
-reports and logs into one archive a step.
+network, and runs `snakemake` once for each entry of --runs: a set of techniques (core: those of
+CORE; all: the configuration's) and a memory limit in GiB, or none. Then, as asked for, the GPU
+tests and the benchmark of the harness. Each experiment is packed into one archive.
 
-    python tools/gpu_experiment.py --corpora FOLDER --train NAME --validation NAME --out FOLDER
+    python tools/gpu_experiment.py --corpora FOLDER --train NAME --validation NAME --out FOLDER \\
+        --runs core@39.4 all@39.4 core@none --tests --bench
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import argparse
 import contextlib
 import functools
 import http.server
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,11 +24,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+CORE = ("fp32", "tf32", "bf16", "flash", "windowed", "checkpointing")
+"""The techniques that the pipeline began with."""
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -42,13 +47,17 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def write_config(path: Path, base: str, options: argparse.Namespace, **changes: Any) -> None:
-    """The shipped configuration with another address, names and memory limit."""
+def write_config(
+    path: Path, base: str, options: argparse.Namespace, run: str, experiment: str
+) -> None:
+    """The shipped configuration with another address, names, techniques and memory limit."""
+    techniques, _, limit = run.partition("@")
     source = ROOT / "config" / f"{options.config}.yaml"
     config = yaml.safe_load(source.read_text(encoding="utf-8"))
-    config["experiment"] = changes["experiment"]
-    config["measure"] |= changes["measure"]
-    config |= changes.get("sections", {})
+    config["experiment"] = experiment
+    config["measure"]["memory_limit_gib"] = None if limit == "none" else float(limit)
+    if techniques == "core":
+        config["techniques"] = {name: config["techniques"][name] for name in CORE}
     if options.corpora:
         for split in ("train", "validation"):
             config["corpus"][split] |= {"name": getattr(options, split), "base": base}
@@ -58,11 +67,13 @@ def write_config(path: Path, base: str, options: argparse.Namespace, **changes: 
 def timed(name: str, command: list[str], log: Path, limit: float) -> bool:
     """Run a command with its output in `log`; print its last lines; True if it succeeded."""
     start = time.monotonic()
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     with log.open("w") as stream:
         try:
             code = subprocess.run(
                 command,
                 cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path},
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 timeout=limit,
@@ -85,6 +96,13 @@ def pack(archive: Path, folder: Path) -> None:
                 tar.add(path, path.relative_to(folder.parent))
 
 
+def reuse_data(source: Path, target: Path) -> None:
+    """Take over corpus, tokenizer and sequences, which do not depend on the memory limit."""
+    for name in ("corpus", "tokenizer", "sequences"):
+        if not (target / name).exists():
+            shutil.copytree(source / name, target / name)  # with the times of the files
+
+
 def main() -> int:
     """Run it; the exit status is the number of steps that failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,35 +110,45 @@ def main() -> int:
     parser.add_argument("--corpora", type=Path, help="folder in the layout of SpeakLeash")
     parser.add_argument("--train", help="name of the training data set in it")
     parser.add_argument("--validation", help="name of the validation data set in it")
-    parser.add_argument("--limits", nargs="*", default=["39.4", "none"], help="GiB, or none")
+    parser.add_argument("--runs", nargs="*", default=["all@39.4", "all@none"], help="SET@GIB")
+    parser.add_argument("--jobs", type=int, default=4, help="GPU jobs that get ready at a time")
     parser.add_argument("--out", type=Path, required=True, help="folder for the archives")
-    parser.add_argument("--tests", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--tests", action="store_true", help="run the GPU tests afterwards")
+    parser.add_argument("--bench", action="store_true", help="run the benchmark of the harness")
     parser.add_argument("--seconds", type=float, default=560, help="limit of the whole run")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + options.seconds
     failed = 0
+    first: Path | None = None
     with served(options.corpora or ROOT) as base:
-        for limit in options.limits:
+        for run in options.runs:
+            limit = run.partition("@")[2]
             name = f"gpu-{'uncapped' if limit == 'none' else limit + 'gib'}".replace(".", "_")
-            config = options.out / f"{name}.yaml"
-            value = None if limit == "none" else float(limit)
-            write_config(
-                config, base, options, experiment=name, measure={"memory_limit_gib": value}
-            )
-            command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
-            log = options.out / f"{name}.log"
-            failed += not timed(name, command, log, end - time.monotonic())
             results = ROOT / "results" / name
+            config = options.out / f"{run}.yaml"
+            write_config(config, base, options, run, name)
+            if first:
+                reuse_data(first, results)
+            first = first or results
+            command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
+            command += ["--resources", f"gpu={options.jobs}"]
+            log = options.out / f"{run}.log"
+            failed += not timed(run, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)
             index = results / "report" / "tables" / "summary.md"
             if index.exists():
                 print(index.read_text(encoding="utf-8"), flush=True)
+    if options.bench:
+        log = options.out / "bench.log"
+        command = [sys.executable, "benchmarks/bench_harness.py"]
+        failed += not timed("bench", command, log, max(10.0, end - time.monotonic()))
+        print(log.read_text(errors="replace"), flush=True)
     if options.tests:
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
+        command = [sys.executable, "-m", "pytest", "-q", "-rA", "-m", "gpu", "tests/gpu"]
         log = options.out / "tests.log"
         failed += not timed("tests", command, log, max(10.0, end - time.monotonic()))
-        print(*log.read_text(errors="replace").splitlines()[-15:], sep="\n", flush=True)
+        print(*log.read_text(errors="replace").splitlines()[-80:], sep="\n", flush=True)
     return failed
 
 
