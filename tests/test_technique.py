@@ -11,6 +11,7 @@ from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.memory import meter
 from vramlab.model.attention import causal_mask
+from vramlab.model.head import chunk_size
 from vramlab.technique import build, parameter_count, unavailable
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def regime(model=SMALL, **axes):
     return build(Technique(**axes), model, VOCABULARY, CPU, seed=9)
 
 
-@pytest.mark.parametrize("loss_head", ["full", "chunked"])
+@pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
 @pytest.mark.parametrize("checkpointing", ["none", "block"])
 @pytest.mark.parametrize("attention", ["plain", "math", "sdpa"])
 def test_float32_techniques_agree_with_float64(attention, checkpointing, loss_head):
@@ -45,7 +46,7 @@ def test_float32_techniques_agree_with_float64(attention, checkpointing, loss_he
     assert gradient < FP32[1]
 
 
-@pytest.mark.parametrize("loss_head", ["full", "chunked"])
+@pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
 @pytest.mark.parametrize("attention", ["plain", "math", "sdpa"])
 def test_bfloat16_techniques_agree_with_float64(attention, loss_head):
     technique = regime(precision="bf16", attention=attention, loss_head=loss_head)
@@ -125,26 +126,66 @@ def test_padding_is_not_in_the_loss():
     assert technique.loss_sum(inputs, torch.full_like(targets, PAD_ID)).item() == 0
 
 
+@pytest.mark.parametrize("chunk_tokens", [None, 1, 5, 1000])
 @pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (3, 24), (5, 31)])
-def test_chunks_that_do_not_divide_give_the_same_loss(rows, length):
+@pytest.mark.parametrize("loss_head", ["chunked", "fused"])
+def test_chunks_that_do_not_divide_give_the_same(loss_head, rows, length, chunk_tokens):
     data = batch(length, rows, padding=0)
-    torch.testing.assert_close(
-        regime(loss_head="chunked").loss_sum(*data), regime().loss_sum(*data)
-    )
+    results = []
+    for axes in ({}, {"loss_head": loss_head, "chunk_tokens": chunk_tokens}):
+        technique = regime(**axes)
+        loss = technique.loss_sum(*data)
+        (loss / 3).backward()  # not one: the gradients must be scaled
+        results.append([loss, *(p.grad for p in technique.model.parameters())])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_chunked_head_keeps_no_logits():
+@pytest.mark.parametrize("head", ["chunked", "fused"])
+def test_other_heads_keep_no_logits(head):
     model = SMALL.model_copy(update={"layers": 1})
     data = batch(length=64, rows=16)
     logits = data[0].numel() * 1000 * 4
     peaks = {}
-    for head in ("full", "chunked"):
+    for name in ("full", head):
         with meter(CPU, None) as memory:
-            technique = build(Technique(loss_head=head), model, 1000, CPU, seed=9)
+            technique = build(Technique(loss_head=name), model, 1000, CPU, seed=9)
             technique.loss_sum(*data).backward()
-            peaks[head] = memory.peak().allocated
+            peaks[name] = memory.peak().allocated
     assert peaks["full"] > 2 * logits
-    assert peaks["chunked"] < logits
+    assert peaks[head] < logits
+
+
+@pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
+def test_without_gradients_the_loss_is_the_same(loss_head):
+    technique = regime(loss_head=loss_head)
+    with torch.inference_mode():
+        found = technique.loss_sum(*batch())
+    torch.testing.assert_close(found, technique.loss_sum(*batch()).detach())
+
+
+def test_a_chunk_is_neither_large_nor_tiny():
+    assert chunk_size(131_072, 128, 12_000) == 8192  # the rule alone would make 94 chunks
+    assert chunk_size(1_200_000, 128, 12_000) == 12_800
+    assert chunk_size(1, 128, 12_000) == 1
+    assert chunk_size(1000, 4096, 1000) >= 1000
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "fused"])
+def test_an_optimizer_takes_the_step_of_adam_in_float64(optimizer):
+    technique = regime(optimizer=optimizer)
+    exact = [p.detach().double().requires_grad_() for p in technique.model.parameters()]
+    plain = torch.optim.Adam(exact, lr=1e-2, foreach=False, fused=False)
+    ours = technique.optimizer(1e-2)
+    for _ in range(3):
+        technique.loss_sum(*batch()).backward()
+        for a, b in zip(exact, technique.model.parameters(), strict=True):
+            a.grad = b.grad.double()
+        plain.step()
+        ours.step()
+        ours.zero_grad()
+    for a, b in zip(exact, technique.model.parameters(), strict=True):
+        torch.testing.assert_close(b.double(), a, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation():

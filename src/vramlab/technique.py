@@ -24,6 +24,8 @@ class Regime:
     head: Head
     device: torch.device
     bf16: bool
+    chunk_tokens: int | None
+    fused_optimizer: bool
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
@@ -36,11 +38,13 @@ class Regime:
             A float32 scalar.
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.head(self.model(inputs), self.model.embedding.weight, targets)
+            hidden = self.model(inputs)
+            return self.head(hidden, self.model.embedding.weight, targets, self.chunk_tokens)
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         """Adam on the float32 parameters. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
-        return torch.optim.Adam(self.model.parameters(), lr=learning_rate)
+        fused = self.fused_optimizer or None  # None lets torch choose, as it does by default
+        return torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=fused)
 
 
 def build(
@@ -62,6 +66,8 @@ def build(
         head=HEADS[technique.loss_head],
         device=device,
         bf16=technique.precision == "bf16",
+        chunk_tokens=technique.chunk_tokens,
+        fused_optimizer=technique.optimizer == "fused",
     )
 
 

@@ -40,6 +40,8 @@ TECHNIQUES = {
     "flex": {"attention": "flex"},
     "checkpointing": {"checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
+    "fused": {"loss_head": "fused", "optimizer": "fused"},
+    "fused_bf16": {"precision": "bf16", "loss_head": "fused", "chunk_tokens": 50},
 }
 BOUNDS = {"fp32": (1e-5, 1e-4), "tf32": (1e-3, 2e-2), "bf16": (4e-3, 6e-2)}
 """Bounds of the relative error of the loss and of the gradients, by precision: some ten times what

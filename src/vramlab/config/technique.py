@@ -11,7 +11,8 @@ from vramlab.config.base import Section
 Precision = Literal["fp32", "tf32", "bf16"]
 Attention = Literal["plain", "math", "sdpa", "flash", "flex", "masked"]
 Checkpointing = Literal["none", "block"]
-LossHead = Literal["full", "chunked"]
+LossHead = Literal["full", "chunked", "fused"]
+Optimizer = Literal["adam", "fused"]
 Setting = Literal["equal", "own"]
 """Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
@@ -32,7 +33,12 @@ class Technique(Section):
     checkpointing: Checkpointing = "none"
     """block: keep only each block's input, compute the rest again in the backward pass."""
     loss_head: LossHead = "full"
-    """full: all logits at once; chunked: a piece at a time, computed again in the backward pass."""
+    """full: all logits at once; chunked: a chunk of tokens at a time, computed again in the
+    backward pass; fused: a chunk at a time, its gradients computed along with the loss."""
+    chunk_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a chunk of the loss head; null chooses by the batch and the vocabulary."""
+    optimizer: Optimizer = "adam"
+    """adam: torch's default implementation; fused: one kernel for all parameters."""
 
     @model_validator(mode="after")
     def _can_work(self) -> Technique:
@@ -45,6 +51,11 @@ class Technique(Section):
             raise ValueError(
                 f"attention {self.attention} has no window; "
                 f"set attention to one of {', '.join(sorted(WINDOWED))}, or remove window"
+            )
+        if self.chunk_tokens is not None and self.loss_head == "full":
+            raise ValueError(
+                "loss_head full has no chunks; set loss_head to chunked or fused, or remove "
+                "chunk_tokens"
             )
         if self.attention == "masked" and self.window is None:
             raise ValueError("attention masked needs a window; set it, or set attention to sdpa")

@@ -1,14 +1,15 @@
 """Loss heads: from the last hidden state to the summed cross-entropy.
 
-A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
-`targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
-over the targets that are not padding.
+A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width],
+`targets` [batch, time] and the tokens of a chunk (None for the automatic size), and returns a
+scalar: the sum of the cross-entropy in nats, in float32, over the targets that are not padding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +18,13 @@ from torch.utils.checkpoint import checkpoint
 
 from vramlab.config.tokenizer import PAD_ID
 
-Head = Callable[[Tensor, Tensor, Tensor], Tensor]
+Head = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
+
+_CHUNKS, _TOKENS = 16, 8192
+"""Chunks need not be smaller than a 16th of the batch, or than what keeps a large GPU busy."""
 
 
-def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def full(hidden: Tensor, weight: Tensor, targets: Tensor, _: int | None = None) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
     # float32 before the softmax on every device; autocast would do it on CUDA only.
@@ -32,14 +36,22 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """A chunk of tokens at a time, whose logits are computed again in the backward pass.
+def chunk_size(tokens: int, width: int, vocabulary: int) -> int:
+    """Tokens of a chunk whose logits are small beside the rest, and yet enough work for a GPU.
 
     A chunk's logits are as large as all hidden states, the rule of Hsu et al., 2024
-    (arXiv:2410.10989); the idea is also that of Wijmans et al., 2024 (arXiv:2411.09009).
+    (arXiv:2410.10989), unless that makes many small chunks, whose launches would take the time.
     """
-    vocabulary, width = weight.shape
-    size = math.ceil(targets.numel() * width / vocabulary)
+    rule = math.ceil(tokens * width / vocabulary)
+    return max(rule, min(_TOKENS, math.ceil(tokens / _CHUNKS)))
+
+
+def chunked(hidden: Tensor, weight: Tensor, targets: Tensor, size: int | None = None) -> Tensor:
+    """A chunk of tokens at a time, whose logits are computed again in the backward pass.
+
+    The idea is also that of Wijmans et al., 2024 (arXiv:2411.09009).
+    """
+    size = size or chunk_size(targets.numel(), weight.shape[1], weight.shape[0])
     total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
     chunks = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
     for hidden_chunk, targets_chunk in chunks:
@@ -49,5 +61,60 @@ def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return total
 
 
-HEADS: dict[str, Head] = {"full": full, "chunked": chunked}
+def fused(hidden: Tensor, weight: Tensor, targets: Tensor, size: int | None = None) -> Tensor:
+    """A chunk of tokens at a time, with the gradients computed along with the loss.
+
+    Nothing is computed twice: the gradient of a summed cross-entropy by the logits is
+    softmax - one-hot, known as soon as the loss is. Source: Hsu et al., 2024 (arXiv:2410.10989).
+    """
+    size = size or chunk_size(targets.numel(), weight.shape[1], weight.shape[0])
+    if torch.is_autocast_enabled(hidden.device.type):
+        dtype = torch.get_autocast_dtype(hidden.device.type)
+    else:
+        dtype = hidden.dtype
+    with torch.autocast(hidden.device.type, enabled=False):
+        result: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+            hidden.flatten(0, -2), weight, targets.flatten(), size, dtype
+        )
+    return result
+
+
+class _Fused(torch.autograd.Function):
+    """Loss and gradients in one pass; the backward pass only scales them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, size: int, dtype: torch.dtype
+    ) -> Tensor:
+        exact = torch.promote_types(dtype, torch.float32)
+        low, total = weight.to(dtype), hidden.new_zeros((), dtype=exact)
+        wanted = any(ctx.needs_input_grad[:2])
+        by_hidden = torch.empty_like(hidden) if wanted else None
+        by_weight = torch.zeros_like(weight, dtype=exact) if wanted else None
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            rows, labels = hidden[part].to(dtype), targets[part]
+            kept = labels != PAD_ID
+            logits = (rows @ low.T).to(exact)
+            chosen = logits.gather(1, labels[:, None])[:, 0]
+            normaliser = logits.logsumexp(dim=1)
+            total += ((normaliser - chosen) * kept).sum()
+            if by_hidden is None or by_weight is None:
+                continue
+            # In place: the logits become softmax - one-hot, and nothing where there is padding.
+            logits.sub_(normaliser[:, None]).exp_()
+            logits.scatter_add_(1, labels[:, None], logits.new_full((len(labels), 1), -1.0))
+            gradient = logits.mul_(kept[:, None]).to(dtype)
+            by_hidden[part] = gradient @ low
+            by_weight += gradient.T @ rows
+        ctx.save_for_backward(by_hidden, by_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden.mul_(outer[0]), by_weight.mul_(outer[0]), None, None, None
+
+
+HEADS: dict[str, Head] = {"full": full, "chunked": chunked, "fused": fused}
 """The head of each value of the `loss_head` axis."""
