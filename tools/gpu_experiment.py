@@ -126,14 +126,15 @@ def main() -> int:
             limit = run.partition("@")[2]
             name = f"gpu-{'uncapped' if limit == 'none' else limit + 'gib'}".replace(".", "_")
             results = ROOT / "results" / name
-            config = options.out / f"{run}.yaml"
+            stem = run.replace("@", "-")
+            config = options.out / f"{stem}.yaml"
             write_config(config, base, options, run, name)
             if first:
                 reuse_data(first, results)
             first = first or results
             command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
             command += ["--resources", f"gpu={options.jobs}"]
-            log = options.out / f"{run}.log"
+            log = options.out / f"{stem}.log"
             failed += not timed(run, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)
             index = results / "report" / "tables" / "summary.md"
