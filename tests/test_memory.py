@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from vramlab.memory import OutOfMemory, clear, is_out_of_memory, meter
+from vramlab.memory import OutOfMemory, clear, is_out_of_memory, meter, missing
 
 CPU = torch.device("cpu")
-KIB = 1024
+KIB, MIB = 1024, 1024**2
 
 
 def test_tensors_views_and_frees():
@@ -78,3 +78,21 @@ def test_only_the_want_of_memory_counts_as_such():
 def test_without_a_cap_half_of_the_memory_available_is_the_limit():
     with meter(CPU, None) as memory:
         assert 2**27 < memory.limit < 2**45
+
+
+CUDA_ERROR = (
+    "CUDA out of memory. Tried to allocate 586.00 MiB. GPU 0 has a total capacity of 139.80 GiB of "
+    "which 100.22 GiB is free. Including non-PyTorch memory, this process has 39.57 GiB memory in "
+    "use. 39.40 GiB allowed; Of the allocated memory 38.72 GiB is allocated by PyTorch, and 114.52 "
+    "MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try "
+    "setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+)
+
+
+def test_what_is_missing_is_read_from_the_error():
+    expected = (586.00 + 38.72 * 1024 + 114.52 - 39.40 * 1024) * MIB
+    assert missing(torch.OutOfMemoryError(CUDA_ERROR)) == pytest.approx(expected, abs=1)
+    assert missing(torch.OutOfMemoryError("CUDA error: out of memory")) is None
+    with pytest.raises(OutOfMemory) as error, meter(CPU, 10 * MIB):
+        torch.empty(11 * MIB, dtype=torch.uint8)
+    assert missing(error.value) == MIB

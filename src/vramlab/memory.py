@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import logging
+import re
 import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -33,8 +34,31 @@ _SIGNS = (
 """What errors without a type of their own say when memory ran out."""
 
 
+KERNEL_BYTES = 512 * 2**20
+"""What CUDA is left on a card without a limit: kernels are loaded when they are first used, outside
+torch's allocator."""
+
+
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = {
+    "tried": re.compile(r"Tried to allocate ([\d.]+) (\w+)"),
+    "allowed": re.compile(r"([\d.]+) (\w+) allowed"),
+    "allocated": re.compile(r"([\d.]+) (\w+) is allocated by PyTorch"),
+    "idle": re.compile(r"([\d.]+) (\w+) is reserved by PyTorch but unallocated"),
+}
+"""The sizes in torch's error message for want of CUDA memory under a limit."""
+
+
 class OutOfMemory(RuntimeError):
-    """Live tensors on the CPU would take more than the cap."""
+    """Live tensors on the CPU would take more than the cap.
+
+    Attributes:
+        missing: bytes beyond the cap.
+    """
+
+    def __init__(self, message: str, missing: int) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class Meter(Protocol):
@@ -72,7 +96,7 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     if limit is not None and limit > free:
         log.warning("only %.1f GiB of the card are free: they are the limit", free / 2**30)
-    bound = free if limit is None else min(limit, free)
+    bound = min(limit or free, free - KERNEL_BYTES)
     torch.cuda.set_per_process_memory_fraction(bound / total, device)
     try:
         yield _Cuda(device, bound)
@@ -85,6 +109,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OutOfMemory | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def missing(error: BaseException) -> int | None:
+    """Bytes that an error for want of memory was short of, as far as it says; at least these."""
+    if isinstance(error, OutOfMemory):
+        return error.missing
+    sizes = {name: _SIZE[name].search(str(error)) for name in _SIZE}
+    found = {name: float(m[1]) * _UNITS[m[2]] for name, m in sizes.items() if m}
+    if len(found) < len(_SIZE):
+        return None
+    return max(0, int(sum(found.values()) - 2 * found["allowed"]))
 
 
 def clear() -> None:
@@ -142,7 +177,8 @@ class _Counter(TorchDispatchMode):
         if self._live > self.limit:
             raise OutOfMemory(
                 f"{self._live / 2**20:.1f} MiB of live tensors exceed the limit of "
-                f"{self.limit / 2**20:.1f} MiB"
+                f"{self.limit / 2**20:.1f} MiB",
+                self._live - self.limit,
             )
         return result
 

@@ -13,7 +13,7 @@ from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.device import resolve
-from vramlab.measure.batch_size import doubling_and_bisection, search, trial_of
+from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of
 from vramlab.measure.profile import profile
 from vramlab.memory import clear, is_out_of_memory, meter
 from vramlab.sequences import Sequences
@@ -109,11 +109,12 @@ def test_the_cap_holds_and_is_lifted(device):
     clear()
 
 
-@pytest.mark.parametrize("name", ["fp32", "sdpa", "checkpointing", "chunked"])
+@pytest.mark.parametrize("name", ["fp32", "sdpa", "checkpointing", "chunked", "fused"])
 def test_the_search_is_exact(name, device):
     limit = 3 * 2**30
-    arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, limit)
-    found, trials = search(trial_of(*arguments), limit, 2**20)
+    bound = limit - spare(device, limit)
+    arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, bound)
+    found, trials = search(trial_of(*arguments), bound, 2**20)
     print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
     again = trial_of(*arguments)
     assert not again(found + 1).fits

@@ -66,6 +66,34 @@ def test_any_growing_memory_is_searched_exactly(jumps, limit):
     assert len(trials) <= 30
 
 
+@settings(deadline=None)
+@given(
+    fixed=st.integers(0, 100 * MIB),
+    slope=st.integers(2 * MIB, 64 * MIB),
+    waste=st.integers(0, 120 * MIB),
+    limit=st.integers(4_000 * MIB, 40_000 * MIB),
+)
+def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, waste, limit):
+    """Peaks are those of live tensors; what does not fit is short of the waste as well."""
+
+    def try_batch(batch_size):
+        peak = fixed + slope * batch_size
+        short = peak + waste - limit
+        fits = short <= 0
+        return Trial(
+            batch_size=batch_size,
+            fits=fits,
+            peak_allocated=peak if fits else None,
+            peak_reserved=peak + waste if fits else None,
+            missing=None if fits else short,
+            seconds=0,
+        )
+
+    found, trials = search(try_batch, limit, 2**20)
+    assert found == (limit - waste - fixed) // slope
+    assert len(trials) <= 6
+
+
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
 def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
     found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)

@@ -1,6 +1,6 @@
 """Search the largest batch of one technique."""
 
-from vramlab.measure.batch_size import search, trial_of
+from vramlab.measure.batch_size import search, spare, trial_of
 from vramlab.memory import meter
 from vramlab.results.base import write
 from vramlab.results.runs import BatchSizeRecord
@@ -14,6 +14,7 @@ def record_of(run, seed):
         limit = memory.limit
     if reason := run.unavailable():
         return BatchSizeRecord(**run.fields, status="skipped", reason=reason, memory_limit=limit)
+    left = spare(run.device, limit)
     try_batch = trial_of(
         run.technique,
         run.model,
@@ -21,17 +22,22 @@ def record_of(run, seed):
         run.length,
         run.measure.confirm_steps,
         run.device,
-        limit,
+        limit - left,
         seed,
     )
-    largest, trials = search(try_batch, limit, run.measure.max_batch_size)
+    largest, trials = search(try_batch, limit - left, run.measure.max_batch_size)
     if largest == 0:
         reason = (
             f"not even one sequence of {run.length} tokens fits in {limit / 2**30:.4g} GiB; "
             "raise measure.memory_limit_gib, or make the model or the sequences smaller"
         )
         return BatchSizeRecord(
-            **run.fields, status="out_of_memory", reason=reason, memory_limit=limit, trials=trials
+            **run.fields,
+            status="out_of_memory",
+            reason=reason,
+            memory_limit=limit,
+            spare=left,
+            trials=trials,
         )
     bounded_by = "configuration" if largest == run.measure.max_batch_size else "memory"
     return BatchSizeRecord(
@@ -39,6 +45,7 @@ def record_of(run, seed):
         status="ok",
         max_batch_size=largest,
         memory_limit=limit,
+        spare=left,
         bounded_by=bounded_by,
         trials=trials,
     )

@@ -27,12 +27,11 @@ _CHUNKS, _TOKENS = 16, 8192
 def full(hidden: Tensor, weight: Tensor, targets: Tensor, _: int | None = None) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
-    # float32 before the softmax on every device; autocast would do it on CUDA only.
-    return functional.cross_entropy(
-        logits.to(torch.promote_types(logits.dtype, torch.float32)),
-        targets.flatten(),
-        ignore_index=PAD_ID,
-        reduction="sum",
+    # float32 from here on, in one kernel on CUDA: a copy of the logits would take twice their size.
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
+    return functional.nll_loss(
+        log_probabilities, targets.flatten(), ignore_index=PAD_ID, reduction="sum"
     )
 
 
@@ -68,52 +67,36 @@ def fused(hidden: Tensor, weight: Tensor, targets: Tensor, size: int | None = No
     softmax - one-hot, known as soon as the loss is. Source: Hsu et al., 2024 (arXiv:2410.10989).
     """
     size = size or chunk_size(targets.numel(), weight.shape[1], weight.shape[0])
-    if torch.is_autocast_enabled(hidden.device.type):
-        dtype = torch.get_autocast_dtype(hidden.device.type)
-    else:
-        dtype = hidden.dtype
-    with torch.autocast(hidden.device.type, enabled=False):
-        result: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-            hidden.flatten(0, -2), weight, targets.flatten(), size, dtype
-        )
-    return result
+    rows, labels = hidden.flatten(0, -2), targets.flatten()
+    if torch.is_grad_enabled():
+        result: Tensor = _Fused.apply(rows, weight, labels, size)  # type: ignore[no-untyped-call]
+        return result
+    parts = zip(rows.split(size), labels.split(size), strict=True)
+    return torch.stack([full(part, weight, label) for part, label in parts]).sum()
 
 
 class _Fused(torch.autograd.Function):
     """Loss and gradients in one pass; the backward pass only scales them."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, size: int, dtype: torch.dtype
-    ) -> Tensor:
-        exact = torch.promote_types(dtype, torch.float32)
-        low, total = weight.to(dtype), hidden.new_zeros((), dtype=exact)
-        wanted = any(ctx.needs_input_grad[:2])
-        by_hidden = torch.empty_like(hidden) if wanted else None
-        by_weight = torch.zeros_like(weight, dtype=exact) if wanted else None
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, size: int) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         for start in range(0, len(targets), size):
             part = slice(start, start + size)
-            rows, labels = hidden[part].to(dtype), targets[part]
-            kept = labels != PAD_ID
-            logits = (rows @ low.T).to(exact)
-            chosen = logits.gather(1, labels[:, None])[:, 0]
-            normaliser = logits.logsumexp(dim=1)
-            total += ((normaliser - chosen) * kept).sum()
-            if by_hidden is None or by_weight is None:
-                continue
-            # In place: the logits become softmax - one-hot, and nothing where there is padding.
-            logits.sub_(normaliser[:, None]).exp_()
-            logits.scatter_add_(1, labels[:, None], logits.new_full((len(labels), 1), -1.0))
-            gradient = logits.mul_(kept[:, None]).to(dtype)
-            by_hidden[part] = gradient @ low
-            by_weight += gradient.T @ rows
+            with torch.enable_grad():
+                inputs = hidden[part].detach().requires_grad_(), weight.detach().requires_grad_()
+                loss = full(*inputs, targets[part])
+            by_hidden[part], by_chunk = torch.autograd.grad(loss, inputs)
+            by_weight += by_chunk
+            total += loss.detach()
         ctx.save_for_backward(by_hidden, by_weight)
         return total
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden.mul_(outer[0]), by_weight.mul_(outer[0]), None, None, None
+        return by_hidden * outer[0], by_weight * outer[0], None, None
 
 
 HEADS: dict[str, Head] = {"full": full, "chunked": chunked, "fused": fused}

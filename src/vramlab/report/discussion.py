@@ -226,8 +226,8 @@ def repeatability(results: Results) -> str:
     them = _names(varying)
     return (
         f"From the same seed, {them} {'does' if len(varying) == 1 else 'do'} not repeat bit for "
-        "bit: a kernel adds gradients with atomic operations, in the order in which its threads "
-        "happen to come. All others do."
+        "bit in every run: a kernel adds in the order in which its threads happen to come, or "
+        "memory was so short that a library took another algorithm. All others repeat."
     )
 
 

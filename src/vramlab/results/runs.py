@@ -25,6 +25,8 @@ class Trial(BaseModel):
     """Peak of the bytes in live tensors; None when the memory ran out."""
     peak_reserved: int | None
     """Peak of the bytes that torch held; None when the memory ran out."""
+    missing: int | None = None
+    """Bytes that it was short of when the memory ran out, as far as known; at least these."""
     seconds: float
 
 
@@ -43,7 +45,9 @@ class BatchSizeRecord(RunRecord):
 
     max_batch_size: int | None = None
     memory_limit: int
-    """Bytes that the process was allowed."""
+    """Bytes that a process is allowed."""
+    spare: int = 0
+    """Bytes of the limit that the search left free."""
     bounded_by: Literal["memory", "configuration"] = "memory"
     """configuration: the search reached measure.max_batch_size before memory ran out."""
     trials: list[Trial] = []

@@ -94,8 +94,7 @@ def train_epochs(
     """Train over all sequences, `config.epochs` times, going on from a checkpoint if there is one.
 
     The same seed, data and batch size give the same weights, bit for bit on one CPU, whether or not
-    the run was stopped. On CUDA the embedding's gradient is summed by atomic additions, whose order
-    is not fixed.
+    the run was stopped. Whether a technique repeats its bits on a GPU is measured by the profile.
 
     Args:
         regime: the model and its loss.
