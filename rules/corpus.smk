@@ -54,7 +54,7 @@ rule quality:
         download=rules.download.output.record,
         code=code("quality.py"),
     output:
-        corpus=f"{RESULTS}/corpus/{{split}}.jsonl.zst",
+        corpus=f"{RESULTS}/corpus/quality/{{split}}.jsonl.zst",
         record=f"{RESULTS}/corpus/{{split}}.json",
     log:
         f"{RESULTS}/logs/quality/{{split}}.log",

@@ -11,6 +11,8 @@ from vramlab.config.base import Section
 Quality = Literal["HIGH", "MEDIUM", "LOW"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+OverlapPolicy = Literal["none", "exact", "near"]
+
 SPEAKLEASH_BASE = "https://d6t0.c15.e2-2.dev/speakleash-ds-pub/datasets_text/"
 
 
@@ -50,3 +52,11 @@ class CorpusConfig(Section):
     """Corpus that the perplexity is measured on."""
     quality: tuple[Quality, ...] = ("HIGH",)
     """Labels of the documents that are kept."""
+    overlap: OverlapPolicy = "none"
+    """Which documents are dropped after the overlap of the corpora was measured. none: nothing.
+    exact: validation documents with the words of a training document, and documents with those of
+    an earlier one of the same corpus. near: those that are nearly so as well, and validation
+    documents that are excerpts."""
+    overlap_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Least Jaccard similarity (of 5-word shingles) of a near copy, and least share of its 13-word
+    n-grams by which a validation document is an excerpt of the training corpus."""

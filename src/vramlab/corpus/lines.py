@@ -13,6 +13,14 @@ from vramlab.errors import CorpusError
 MAX_LINE_BYTES = 32 * 2**20
 """Longest line that is read; the longest novels take about 5 MiB."""
 
+# One worker compresses beside the decoding; a low level, since the file is read a few times only.
+COMPRESSION: dict[int, int] = {
+    zstd.CompressionParameter.compression_level: 1,
+    zstd.CompressionParameter.nb_workers: 1,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+"""Options of the files that a stage writes for the next ones."""
+
 _BUFFER_BYTES = 2**18
 _LINES_BETWEEN_REPORTS = 64
 

@@ -10,7 +10,7 @@ import msgspec
 from backports import zstd
 from pydantic import BaseModel, ConfigDict
 
-from vramlab.corpus.lines import read_lines
+from vramlab.corpus.lines import COMPRESSION, read_lines
 from vramlab.errors import CorpusError
 from vramlab.files import atomic_path
 from vramlab.progress import progress
@@ -19,12 +19,6 @@ NO_LABEL = "no quality label"
 EMPTY_TEXT = "empty text"
 OTHER_LABEL = "another quality label"
 
-# One worker compresses beside the decoding; a low level, since the file is read a few times only.
-_COMPRESSION: dict[int, int] = {
-    zstd.CompressionParameter.compression_level: 1,
-    zstd.CompressionParameter.nb_workers: 1,
-    zstd.CompressionParameter.checksum_flag: 1,
-}
 # Labels come from the file: their number and length must not decide how much memory is taken.
 _MAX_REASONS = 20
 _MAX_LABEL = 40
@@ -72,7 +66,7 @@ def filter_quality(source: Path, target: Path, keep: Sequence[str]) -> Counts:
     decode = msgspec.json.Decoder(_Document).decode
     with (
         atomic_path(target) as temporary,
-        zstd.ZstdFile(temporary, "w", options=_COMPRESSION) as output,
+        zstd.ZstdFile(temporary, "w", options=COMPRESSION) as output,
         progress(f"filter {source.name}", _size(source), "B") as advance,
     ):
         for number, line in read_lines(source, advance):
