@@ -18,8 +18,9 @@ class CorpusRecord(Record):
 
     split: str
     source: str
-    """Address or folder that the file came from."""
+    """Address or folder that the file came from; of a mix, one after the other."""
     sha256: str
+    """Of the file; of a mix, one after the other."""
     compressed_bytes: int
     documents: int
     kept: int
