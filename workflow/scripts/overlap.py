@@ -1,5 +1,6 @@
 """Measure what the two corpora share, and leave out what the configuration does not want."""
 
+import logging
 from pathlib import Path
 
 from vramlab.corpus.ngrams import NGRAM_WORDS
@@ -8,6 +9,8 @@ from vramlab.provenance import provenance
 from vramlab.results.base import write
 from vramlab.results.data import OverlapRecord
 from vramlab.workflow.stage import stage
+
+log = logging.getLogger(__name__)
 
 
 def main(snakemake):
@@ -18,6 +21,14 @@ def main(snakemake):
         dropped = overlap.dropped(policy)
         drop_documents(train, Path(snakemake.output.train), dropped["train"])
         drop_documents(validation, Path(snakemake.output.validation), dropped["validation"])
+        counts = overlap.counts()
+        log.info(
+            "of %d validation documents are in training: %d exact copies, %d near, %d excerpts; "
+            "dropped: %d for training, %d for validation",
+            counts["documents"]["validation"],
+            *counts["leaked"].values(),
+            *(drop.sum() for drop in dropped.values()),
+        )
         record = OverlapRecord(
             provenance=provenance({"policy": policy, "threshold": threshold}),
             policy=policy,
@@ -25,7 +36,7 @@ def main(snakemake):
             kept={split: int((~drop).sum()) for split, drop in dropped.items()},
             ngram_words=NGRAM_WORDS,
             pairs=worst_pairs(overlap, train, validation),
-            **overlap.counts(),
+            **counts,
         )
         write(record, snakemake.output.record)
 

@@ -72,6 +72,9 @@ class SyntheticSource(Limits):
     """Mean number of words of a document."""
     seed: int = 9
     """Seed of the words; the two corpora should differ in it."""
+    copies: Annotated[int, Field(ge=0)] = 0
+    """HIGH documents that are, by turns, an exact copy, an edited copy and an excerpt of documents
+    of the first synthetic corpus, for the overlap to be seen; the first corpus has none."""
 
 
 Single = Annotated[SpeakLeashSource | LocalSource | SyntheticSource, Field(discriminator="source")]

@@ -84,10 +84,10 @@ def _lines(
         if number % _LINES_BETWEEN_REPORTS == 0:
             position = raw.tell()
             check_ratio(path, expanded, position)
-            if on_progress:
+            if on_progress and position > reported:
                 on_progress(position - reported)
             reported = position
-    if on_progress:
+    if on_progress and raw.tell() > reported:
         on_progress(raw.tell() - reported)
 
 
