@@ -150,6 +150,13 @@ def test_overlap_pairs_name_both_documents(two):
     assert pd.isna(excerpt["jaccard"])
 
 
+def test_a_sample_of_ngrams_is_named(two):
+    assert "13-grams sampled (%)" not in set(tables.overlap(two).quantity)
+    sampled = replaced(two, lambda r: isinstance(r, OverlapRecord), sampled=0.125)
+    frame = tables.overlap(sampled).set_index("quantity")
+    assert frame.validation["13-grams sampled (%)"] == 12.5
+
+
 def test_no_overlap_is_said(two):
     clean = replaced(two, lambda r: isinstance(r, OverlapRecord), pairs=[])
     [only] = tables.overlap_pairs(clean).to_dict("records")

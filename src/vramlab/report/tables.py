@@ -271,6 +271,8 @@ def _overlap_rows(record: OverlapRecord) -> Iterator[tuple[str, int | None, floa
     yield "near copies of a training document", None, record.leaked["near"]
     yield "excerpts of training documents", None, record.leaked["excerpt"]
     name = f"{record.ngram_words}-grams"
+    if record.sampled < 1:
+        yield f"{name} sampled (%)", None, 100 * record.sampled
     yield f"{name} looked for", None, record.ngrams
     yield f"{name} seen in training", None, record.ngrams_seen
     yield f"{name} seen in training (%)", None, 100 * record.ngrams_seen / max(record.ngrams, 1)
