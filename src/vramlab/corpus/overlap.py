@@ -3,9 +3,10 @@
 Three kinds of overlap, from the surest on: *exact* copies (the same words in the same order),
 *near* copies (alike by MinHash), *excerpts* (documents whose n-grams occur in a training document).
 
-Both corpora stream by once. Memory grows by 264 bytes a document (twice that while they are
-compared), and by the sample of n-grams, which is bounded: see `duplicates` and `ngrams`. A corpus
-of 2 GB needs less than 1 GiB, whether it consists of 400 novels or of a million web pages.
+Both corpora stream by once. Memory is 0.3 GiB at most for the process and the sample of n-grams,
+which is bounded, and about 0.6 KiB a document while signatures are compared (see `ngrams` and
+`duplicates`). Measured: 0.29 GiB for 500 MB in 926 novels, 0.38 GiB for 500 MB in 272,000 pages,
+0.59 GiB for 1.25 GB in 680,000 pages; so 2 GB of novels take 0.3 GiB, of a million pages 0.8 GiB.
 """
 
 from __future__ import annotations
