@@ -19,6 +19,7 @@ rule all:
 
 
 include: "rules/corpus.smk"
+include: "rules/overlap.smk"
 include: "rules/tokenizer.smk"
 include: "rules/sequences.smk"
 include: "rules/batch_size.smk"

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -7,7 +8,9 @@ SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
 
 from vramlab.config import experiment
-from vramlab.errors import ConfigError
+from vramlab.config.corpus import Limits
+from vramlab.corpus.folder import find_files
+from vramlab.errors import ConfigError, CorpusError
 from vramlab.workflow.code import code_finder, export
 
 export(SOURCE)
@@ -24,6 +27,10 @@ ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yam
 
 RESULTS = f"results/{CONFIG.experiment}"
 SPLITS = ("train", "validation")
+# Each corpus that is fetched, by the name of its files: a mix has several.
+PARTS = {
+    name: part for split in SPLITS for name, part in CONFIG.corpus.parts(split).items()
+}
 
 # One job at a time per GPU: the profile sets how many there are. A CPU has cores for that.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
@@ -63,15 +70,43 @@ def batch_size_of(wildcards):
     return f"{RESULTS}/batch_size/{wildcards.length}/{name}.json"
 
 
-def source(split):
-    return getattr(CONFIG.corpus, split)
+def parts_from(*kinds):
+    """The corpora that come from sources of these kinds."""
+    return [part for part, source in PARTS.items() if source.source in kinds]
+
+
+def one_of(parts):
+    """The pattern of a wildcard that takes these values only."""
+    return "|".join(map(re.escape, parts)) or "(?!)"
+
+
+def origin(wildcards):
+    """What a corpus is fetched by; how much of it is used is not in it."""
+    source = PARTS[wildcards.part]
+    return source.model_dump(mode="json", exclude=set(Limits.model_fields))
 
 
 def made_here(wildcards):
-    """The index of the synthetic corpora, where the split is one of them."""
-    if source(wildcards.split).source == "synthetic":
+    """The index of the synthetic corpora, where the corpus is one of them."""
+    if wildcards.part in parts_from("synthetic"):
         return f"{RESULTS}/corpus/synthetic/speakleash.json"
     return []
+
+
+def local_files(wildcards):
+    """The files of a local corpus; where something is wrong with them, the job says what."""
+    try:
+        return list(map(str, find_files(PARTS[wildcards.part])))
+    except CorpusError:
+        return []
+
+
+def fetched(ending):
+    """The files of all corpora that a split is made from."""
+    return lambda wildcards: [
+        f"{RESULTS}/corpus/download/{part}.{ending}"
+        for part in CONFIG.corpus.parts(wildcards.split)
+    ]
 
 
 def corpus_and_tokens(split):

@@ -4,8 +4,8 @@ rule synthetic:
     output:
         index=f"{RESULTS}/corpus/synthetic/speakleash.json",
         files=expand(
-            f"{RESULTS}/corpus/synthetic/{{split}}.{{ending}}",
-            split=[split for split in SPLITS if source(split).source == "synthetic"],
+            f"{RESULTS}/corpus/synthetic/{{part}}.{{ending}}",
+            part=parts_from("synthetic"),
             ending=["manifest", "jsonl.zst"],
         ),
     log:
@@ -16,9 +16,8 @@ rule synthetic:
         ENVIRONMENT
     params:
         sources={
-            split: settings(source(split))
-            for split in SPLITS
-            if source(split).source == "synthetic"
+            part: PARTS[part].model_dump(mode="json", exclude=set(Limits.model_fields))
+            for part in parts_from("synthetic")
         },
     message:
         "Make the synthetic corpora"
@@ -31,30 +30,56 @@ rule download:
     input:
         made_here,
     output:
-        corpus=f"{RESULTS}/corpus/download/{{split}}.jsonl.zst",
-        record=f"{RESULTS}/corpus/download/{{split}}.json",
+        corpus=f"{RESULTS}/corpus/download/{{part}}.jsonl.zst",
+        record=f"{RESULTS}/corpus/download/{{part}}.json",
     log:
-        f"{RESULTS}/logs/download/{{split}}.log",
+        f"{RESULTS}/logs/download/{{part}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/download/{{split}}.tsv"
+        f"{RESULTS}/benchmarks/download/{{part}}.tsv"
+    wildcard_constraints:
+        part=one_of(parts_from("speakleash", "synthetic")),
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: settings(source(wildcards.split)),
+        source=origin,
     message:
-        "Download the {wildcards.split} corpus"
+        "Download the corpus {wildcards.part}"
     script:
         "../workflow/scripts/download.py"
 
 
+rule local:
+    input:
+        files=local_files,
+        code=code("local.py"),
+    output:
+        corpus=f"{RESULTS}/corpus/download/{{part}}.jsonl.zst",
+        record=f"{RESULTS}/corpus/download/{{part}}.json",
+    log:
+        f"{RESULTS}/logs/local/{{part}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/local/{{part}}.tsv"
+    wildcard_constraints:
+        part=one_of(parts_from("local")),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        source=origin,
+    message:
+        "Read the local corpus {wildcards.part}"
+    script:
+        "../workflow/scripts/local.py"
+
+
 rule quality:
     input:
-        corpus=rules.download.output.corpus,
-        download=rules.download.output.record,
+        corpus=fetched("jsonl.zst"),
+        download=fetched("json"),
         code=code("quality.py"),
     output:
-        corpus=f"{RESULTS}/corpus/{{split}}.jsonl.zst",
+        corpus=f"{RESULTS}/corpus/quality/{{split}}.jsonl.zst",
         record=f"{RESULTS}/corpus/{{split}}.json",
     log:
         f"{RESULTS}/logs/quality/{{split}}.log",
@@ -63,8 +88,8 @@ rule quality:
     conda:
         ENVIRONMENT
     params:
-        quality=settings(CONFIG.corpus, "quality")["quality"],
+        selection=lambda wildcards: settings(CONFIG.corpus.selection(wildcards.split)),
     message:
-        "Keep the {wildcards.split} documents of quality {params.quality}"
+        "Keep the {wildcards.split} documents of quality {params.selection[quality]}"
     script:
         "../workflow/scripts/quality.py"

@@ -8,6 +8,7 @@ SHOWN = {
 }
 RECORDS = {
     "corpus": expand(f"{RESULTS}/corpus/{{split}}.json", split=SPLITS),
+    "overlap": [f"{RESULTS}/corpus/overlap.json"],
     "sequences": expand(f"{RESULTS}/sequences/{{split}}.json", split=SPLITS),
     "tokenizer": [f"{RESULTS}/tokenizer/tokenizer.json"],
     "batch_size": [

@@ -63,6 +63,22 @@ def test_the_mission_is_the_default():
         ("sweep.techniques", ["flsh"], ["'flsh'", "'flash'"]),
         ("experiment", "../escape", ["'experiment'", "../escape"]),
         ("corpus.train.name", "../escape", ["'corpus.train.name'", "../escape"]),
+        ("corpus.overlap", "nearly", ["'corpus.overlap'", "'nearly'"]),
+        ("corpus.overlap_threshold", 0, ["'corpus.overlap_threshold'", "0"]),
+        ("corpus.train", {"source": "split"}, ["corpus.train", "split"]),
+        ("corpus.validation", {"source": "split", "shar": 0.1}, ["validation.shar'", "'share'"]),
+        ("corpus.validation", {"source": "split", "share": 1}, ["corpus.validation.share", "1"]),
+        ("corpus.train", {"source": "local", "path": "a", "files": "../b"}, ["leads out"]),
+        (
+            "corpus.train",
+            {"source": "mix", "parts": [{"wieght": 1, "corpus": {"source": "synthetic"}}] * 2},
+            ["'corpus.train.parts.0.wieght'", "'weight'"],
+        ),
+        (
+            "corpus.train",
+            {"source": "mix", "parts": [{"corpus": {"source": "local", "pth": "a"}}] * 2},
+            ["'corpus.train.parts.0.corpus.pth'", "'path'"],
+        ),
         ("seeds", [1, 1], ["seeds", "twice"]),
         ("techniques.x", {"precision": "fp12"}, ["'techniques.x.precision'", "'fp12'"]),
     ],
@@ -115,6 +131,26 @@ def test_a_sweep_adds_searches_and_profiles_with_the_baseline_but_no_epochs():
     epochs = list(config.epochs())
     assert {run.length for run, _ in epochs} == {256}
     assert len(epochs) == 2 * (2 * len(config.techniques) - 1)
+
+
+def test_the_corpora_of_a_mix_are_fetched_one_by_one():
+    changes = raw()
+    parts = [
+        {"weight": 3, "corpus": {"source": "speakleash", "name": "x", "max_bytes": 7}},
+        {"corpus": {"source": "local", "path": "y.parquet"}},
+    ]
+    changes["corpus"] |= {
+        "train": {"source": "mix", "parts": parts, "max_documents": 9},
+        "validation": {"source": "split", "share": 0.1, "seed": 3},
+    }
+    corpus = experiment.parse(changes).corpus
+    assert list(corpus.parts("train")) == ["train-1", "train-2"] == list(corpus.parts("validation"))
+    train, validation = corpus.selection("train"), corpus.selection("validation")
+    assert train.weights == (3, 1)
+    assert [limits.max_bytes for limits in train.part_limits] == [7, None]
+    assert train.limits.max_documents == 9
+    assert (train.held_out.kept, validation.held_out.kept) == (False, True)
+    assert validation.held_out.model_dump() == {"share": 0.1, "seed": 3, "kept": True}
 
 
 def test_the_reference_is_generated_from_the_models():

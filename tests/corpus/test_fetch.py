@@ -248,6 +248,17 @@ def test_bases_that_lead_nowhere(target: Path, base: str, clue: str) -> None:
     assert clue in refusal(base, target)
 
 
+@pytest.mark.parametrize("ending", [".jsonl.zst", ".manifest"])
+def test_a_link_out_of_the_folder(layout: Path, target: Path, tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / "layout"
+    folder.mkdir()
+    for path in layout.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / f"train{ending}").unlink()
+    (folder / f"train{ending}").symlink_to(layout / f"train{ending}")
+    assert "is a link that leads out of the folder" in refusal(folder.as_uri(), target)
+
+
 def test_a_target_that_cannot_be_written(layout: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CorpusError, match="cannot be written"):

@@ -95,6 +95,27 @@ def test_looks_like_prose() -> None:
         assert paragraph[-1] in ".?!"
 
 
+def high(folder: Path, name: str) -> list[str]:
+    lines = zstd.decompress((folder / f"{name}.jsonl.zst").read_bytes()).splitlines()
+    made = map(orjson.loads, lines)
+    return [d["text"] for d in made if d["meta"]["quality"] == "HIGH"]
+
+
+def test_planted_copies(tmp_path: Path) -> None:
+    plain = SyntheticSource(source="synthetic", documents=30)
+    write_layout({"train": plain, "validation": plain}, tmp_path / "0")
+    planted = plain.model_copy(update={"copies": 4})
+    write_layout({"train": plain, "validation": planted}, tmp_path / "4")
+    train, validation = (high(tmp_path / "4", name) for name in ("train", "validation"))
+    assert train == high(tmp_path / "0", "train")
+    assert validation[4:] == high(tmp_path / "0", "validation")[4:]
+    assert [validation[0], validation[3]] == [train[0], train[3]]
+    pairs = list(zip(validation[1].split(" "), train[1].split(" "), strict=True))
+    assert 0 < sum(a != b for a, b in pairs) <= len(pairs) // 100 + 1
+    assert train[2].endswith(validation[2])
+    assert len(train[2]) // 5 < len(validation[2]) < len(train[2]) // 2
+
+
 @pytest.mark.parametrize(("count", "length"), [(1, 1), (2, 1), (1, 7), (9, 3)])
 def test_small_corpora(tmp_path: Path, count: int, length: int) -> None:
     source = SyntheticSource(source="synthetic", documents=count, words=length)

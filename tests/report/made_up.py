@@ -13,7 +13,13 @@ from vramlab.config.experiment import Experiment, parse
 from vramlab.provenance import Device, Provenance
 from vramlab.report.load import Results, load
 from vramlab.results.base import Record, write
-from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.data import (
+    CorpusRecord,
+    OverlapPair,
+    OverlapRecord,
+    SequencesRecord,
+    TokenizerRecord,
+)
 from vramlab.results.runs import (
     BatchSizeRecord,
     EpochRecord,
@@ -252,6 +258,42 @@ def _epoch(fields: dict[str, Any], batch: int, seed: int) -> EpochRecord:
     )
 
 
+def _overlap() -> OverlapRecord:
+    def pair(number: int, kind: str, similarity: float | None, share: float) -> OverlapPair:
+        return OverlapPair(
+            validation=number,
+            train=number + 10,
+            kind=kind,
+            similarity=similarity,
+            share=share,
+            share_in_one=share / 2,
+            validation_opening=f"Dokument {number}",
+            train_opening=f"Dokument | {number + 10}",
+        )
+
+    return OverlapRecord(
+        provenance=provenance(None),
+        policy="near",
+        threshold=0.5,
+        documents={"train": 37, "validation": 43},
+        kept={"train": 36, "validation": 40},
+        exact_duplicates={"train": 1, "validation": 0},
+        near_duplicates={"train": 0, "validation": 0},
+        leaked={"exact": 1, "near": 1, "excerpt": 1},
+        ngram_words=13,
+        ngrams=4_000_000,
+        ngrams_seen=250_000,
+        sampled=1.0,
+        shares=[40, 0, 0, 0, 0, 0, 0, 1, 0, 2],
+        pairs=[
+            pair(3, "exact", 1.0, 1.0),
+            pair(5, "near", 0.75, 0.9),
+            pair(8, "excerpt", None, 0.7),
+            pair(9, "part", None, 0.04),
+        ],
+    )
+
+
 def _data(config: Experiment, add: Any) -> None:
     for split, documents, kept in (("train", 50, 37), ("validation", 60, 43)):
         corpus = CorpusRecord(
@@ -277,6 +319,7 @@ def _data(config: Experiment, add: Any) -> None:
             sequences={length: 7_168_000 // length for length in config.lengths},
         )
         add("sequences", split, stream)
+    add("overlap", "overlap", _overlap())
     fits = {
         "fertility": 1.61,
         "bytes_per_token": 3.49,

@@ -10,6 +10,7 @@ from report import made_up
 
 from vramlab.report import catalog, tables
 from vramlab.report.load import Results
+from vramlab.results.data import OverlapRecord
 from vramlab.results.runs import ProfileRecord
 
 
@@ -128,6 +129,38 @@ def test_corpus_counts(two):
     assert frame.validation["dropped: quality LOW"] == 17
     assert frame.train["sequences of 256"] == 28_000
     assert frame.train["pieces per word"] == 1.61
+
+
+def test_overlap_counts(two):
+    frame = tables.overlap(two).set_index("quantity")
+    assert frame.train["exact copies of an earlier document"] == 1
+    assert frame.validation["excerpts of training documents"] == 1
+    assert frame.validation["13-grams seen in training (%)"] == pytest.approx(6.25)
+    assert frame.validation["documents with 70 to 80 % seen"] == 1
+    assert frame.validation["documents kept (overlap: near)"] == 40
+    assert tables.corpus(two).set_index("quantity").validation["dropped: overlap"] == 3
+
+
+def test_overlap_pairs_name_both_documents(two):
+    frame = tables.overlap_pairs(two)
+    assert list(frame.overlap) == ["exact copy", "near copy", "excerpt", "in part"]
+    excerpt = row(frame, overlap="excerpt")
+    assert (excerpt["validation_document"], excerpt["training_document"]) == (8, 18)
+    assert excerpt["ngrams_seen_percent"] == pytest.approx(70)
+    assert pd.isna(excerpt["jaccard"])
+
+
+def test_a_sample_of_ngrams_is_named(two):
+    assert "13-grams sampled (%)" not in set(tables.overlap(two).quantity)
+    sampled = replaced(two, lambda r: isinstance(r, OverlapRecord), sampled=0.125)
+    frame = tables.overlap(sampled).set_index("quantity")
+    assert frame.validation["13-grams sampled (%)"] == 12.5
+
+
+def test_no_overlap_is_said(two):
+    clean = replaced(two, lambda r: isinstance(r, OverlapRecord), pairs=[])
+    [only] = tables.overlap_pairs(clean).to_dict("records")
+    assert only == {"overlap": "no document of the two corpora overlaps by 1 % or more"}
 
 
 def test_provenance_lists_every_file(two):

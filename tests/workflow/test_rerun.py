@@ -88,6 +88,25 @@ def test_the_quality_filter_does_not_download_again(checkout):
     assert not {f for f in planned if f.startswith("corpus/download/")}
 
 
+def test_the_overlap_policy_reruns_no_quality_filter(checkout):
+    edited(checkout, corpus={"overlap": "near"})
+    planned = checkout.planned()
+    assert {f for f in planned if f.startswith("corpus/")} == {
+        "corpus/train.jsonl.zst",
+        "corpus/validation.jsonl.zst",
+        "corpus/overlap.json",
+    }
+    assert "tokenizer" in stages(planned)
+    assert "batch_size" not in stages(planned)
+
+
+def test_the_overlap_measurement_reruns_no_quality_filter(checkout):
+    checkout.append("src/vramlab/corpus/ngrams.py", COMMENT)
+    planned = checkout.planned()
+    assert "corpus/overlap.json" in planned
+    assert not {f for f in planned if f.startswith(("corpus/quality/", "corpus/download/"))}
+
+
 def test_a_figure_reruns_the_report_only(checkout):
     checkout.append("src/vramlab/report/figures.py", COMMENT)
     assert stages(checkout.planned()) == {"report"}

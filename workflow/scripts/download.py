@@ -13,7 +13,7 @@ def main(snakemake):
         source = snakemake.params.source
         if source["source"] == "synthetic":
             folder = Path(snakemake.input[0]).resolve().parent
-            source = {"name": snakemake.wildcards.split, "base": folder.as_uri()}
+            source = {"name": snakemake.wildcards.part, "base": folder.as_uri()}
         record = fetch(SpeakLeashSource.model_validate(source), Path(snakemake.output.corpus))
         write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
 

@@ -1,9 +1,10 @@
-"""Keep the documents of the wanted quality, and record what was fetched, kept and dropped."""
+"""Keep the documents that are wanted, and record what was fetched, kept and dropped."""
 
 from pathlib import Path
 
+from vramlab.config.corpus import Selection
 from vramlab.corpus.fetch import FetchRecord
-from vramlab.corpus.quality import filter_quality
+from vramlab.corpus.quality import select
 from vramlab.provenance import provenance
 from vramlab.results.base import write
 from vramlab.results.data import CorpusRecord
@@ -12,16 +13,22 @@ from vramlab.workflow.stage import stage
 
 def main(snakemake):
     with stage(snakemake):
-        fetched = FetchRecord.model_validate_json(Path(snakemake.input.download).read_bytes())
-        counts = filter_quality(
-            Path(snakemake.input.corpus), Path(snakemake.output.corpus), snakemake.params.quality
+        selection = Selection.model_validate(snakemake.params.selection)
+        fetched = [
+            FetchRecord.model_validate_json(Path(path).read_bytes())
+            for path in snakemake.input.download
+        ]
+        counts = select(
+            [Path(path) for path in snakemake.input.corpus],
+            Path(snakemake.output.corpus),
+            selection,
         )
         record = CorpusRecord(
-            provenance=provenance({"quality": snakemake.params.quality}),
+            provenance=provenance(snakemake.params.selection),
             split=snakemake.wildcards.split,
-            source=fetched.address,
-            sha256=fetched.sha256,
-            compressed_bytes=fetched.compressed_bytes,
+            source=" + ".join(part.address for part in fetched),
+            sha256=" + ".join(part.sha256 for part in fetched),
+            compressed_bytes=sum(part.compressed_bytes for part in fetched),
             documents=counts.documents,
             kept=counts.kept,
             dropped=counts.dropped,

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vramlab.config.base import Section
 
 Quality = Literal["HIGH", "MEDIUM", "LOW"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+OverlapPolicy = Literal["none", "exact", "near"]
+
 SPEAKLEASH_BASE = "https://d6t0.c15.e2-2.dev/speakleash-ds-pub/datasets_text/"
 
 
-class SpeakLeashSource(Section):
+class Limits(Section):
+    """How much of a corpus is used."""
+
+    max_documents: Annotated[int, Field(ge=1)] | None = None
+    """Most documents that are used of those kept, from the first on; null for all."""
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Most bytes of text (UTF-8) that are used, in whole documents; null for all."""
+
+
+class SpeakLeashSource(Limits):
     """A data set of SpeakLeash, by its name in their index."""
 
     source: Literal["speakleash"] = "speakleash"
@@ -26,7 +38,31 @@ class SpeakLeashSource(Section):
     """Expected SHA-256 of the `.jsonl.zst` file; null records it and checks nothing."""
 
 
-class SyntheticSource(Section):
+class LocalSource(Limits):
+    """Files on this machine: .jsonl, .jsonl.zst, .parquet, or .txt with one document a file."""
+
+    source: Literal["local"]
+    path: Annotated[str, Field(min_length=1)]
+    """A file, or a folder whose files (those in its folders too) are read in order of name."""
+    files: Annotated[str, Field(min_length=1)] | None = None
+    """Which files of the folder, such as `data/train-*.parquet`; `*` stands for slashes too; null
+    for all with a known ending."""
+    text: str = "text"
+    """Key or column of the text; `a.b` is b within a."""
+    quality: str = "meta.quality"
+    """Key or column of the quality label, where there is one."""
+    label: Quality | None = "HIGH"
+    """Quality label of documents without one of their own; null leaves them without."""
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, pattern: str | None) -> str | None:
+        if pattern and (pattern.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", pattern)):
+            raise ValueError(f"{pattern!r} leads out of the folder; name files below path")
+        return pattern
+
+
+class SyntheticSource(Limits):
     """Seeded documents of Polish words in the layout of SpeakLeash, for trying vramlab offline."""
 
     source: Literal["synthetic"]
@@ -36,9 +72,70 @@ class SyntheticSource(Section):
     """Mean number of words of a document."""
     seed: int = 9
     """Seed of the words; the two corpora should differ in it."""
+    copies: Annotated[int, Field(ge=0)] = 0
+    """HIGH documents that are, by turns, an exact copy, an edited copy and an excerpt of documents
+    of the first synthetic corpus, for the overlap to be seen; the first corpus has none."""
 
 
-Source = Annotated[SpeakLeashSource | SyntheticSource, Field(discriminator="source")]
+Single = Annotated[SpeakLeashSource | LocalSource | SyntheticSource, Field(discriminator="source")]
+
+
+class Part(Section):
+    """One corpus of a mix."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the bytes of text, relative to the other weights."""
+    corpus: Single
+    """Where it comes from."""
+
+
+class MixSource(Limits):
+    """Several corpora, their documents interleaved by weight; it ends when one of them runs out."""
+
+    source: Literal["mix"]
+    parts: Annotated[tuple[Part, ...], Field(min_length=2)]
+    """The corpora."""
+
+
+class SplitSource(Section):
+    """Documents held out of the training corpus; equal texts never stand on both sides."""
+
+    source: Literal["split"]
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the documents; one at least."""
+    seed: int = 9
+    """Seed of the choice."""
+
+
+Source = Annotated[
+    SpeakLeashSource | LocalSource | SyntheticSource | MixSource, Field(discriminator="source")
+]
+ValidationSource = Annotated[
+    SpeakLeashSource | LocalSource | SyntheticSource | MixSource | SplitSource,
+    Field(discriminator="source"),
+]
+
+
+class HeldOut(Section):
+    """Which side of a split."""
+
+    share: float
+    seed: int
+    kept: bool
+    """Whether the documents held out are wanted, or the others."""
+
+
+class Selection(Section):
+    """Which documents of the fetched corpora make up one side."""
+
+    quality: tuple[Quality, ...]
+    weights: tuple[float, ...] = (1.0,)
+    """Of each corpus."""
+    part_limits: tuple[Limits, ...] = (Limits(),)
+    """Of each corpus."""
+    limits: Limits = Limits()
+    """Of all together, before the split."""
+    held_out: HeldOut | None = None
 
 
 class CorpusConfig(Section):
@@ -46,7 +143,44 @@ class CorpusConfig(Section):
 
     train: Source
     """Corpus that the tokenizer and the models are trained on."""
-    validation: Source
+    validation: ValidationSource
     """Corpus that the perplexity is measured on."""
     quality: tuple[Quality, ...] = ("HIGH",)
     """Labels of the documents that are kept."""
+    overlap: OverlapPolicy = "none"
+    """Which documents are dropped after the overlap of the corpora was measured. none: nothing.
+    exact: validation documents with the words of a training document, and documents with those of
+    an earlier one of the same corpus. near: those that are nearly so as well, and validation
+    documents that are excerpts."""
+    overlap_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Least Jaccard similarity (of 5-word shingles) of a near copy, and least share of its 13-word
+    n-grams by which a validation document is an excerpt of the training corpus."""
+
+    def parts(self, split: str) -> dict[str, SpeakLeashSource | LocalSource | SyntheticSource]:
+        """The corpora to fetch for `train` or `validation`, by the names of their files."""
+        source = self.train if split == "train" else self.validation
+        if isinstance(source, SplitSource):
+            return self.parts("train")
+        if isinstance(source, MixSource):
+            return {f"{split}-{i}": part.corpus for i, part in enumerate(source.parts, 1)}
+        return {split: source}
+
+    def selection(self, split: str) -> Selection:
+        """What is used of these corpora."""
+        source: Any = self.train if split == "train" else self.validation
+        held_out = None
+        if isinstance(self.validation, SplitSource):
+            source, kept = self.train, split == "validation"
+            held_out = HeldOut(share=self.validation.share, seed=self.validation.seed, kept=kept)
+        mix = source.parts if isinstance(source, MixSource) else (Part(corpus=source),)
+        return Selection(
+            quality=self.quality,
+            weights=tuple(part.weight for part in mix),
+            part_limits=tuple(_limits(part.corpus) for part in mix),
+            limits=_limits(source) if isinstance(source, MixSource) else Limits(),
+            held_out=held_out,
+        )
+
+
+def _limits(source: Limits) -> Limits:
+    return Limits(max_documents=source.max_documents, max_bytes=source.max_bytes)

@@ -177,6 +177,8 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
             current = field.annotation if field else None
         elif get_origin(current) is dict:
             current = get_args(current)[1]
+        elif get_origin(current) is tuple:
+            current = get_args(current)[0]
         else:
             current = None
 

@@ -151,6 +151,11 @@ class _Folder:
 
     def open(self, address: str, offset: int = 0) -> tuple[int, Body]:
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(address).path))
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise CorpusError(
+                f"{address}: is a link that leads out of the folder, to {path.resolve()}; copy "
+                "what it leads to into the folder"
+            )
         try:
             body = path.open("rb")
         except OSError as error:

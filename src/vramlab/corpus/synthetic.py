@@ -40,8 +40,13 @@ def write_layout(sources: dict[str, SyntheticSource], folder: Path) -> None:
             that two data sets differ even where their seeds do not.
         folder: the folder to write the index, the manifests and the data sets to.
     """
+    first: list[dict[str, Any]] = []
     for name, source in sources.items():
-        _write_dataset(name, source, folder)
+        made = list(documents(name, source))
+        if first:
+            _plant(made, first, source)
+        first = first or made
+        _write_dataset(name, made, folder)
     index = [{"name": name} for name in sources]
     write_text(folder / "speakleash.json", orjson.dumps(index).decode())
 
@@ -57,8 +62,28 @@ def documents(name: str, source: SyntheticSource) -> Iterator[dict[str, Any]]:
         yield {"text": _punctuate(words, rng), "meta": {"quality": label}}
 
 
-def _write_dataset(name: str, source: SyntheticSource, folder: Path) -> None:
-    made = list(documents(name, source))
+def _plant(
+    made: list[dict[str, Any]], first: list[dict[str, Any]], source: SyntheticSource
+) -> None:
+    """Put copies of documents of the first corpus in the place of as many HIGH documents."""
+    rng = np.random.default_rng([source.seed, source.copies])
+    high, originals = (
+        [document for document in corpus if document["meta"]["quality"] == "HIGH"]
+        for corpus in (made, first)
+    )
+    for i, (document, original) in enumerate(zip(high, originals, strict=False)):
+        if i == source.copies:
+            return
+        words = original["text"].split(" ")
+        if i % 3 == 1:
+            for at in rng.choice(len(words), len(words) // 100 + 1, replace=False):
+                words[at] = words[int(rng.integers(len(words)))]
+        elif i % 3 == 2:
+            words = words[2 * len(words) // 3 :]
+        document["text"] = " ".join(words)
+
+
+def _write_dataset(name: str, made: list[dict[str, Any]], folder: Path) -> None:
     with atomic_path(folder / f"{name}.jsonl.zst") as path:
         with zstd.ZstdFile(path, "w") as output:
             for document in made:

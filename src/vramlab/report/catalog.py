@@ -52,6 +52,8 @@ TABLES = (
     Entry("training", "Training runs", QUALITY),
     Entry("sweep", "Sequence lengths", LENGTH, sweep=True),
     Entry("corpus", "Corpora and tokenizer", ORIGIN),
+    Entry("overlap", "Overlap of the corpora", ORIGIN),
+    Entry("overlap_pairs", "Documents that overlap most", ORIGIN),
     Entry("provenance", "Provenance of each number", ORIGIN),
 )
 

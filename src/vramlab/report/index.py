@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from vramlab.report import discussion, wording
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.load import Results
-from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
 
 LONG = 32
 """Rows of a table above which it is folded."""
@@ -77,6 +77,7 @@ def _setup(results: Results) -> list[str]:
             f"The {record.split} corpus: {record.kept:,} of {record.documents:,} documents kept "
             f"({record.characters:,} characters), from {record.source}."
         )
+    lines += [_overlap(record) for record in results.records(OverlapRecord)]
     for stream in results.records(SequencesRecord):
         counts = (
             f"{count:,} sequences of {length:,}"
@@ -91,6 +92,19 @@ def _setup(results: Results) -> list[str]:
             f"{wording.listing(fertility)} pieces per word."
         )
     return lines
+
+
+def _overlap(record: OverlapRecord) -> str:
+    leaked = sum(record.leaked.values())
+    share = record.ngrams_seen / max(record.ngrams, 1)
+    dropped = {split: n - record.kept[split] for split, n in record.documents.items()}
+    parts = [f"{count:,} {split}" for split, count in dropped.items() if count]
+    done = f"{' and '.join(parts)} documents were dropped for it" if parts else "none was dropped"
+    return (
+        f"Overlap: {leaked:,} of {record.documents['validation']:,} validation documents are "
+        f"copies or excerpts of training documents, and {share:.2%} of the validation "
+        f"{record.ngram_words}-grams occur in training; {done} (`overlap: {record.policy}`)."
+    )
 
 
 def _devices(results: Results) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from vramlab.config.technique import Setting, Technique
 from vramlab.errors import ResultError
 from vramlab.results.base import Record, read
-from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
 from vramlab.results.runs import (
     BatchSizeRecord,
     EpochRecord,
@@ -26,6 +26,7 @@ R = TypeVar("R", bound=Record)
 SETTINGS: tuple[Setting, ...] = ("equal", "own")
 KINDS: dict[str, type[Record]] = {
     "corpus": CorpusRecord,
+    "overlap": OverlapRecord,
     "tokenizer": TokenizerRecord,
     "sequences": SequencesRecord,
     "batch_size": BatchSizeRecord,

@@ -18,7 +18,7 @@ from tabulate import tabulate
 from vramlab.files import write_text
 from vramlab.report import wording
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.results.data import CorpusRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
 from vramlab.results.runs import MemoryPoint
 
 Row = dict[str, Any]
@@ -49,8 +49,14 @@ HEADINGS = {
     "last_loss": "Last loss (nats)",
     "seconds": "Time (s)",
     "cuda": "CUDA",
+    "ngrams_seen_percent": "n-grams seen in training (%)",
+    "ngrams_in_this_percent": "in the one that has most (%)",
+    "validation_opening": "Validation document begins",
+    "training_opening": "Training document begins",
 }
 """Where the heading is not simply the column's name."""
+
+_OVERLAP = {"exact": "exact copy", "near": "near copy", "excerpt": "excerpt", "part": "in part"}
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -222,6 +228,9 @@ def corpus(results: Results) -> pd.DataFrame:
             "characters kept": kept.characters,
             "UTF-8 bytes kept": kept.utf8_bytes,
         }
+    for overlap in results.records(OverlapRecord):
+        for split, left in overlap.kept.items():
+            columns[split]["dropped: overlap"] = overlap.documents[split] - left
     for stream in results.records(SequencesRecord):
         columns[stream.split] |= {
             "tokens": stream.tokens,
@@ -241,6 +250,62 @@ def corpus(results: Results) -> pd.DataFrame:
     return _frame(
         {"quantity": name} | {split: column.get(name) for split, column in columns.items()}
         for name in quantities
+    )
+
+
+def overlap(results: Results) -> pd.DataFrame:
+    """What the corpora share with each other and with themselves, and what was dropped."""
+    return _frame(
+        {"quantity": quantity, "train": in_train, "validation": in_validation}
+        for record in results.records(OverlapRecord)
+        for quantity, in_train, in_validation in _overlap_rows(record)
+    )
+
+
+def _overlap_rows(record: OverlapRecord) -> Iterator[tuple[str, int | None, float | None]]:
+    for quantity, counts in (
+        ("documents compared", record.documents),
+        ("exact copies of an earlier document", record.exact_duplicates),
+        ("near copies of an earlier document", record.near_duplicates),
+    ):
+        yield quantity, counts["train"], counts["validation"]
+    yield "exact copies of a training document", None, record.leaked["exact"]
+    yield "near copies of a training document", None, record.leaked["near"]
+    yield "excerpts of training documents", None, record.leaked["excerpt"]
+    name = f"{record.ngram_words}-grams"
+    if record.sampled < 1:
+        yield f"{name} sampled (%)", None, 100 * record.sampled
+    yield f"{name} looked for", None, record.ngrams
+    yield f"{name} seen in training", None, record.ngrams_seen
+    yield f"{name} seen in training (%)", None, 100 * record.ngrams_seen / max(record.ngrams, 1)
+    for tenth, documents in enumerate(record.shares):
+        if documents:
+            yield f"documents with {10 * tenth} to {10 * (tenth + 1)} % seen", None, documents
+    yield (
+        f"documents kept (overlap: {record.policy})",
+        record.kept["train"],
+        record.kept["validation"],
+    )
+
+
+def overlap_pairs(results: Results) -> pd.DataFrame:
+    """The validation documents that overlap most with training, and what they overlap with."""
+    rows = [
+        {
+            "validation_document": pair.validation,
+            "training_document": pair.train,
+            "overlap": _OVERLAP[pair.kind],
+            "jaccard": pair.similarity,
+            "ngrams_seen_percent": 100 * pair.share,
+            "ngrams_in_this_percent": 100 * pair.share_in_one,
+            "validation_opening": pair.validation_opening,
+            "training_opening": pair.train_opening,
+        }
+        for record in results.records(OverlapRecord)
+        for pair in record.pairs
+    ]
+    return _frame(
+        iter(rows or [{"overlap": "no document of the two corpora overlaps by 1 % or more"}])
     )
 
 
@@ -272,6 +337,8 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "training": training,
     "sweep": sweep,
     "corpus": corpus,
+    "overlap": overlap,
+    "overlap_pairs": overlap_pairs,
     "provenance": provenance,
 }
 """By the name in the catalog."""
