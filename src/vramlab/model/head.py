@@ -2,13 +2,17 @@
 
 A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
 `targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
-over the targets that are not padding.
+over the targets that are not padding. HEADS holds functions that make a head.
+
+torch.nn.functional.linear_cross_entropy does the work of `fused`, but only from torch 2.13 on, and
+flash-attn needs an older torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +21,21 @@ from torch.utils.checkpoint import checkpoint
 
 from vramlab.config.tokenizer import PAD_ID
 
+F = TypeVar("F", bound=Callable[..., Any])
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
+Compiler = Callable[[F], F]
+"""torch.compile with its options, or the identity."""
+
+CHUNKS = 16
+"""Fewest pieces of a batch: their logits are then a small part of a step's memory."""
+CHUNK_LOGITS = 100_000_000
+"""Most logits of a piece: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller pieces of
+Hsu et al. (94 for 131,072 tokens of 12,000 pieces) it waits for the host."""
+
+
+def chunk_size(tokens: int, vocabulary: int) -> int:
+    """Tokens of a piece where the configuration names no number."""
+    return max(1, min(math.ceil(tokens / CHUNKS), CHUNK_LOGITS // vocabulary))
 
 
 def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -32,22 +50,115 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """A chunk of tokens at a time, whose logits are computed again in the backward pass.
+def make_full(_: int | None, compiler: Compiler[Head]) -> Head:
+    """The head `full`, compiled or not."""
+    return compiler(full)
 
-    A chunk's logits are as large as all hidden states, the rule of Hsu et al., 2024
-    (arXiv:2410.10989); the idea is also that of Wijmans et al., 2024 (arXiv:2411.09009).
+
+def make_chunked(chunk_tokens: int | None, compiler: Compiler[Head]) -> Head:
+    """A piece of the tokens at a time, whose logits are computed again in the backward pass.
+
+    Source: the pieces of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
+    Chen et al., 2016 (arXiv:1604.06174).
     """
-    vocabulary, width = weight.shape
-    size = math.ceil(targets.numel() * width / vocabulary)
-    total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-    chunks = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
-    for hidden_chunk, targets_chunk in chunks:
-        total = total + checkpoint(
-            full, hidden_chunk, weight, targets_chunk, use_reentrant=False, preserve_rng_state=False
+    piece = compiler(full)
+
+    def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+            total = total + checkpoint(
+                piece, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
+            )
+        return total
+
+    return chunked
+
+
+def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> Head:
+    """A piece of the tokens at a time; its gradients are taken before its logits are dropped.
+
+    Nothing is computed twice: the backward pass only scales the gradients. The weight's gradient is
+    added up in the weight's own type. Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
+    """
+    piece, gradients = compiler(full), compiler(_loss_and_gradients)
+
+    def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            kind = hidden.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+            loss: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+                hidden, weight, targets, dtype or weight.dtype, chunk_tokens, gradients
+            )
+            return loss
+        pieces = _pieces(hidden, weight, targets, chunk_tokens)
+        return torch.stack([piece(part, weight, its) for part, its in pieces]).sum()
+
+    return fused
+
+
+def _pieces(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+    return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
+
+
+def _loss_and_gradients(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one piece: the summed loss, and its gradients by `hidden` and by `weight`."""
+    logits = functional.linear(hidden, weight)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    kept = (targets != PAD_ID)[:, None]
+    normaliser = logits.logsumexp(-1, keepdim=True)
+    picked = logits.gather(-1, targets[:, None])
+    loss = ((normaliser - picked) * kept).sum()
+    slope = logits.sub_(normaliser).exp_().mul_(kept)  # in place: a piece has one such tensor
+    slope = slope.scatter_add_(-1, targets[:, None], -kept.to(slope.dtype)).to(weight.dtype)
+    return loss, slope @ weight, slope.T @ hidden
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        chunk_tokens: int | None,
+        gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+    ) -> Tensor:
+        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        parts = iter(
+            of_hidden.flatten(0, -2).split(
+                chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+            )
         )
-    return total
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        cast = weight.to(dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+                loss, by_hidden, by_weight = gradients(part.to(dtype), cast, its_targets)
+                total += loss
+                next(parts).copy_(by_hidden)
+                of_weight += by_weight
+        # Not saved through autograd: the backward pass scales them in place.
+        ctx.gradients = of_hidden, of_weight
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the fused loss head can go backward only once")
+        (of_hidden, of_weight), ctx.gradients = ctx.gradients, None
+        return of_hidden.mul_(slope), of_weight.mul_(slope), None, None, None, None
 
 
-HEADS: dict[str, Head] = {"full": full, "chunked": chunked}
-"""The head of each value of the `loss_head` axis."""
+HEADS: dict[str, Callable[[int | None, Compiler[Any]], Head]] = {
+    "full": make_full,
+    "chunked": make_chunked,
+    "fused": make_fused,
+}
+"""What makes the head of each value of the `loss_head` axis."""
