@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vramlab.memory import OutOfMemory, clear, is_out_of_memory, meter
+from vramlab.memory import OutOfMemory, clear, idle_in_pools, is_out_of_memory, meter
 
 CPU = torch.device("cpu")
 KIB = 1024
@@ -78,3 +78,17 @@ def test_only_the_want_of_memory_counts_as_such():
 def test_without_a_cap_half_of_the_memory_available_is_the_limit():
     with meter(CPU, None) as memory:
         assert 2**27 < memory.limit < 2**45
+
+
+def test_the_pools_of_cuda_graphs_count_as_a_whole():
+    def segment(pool, total, live, device=0):
+        return {
+            "device": device,
+            "segment_pool_id": pool,
+            "total_size": total,
+            "allocated_size": live,
+        }
+
+    segments = [segment((0, 0), 100, 10), segment((0, 1), 50, 20), segment((0, 2), 7, 0)]
+    assert idle_in_pools([*segments, segment((0, 1), 999, 0, device=1)], 0) == 37
+    assert idle_in_pools(segments[:1], 0) == 0

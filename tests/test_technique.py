@@ -149,17 +149,17 @@ def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monk
     moved = []
     empty = torch.empty
 
-    def noted(shape, **options):
+    def noted(*shape, **options):
         if "pin_memory" in options:
-            moved.append(tuple(shape))
-        return empty(shape, **options)
+            moved.append(tuple(*shape))
+        return empty(*shape, **options)
 
     monkeypatch.setattr(recompute.torch, "empty", noted)
     technique = regime(offload="activations", checkpointing=checkpointing)
     technique.loss_sum(*batch()).backward()
     shapes = {tuple(p.shape) for p in technique.model.parameters()}
     assert (3, 24, SMALL.d_model) in moved
-    assert ((72, SMALL.d_ff) in moved) == (checkpointing == "none")
+    assert ((3, 24, SMALL.d_ff) in moved) == (checkpointing == "none")
     assert not {shape for shape in moved if shape in shapes and len(shape) > 1}
 
 
