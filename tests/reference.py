@@ -34,7 +34,14 @@ def reference_loss(state, inputs, targets, heads, window=None):
 def attention(x, part, heads, window):
     batch, length, width = x.shape
     projected = x @ part["attention.in_proj_weight"].T + part["attention.in_proj_bias"]
-    q, k, v = projected.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    size = width // heads
+    groups = projected.shape[-1] // size  # heads of queries, then of keys, then of values
+    kv_heads = (groups - heads) // 2
+    split = projected.view(batch, length, groups, size).permute(2, 0, 1, 3)
+    q = split[:heads].transpose(0, 1)
+    shared = [i * kv_heads // heads for i in range(heads)]
+    k = torch.stack([split[heads + i] for i in shared], 1)
+    v = torch.stack([split[heads + kv_heads + i] for i in shared], 1)
     scores = q @ k.transpose(-1, -2) / math.sqrt(width // heads)
     for row in range(length):
         for column in range(length):
@@ -70,6 +77,7 @@ def compare(regime, inputs, targets, heads, window=None):
     regime.model.zero_grad()
     loss = regime.loss_sum(inputs, targets)
     loss.backward()
+    assert all(p.grad.dtype == p.dtype for p in regime.model.parameters())
     errors = {
         name: (
             torch.linalg.norm(p.grad.double().cpu() - state[name].grad)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vramlab.memory import OutOfMemory, clear, is_out_of_memory, meter, missing
+from vramlab.memory import OutOfMemory, clear, idle_in_pools, is_out_of_memory, meter, missing
 
 CPU = torch.device("cpu")
 KIB, MIB = 1024, 1024**2
@@ -96,3 +96,17 @@ def test_what_is_missing_is_read_from_the_error():
     with pytest.raises(OutOfMemory) as error, meter(CPU, 10 * MIB):
         torch.empty(11 * MIB, dtype=torch.uint8)
     assert missing(error.value) == MIB
+
+
+def test_the_pools_of_cuda_graphs_count_as_a_whole():
+    def segment(pool, total, live, device=0):
+        return {
+            "device": device,
+            "segment_pool_id": pool,
+            "total_size": total,
+            "allocated_size": live,
+        }
+
+    segments = [segment((0, 0), 100, 10), segment((0, 1), 50, 20), segment((0, 2), 7, 0)]
+    assert idle_in_pools([*segments, segment((0, 1), 999, 0, device=1)], 0) == 37
+    assert idle_in_pools(segments[:1], 0) == 0

@@ -88,7 +88,7 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
     """
     if device.type == "cpu":
         bound = psutil.virtual_memory().available // 2 if limit is None else limit
-        with _Counter(bound) as counter:
+        with Counter(bound) as counter:
             yield counter
         return
     total = torch.cuda.get_device_properties(device).total_memory
@@ -130,43 +130,68 @@ def clear() -> None:
 
 
 class _Cuda:
-    """torch's own counters; reading them does not synchronise."""
+    """torch's own counters; reading them does not synchronise.
+
+    A CUDA graph's tensors live in a pool of its own. They leave torch's count of live bytes once
+    the graph is recorded, though nothing else can use the pool: it counts as live as a whole.
+    """
 
     def __init__(self, device: torch.device, limit: int) -> None:
         self.device, self.limit = device, limit
 
     def point(self) -> MemoryPoint:
         return MemoryPoint(
-            allocated=torch.cuda.memory_allocated(self.device),
+            allocated=torch.cuda.memory_allocated(self.device) + self._idle_in_pools(),
             reserved=torch.cuda.memory_reserved(self.device),
         )
 
     def peak(self) -> MemoryPoint:
         return MemoryPoint(
-            allocated=torch.cuda.max_memory_allocated(self.device),
+            allocated=torch.cuda.max_memory_allocated(self.device) + self._idle_in_pools(),
             reserved=torch.cuda.max_memory_reserved(self.device),
         )
 
     def reset_peak(self) -> None:
         torch.cuda.reset_peak_memory_stats(self.device)
 
+    def _idle_in_pools(self) -> int:
+        return idle_in_pools(torch.cuda.memory_snapshot(), self.device.index)
 
-class _Counter(TorchDispatchMode):
-    """Counts the bytes of live storages, op by op."""
 
-    def __init__(self, limit: int) -> None:
+def idle_in_pools(segments: list[dict[str, Any]], device: int) -> int:
+    """Bytes that CUDA graphs hold on a device beyond the live tensors in their pools.
+
+    Args:
+        segments: as torch.cuda.memory_snapshot gives them.
+        device: index of the device.
+    """
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in segments
+        if segment["device"] == device and tuple(segment["segment_pool_id"]) != (0, 0)
+    )
+
+
+class Counter(TorchDispatchMode):
+    """Counts the bytes of live storages on the devices of one type, op by op."""
+
+    def __init__(self, limit: int, device_type: str = "cpu") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit
+        self.device_type = device_type
         self._live = self._peak = 0
         self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
 
     def point(self) -> MemoryPoint:
+        """Bytes now."""
         return MemoryPoint(allocated=self._live, reserved=self._live)
 
     def peak(self) -> MemoryPoint:
+        """The most bytes since the last `reset_peak`."""
         return MemoryPoint(allocated=self._peak, reserved=self._peak)
 
     def reset_peak(self) -> None:
+        """Forget the peak."""
         self._peak = self._live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -184,7 +209,7 @@ class _Counter(TorchDispatchMode):
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            if value.device.type == "cpu":
+            if value.device.type == self.device_type:
                 self._add(value.untyped_storage())
         elif isinstance(value, list | tuple):
             for part in value:

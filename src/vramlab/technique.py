@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.model.float8 import MULTIPLE
 from vramlab.model.head import HEADS, Head
 from vramlab.model.transformer import Transformer
+from vramlab.optimizer import OPTIMIZERS
 
-_AMPERE = (8, 0)
+_AMPERE, _ADA = (8, 0), (8, 9)
+_AUTOCAST = frozenset({"bf16", "fp8"})
+_COMPILED = {
+    ("default", False): "default",
+    ("default", True): "reduce-overhead",
+    ("max-autotune", False): "max-autotune-no-cudagraphs",
+    ("max-autotune", True): "max-autotune",
+}
+"""torch.compile's mode for the axes `compile` and `cuda_graphs`."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +35,14 @@ class Regime:
     model: Transformer
     head: Head
     device: torch.device
-    bf16: bool
-    chunk_tokens: int | None
-    fused_optimizer: bool
+    technique: Technique
+    compiled: tuple[Callable[[Tensor], Tensor], Head] | None = None
+    """The model and the head as the training steps run them, where they are compiled."""
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
+
+        Compiled code computes it in training mode only: evaluation is the same for all techniques.
 
         Args:
             inputs: tokens [batch, time], int64.
@@ -37,14 +51,27 @@ class Regime:
         Returns:
             A float32 scalar.
         """
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            hidden = self.model(inputs)
-            return self.head(hidden, self.model.embedding.weight, targets, self.chunk_tokens)
+        if self.compiled is None or not self.model.training:
+            return self.eager_loss_sum(inputs, targets)
+        self.model.reserve(inputs.shape[1])  # compiled code must not make its own constants
+        if self.technique.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return self._loss_sum(*self.compiled, inputs, targets)
+
+    def eager_loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same sum, never by compiled code."""
+        return self._loss_sum(self.model, self.head, inputs, targets)
+
+    def _loss_sum(
+        self, model: Callable[[Tensor], Tensor], head: Head, inputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        autocast = self.technique.precision in _AUTOCAST
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+            return head(model(inputs), self.model.embedding.weight, targets)
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        """Adam on the float32 parameters. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
-        fused = self.fused_optimizer or None  # None lets torch choose, as it does by default
-        return torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=fused)
+        """The technique's optimizer of the model's parameters."""
+        return OPTIMIZERS[self.technique.optimizer](self.model.parameters(), learning_rate)
 
 
 def build(
@@ -58,24 +85,49 @@ def build(
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
     torch.backends.mha.set_fastpath_enabled(value=False)  # evaluate by the kernel that trains
     torch.manual_seed(seed)
-    transformer = Transformer(
-        model, vocab_size, technique.attention, technique.window, technique.checkpointing
-    )
+    transformer = Transformer(model, vocab_size, technique)
+    if technique.precision == "pure-bf16":
+        transformer = transformer.bfloat16()
+    transformer = transformer.to(device)  # drawn on the CPU: the same weights on every device
+    head = HEADS[technique.loss_head]
     return Regime(
-        model=transformer.to(device),  # drawn on the CPU: the same weights on every device
-        head=HEADS[technique.loss_head],
+        model=transformer,
+        head=head(technique.chunk_tokens, _as_it_is),
         device=device,
-        bf16=technique.precision == "bf16",
-        chunk_tokens=technique.chunk_tokens,
-        fused_optimizer=technique.optimizer == "fused",
+        technique=technique,
+        compiled=_compile(technique, transformer),
     )
+
+
+def _compile(
+    technique: Technique, model: Transformer
+) -> tuple[Callable[[Tensor], Tensor], Head] | None:
+    if technique.compile == "none":
+        return None
+    mode = _COMPILED[technique.compile, technique.cuda_graphs]
+    # The pieces of a head run many times a step on tensors that a graph would have to copy.
+    of_head = _COMPILED[technique.compile, technique.cuda_graphs and technique.loss_head == "full"]
+
+    def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = torch.compile(function, mode=of_head, dynamic=False)
+        return compiled
+
+    # The head apart: unrolled into the model's graph, its pieces would take minutes to compile.
+    head = HEADS[technique.loss_head](technique.chunk_tokens, compiler)
+    return torch.compile(model, mode=mode, dynamic=False), head
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 def unavailable(technique: Technique, model: ModelConfig, device: torch.device) -> str | None:
     """Why the technique cannot run on this device, in one sentence; None where it can."""
     cuda = device.type == "cuda"
-    ampere = cuda and torch.cuda.get_device_capability(device) >= _AMPERE
+    capability = torch.cuda.get_device_capability(device) if cuda else (0, 0)
+    ampere = capability >= _AMPERE
     flash, flex = technique.attention == "flash", technique.attention == "flex"
+    fp8, compiled = technique.precision == "fp8", technique.compile != "none"
     width = model.d_model // model.heads
     obstacles = {
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
@@ -85,8 +137,13 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
             flash and not ampere
         ),
         "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
-            technique.precision == "bf16" and cuda and not ampere
+            technique.precision in {"bf16", "pure-bf16"} and cuda and not ampere
         ),
+        "fp8 needs an NVIDIA GPU of compute capability 8.9 (Ada) or newer": (
+            fp8 and capability < _ADA
+        ),
+        f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
+        "or model.d_ff": (fp8 and bool(model.d_model % MULTIPLE or model.d_ff % MULTIPLE)),
         "the package flash-attn is not installed; see envs/README.md": (
             flash and importlib.util.find_spec("flash_attn") is None
         ),
@@ -98,6 +155,18 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
         ),
         "flex_attention has no dropout; set model.attention_dropout to 0": (
             flex and model.attention_dropout > 0
+        ),
+        "offload moves tensors from a GPU to the host's memory, and this machine has no GPU": (
+            technique.offload != "none" and not cuda
+        ),
+        "the package bitsandbytes is not installed; see envs/README.md": (
+            technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None
+        ),
+        "compile needs an NVIDIA GPU: on a CPU, what compiled code takes cannot be counted": (
+            compiled and not cuda
+        ),
+        "compile needs the package triton, which is not installed": (
+            compiled and cuda and importlib.util.find_spec("triton") is None
         ),
     }
     return next((reason for reason, stands in obstacles.items() if stands), None)

@@ -57,7 +57,16 @@ def test_the_mission_is_the_default():
         ("techniques.sdpa.window", 8, ["techniques.sdpa", "no window", "masked"]),
         ("techniques.new", {"attention": "masked"}, ["techniques.new", "needs a window"]),
         ("techniques.windowed.window", 0, ["'techniques.windowed.window'", "0"]),
+        ("techniques.fp32.chunk_tokens", 8, ["techniques.fp32", "no pieces", "fused"]),
+        ("techniques.fp32.cuda_graphs", True, ["techniques.fp32", "needs compiled code"]),
+        (
+            "techniques.new",
+            {"offload": "activations", "compile": "default"},
+            ["techniques.new", "offload cannot see"],
+        ),
         ("model.heads", 3, ["d_model 128", "heads 3"]),
+        ("model.kv_heads", 3, ["heads 4", "kv_heads 3"]),
+        ("model.kv_heads", 2, ["techniques.fp32", "no grouped heads", "sdpa"]),
         ("model.dropout", 1.5, ["'model.dropout'", "1.5"]),
         ("baseline", "fp31", ["'fp31'", "'fp32'"]),
         ("sweep.techniques", ["flsh"], ["'flsh'", "'flash'"]),
@@ -98,6 +107,18 @@ def test_a_missing_key_is_named():
     del config["corpus"]["validation"]
     with pytest.raises(ConfigError, match=r"'corpus\.validation' is missing"):
         experiment.parse(config)
+
+
+@pytest.mark.parametrize(
+    "axes", [{"optimizer": "in-backward"}, {"compile": "default", "cuda_graphs": True}]
+)
+def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
+    raw = changed("training.effective_batch_size", 64)
+    raw["techniques"]["new"] = axes
+    with pytest.raises(ConfigError, match=r"techniques\.new: .* several micro-batches"):
+        experiment.parse(raw)
+    del raw["training"]["effective_batch_size"]
+    assert not experiment.parse(raw).techniques["new"].accumulates
 
 
 @pytest.mark.parametrize(

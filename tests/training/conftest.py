@@ -20,8 +20,8 @@ def sequences():
 
 @pytest.fixture
 def make_regime():
-    def make(seed=9, dropout=0.1, **axes):
-        model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=dropout)
+    def make(seed=9, dropout=0.1, width=16, **axes):
+        model = ModelConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
         return build(Technique(**axes), model, VOCABULARY, torch.device("cpu"), seed)
 
     return make

@@ -66,6 +66,30 @@ def test_a_signal_saves_and_the_rest_is_bit_equal(
     assert done.tokens == 3 * sequences.tokens
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"optimizer": "fused"},
+        {"optimizer": "8bit"},
+        {"optimizer": "in-backward", "loss_head": "fused"},
+        {"precision": "pure-bf16", "checkpointing": "selective", "attention": "sdpa"},
+    ],
+)
+def test_the_state_of_each_optimizer_is_saved_whole(
+    make_regime, sequences, tmp_path, monkeypatch, axes
+):
+    if axes.get("optimizer") == "8bit":
+        pytest.importorskip("bitsandbytes")
+    whole = make_regime(width=64, **axes)
+    expected = bits(whole, run(whole, sequences, tmp_path / "uninterrupted"))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run(make_regime(width=64, **axes), sequences, tmp_path)
+    regime = make_regime(seed=1, width=64, **axes)
+    assert_same(bits(regime, run(regime, sequences, tmp_path)), expected)
+
+
 def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(
     make_regime, sequences, tmp_path, monkeypatch, expected
 ):

@@ -67,6 +67,24 @@ class Experiment(Section):
             raise ValueError(f"seeds lists a seed twice: {list(self.seeds)}; keep one of each")
         return self
 
+    @model_validator(mode="after")
+    def _techniques_suit(self) -> Experiment:
+        grouped = self.model.key_value_heads != self.model.heads
+        accumulates = self.training.effective_batch_size is not None
+        for name, technique in self.techniques.items():
+            if grouped and technique.attention == "plain":
+                raise ValueError(
+                    f"techniques.{name}: attention plain has no grouped heads; set attention to "
+                    "another value, such as sdpa, or remove model.kv_heads"
+                )
+            if accumulates and not technique.accumulates:
+                what = "cuda_graphs" if technique.cuda_graphs else "optimizer in-backward"
+                raise ValueError(
+                    f"techniques.{name}: {what} cannot add up the gradients of several "
+                    "micro-batches; change it, or remove training.effective_batch_size"
+                )
+        return self
+
     @property
     def lengths(self) -> list[int]:
         """All sequence lengths, the main one first."""

@@ -21,6 +21,9 @@ class ModelConfig(Section):
     """Number of blocks."""
     heads: Count = 4
     """Number of attention heads; d_model must be a multiple of it."""
+    kv_heads: Count | None = None
+    """Number of key and value heads, each shared by heads / kv_heads query heads (grouped-query
+    attention); null takes as many as heads. attention plain has no groups."""
     d_ff: Count = 1024
     """Width of the feed-forward layer."""
     dropout: Share = 0.1
@@ -28,11 +31,21 @@ class ModelConfig(Section):
     attention_dropout: Share = 0.0
     """Dropout on attention weights; 0 by default, so that all kernels compute the same function."""
 
+    @property
+    def key_value_heads(self) -> int:
+        """Number of key and value heads."""
+        return self.kv_heads or self.heads
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
         if self.d_model % self.heads:
             raise ValueError(
                 f"d_model {self.d_model} is not a multiple of heads {self.heads}; "
+                "change one of the two"
+            )
+        if self.heads % self.key_value_heads:
+            raise ValueError(
+                f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; "
                 "change one of the two"
             )
         if self.d_model % 2:

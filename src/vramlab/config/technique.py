@@ -8,22 +8,28 @@ from pydantic import Field, model_validator
 
 from vramlab.config.base import Section
 
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
 Attention = Literal["plain", "math", "sdpa", "flash", "flex", "masked"]
-Checkpointing = Literal["none", "block"]
+Checkpointing = Literal["none", "block", "selective"]
+Offload = Literal["none", "activations"]
 LossHead = Literal["full", "chunked", "fused"]
-Optimizer = Literal["adam", "fused"]
+Optimizer = Literal["adam", "fused", "8bit", "in-backward"]
+Compile = Literal["none", "default", "max-autotune"]
 Setting = Literal["equal", "own"]
 """Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
 WINDOWED: frozenset[str] = frozenset({"flash", "flex", "masked"})
+SIXTEEN_BITS: frozenset[str] = frozenset({"bf16", "pure-bf16", "fp8"})
+"""Precisions in which attention receives bfloat16."""
 
 
 class Technique(Section):
     """How a training step is computed; the defaults are the FP32 baseline."""
 
     precision: Precision = "fp32"
-    """fp32; tf32 (fp32 with TF32 matrix products, CUDA only); bf16 (autocast)."""
+    """fp32; tf32 (fp32 with TF32 matrix products, CUDA only); bf16 (autocast); pure-bf16 (weights,
+    gradients and Adam's moments in bfloat16 too); fp8 (bf16, with the feed-forward layers' matrix
+    products in 8-bit floats; compute capability 8.9 or newer)."""
     attention: Attention = "plain"
     """plain: torch.nn.MultiheadAttention; math: explicit softmax that stores the T x T scores;
     sdpa: torch's scaled_dot_product_attention; flash: the flash-attn package (CUDA, bf16);
@@ -31,18 +37,33 @@ class Technique(Section):
     window: Annotated[int, Field(ge=1)] | None = None
     """How many tokens each position sees, itself included; null sees all before it."""
     checkpointing: Checkpointing = "none"
-    """block: keep only each block's input, compute the rest again in the backward pass."""
+    """block: keep only each block's input, compute the rest again in the backward pass; selective:
+    keep the results of matrix products and attention as well, compute the cheap rest again."""
+    offload: Offload = "none"
+    """activations: keep what the blocks save for the backward pass in pinned host memory."""
     loss_head: LossHead = "full"
-    """full: all logits at once; chunked: a chunk of tokens at a time, computed again in the
-    backward pass; fused: a chunk at a time, its gradients computed along with the loss."""
+    """full: all logits at once; chunked: a piece at a time, computed again in the backward pass;
+    fused: a piece at a time, with its gradients computed at once in the forward pass."""
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a chunk of the loss head; null chooses by the batch and the vocabulary."""
+    """Tokens in a piece of the loss head; null takes a sixteenth of the batch, or fewer, so that a
+    piece has at most 1e8 logits."""
     optimizer: Optimizer = "adam"
-    """adam: torch's default implementation; fused: one kernel for all parameters."""
+    """adam: torch's; fused: torch's in one kernel; 8bit: bitsandbytes, moments in 8 bits;
+    in-backward: each weight updated, and its gradient freed, as soon as the gradient is there."""
+    compile: Compile = "none"
+    """torch.compile of the model and of the loss head, CUDA only: default, or max-autotune, which
+    tries kernels and takes minutes."""
+    cuda_graphs: bool = False
+    """Record the compiled model as CUDA graphs and replay them (mode reduce-overhead)."""
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the gradients of several micro-batches can be added up before an update."""
+        return self.optimizer != "in-backward" and not self.cuda_graphs
 
     @model_validator(mode="after")
     def _can_work(self) -> Technique:
-        if self.attention == "flash" and self.precision != "bf16":
+        if self.attention == "flash" and self.precision not in SIXTEEN_BITS:
             raise ValueError(
                 f"attention flash computes in 16 bits and cannot run in {self.precision}; "
                 "set precision to bf16"
@@ -52,11 +73,23 @@ class Technique(Section):
                 f"attention {self.attention} has no window; "
                 f"set attention to one of {', '.join(sorted(WINDOWED))}, or remove window"
             )
-        if self.chunk_tokens is not None and self.loss_head == "full":
-            raise ValueError(
-                "loss_head full has no chunks; set loss_head to chunked or fused, or remove "
-                "chunk_tokens"
-            )
         if self.attention == "masked" and self.window is None:
             raise ValueError("attention masked needs a window; set it, or set attention to sdpa")
+        if self.chunk_tokens is not None and self.loss_head == "full":
+            raise ValueError(
+                "loss_head full has no pieces; set loss_head to chunked or fused, "
+                "or remove chunk_tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_compiled(self) -> Technique:
+        if self.cuda_graphs and self.compile == "none":
+            raise ValueError(
+                "cuda_graphs needs compiled code; set compile to default, or cuda_graphs to false"
+            )
+        if self.offload != "none" and self.compile != "none":
+            raise ValueError(
+                "offload cannot see what compiled code saves; set offload or compile to none"
+            )
         return self

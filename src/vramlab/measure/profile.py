@@ -62,8 +62,8 @@ def profile(
     with meter(device, limit) as memory:
         memory.reset_peak()
         regime = make()
-        optimizer = regime.optimizer(learning_rate)
         prime(regime)
+        optimizer = regime.optimizer(learning_rate)
         regime.model.train()
         feed = batches(sequences, parts, device)
         watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))

@@ -1,8 +1,8 @@
 """Causal self-attention: one set of parameters, and a kernel for each value of the axis.
 
-A kernel takes queries, keys and values of shape [batch, time, heads, head width] and returns the
-attended values in the same shape. Position i sees position j where i - window < j <= i; without a
-window, where j <= i.
+A kernel takes queries of shape [batch, time, heads, head width], keys and values of the same shape
+or with fewer heads, and returns the attended values in the shape of the queries. Position i sees
+position j where i - window < j <= i; without a window, where j <= i.
 """
 
 from __future__ import annotations
@@ -23,24 +23,39 @@ class SelfAttention(nn.MultiheadAttention):
     """Multi-head causal self-attention whose parameters do not depend on the kernel.
 
     With `kernel` None it is torch.nn.MultiheadAttention as it comes: without returned weights torch
-    sends it through its fused kernels. Source: Vaswani et al., 2017 (arXiv:1706.03762).
+    sends it through its fused kernels. Source: Vaswani et al., 2017 (arXiv:1706.03762); fewer heads
+    of keys and values than of queries: Ainslie et al., 2023 (arXiv:2305.13245).
     """
 
     def __init__(
-        self, d_model: int, heads: int, kernel: Kernel | None, window: int | None, dropout: float
+        self,
+        d_model: int,
+        heads: int,
+        kv_heads: int,
+        kernel: Kernel | None,
+        window: int | None,
+        dropout: float,
     ) -> None:
+        """Raises ValueError where the heads are grouped and `kernel` is None."""
         super().__init__(d_model, heads, dropout=dropout, batch_first=True)
         self.kernel = kernel
         self.window = window
+        self.widths = [d_model, kv_heads * self.head_dim, kv_heads * self.head_dim]
+        if kv_heads != heads:
+            if kernel is None:
+                raise ValueError("torch.nn.MultiheadAttention has no grouped heads")
+            self.in_proj_weight = nn.Parameter(torch.empty(sum(self.widths), d_model))
+            self.in_proj_bias = nn.Parameter(torch.zeros(sum(self.widths)))
+            nn.init.xavier_uniform_(self.in_proj_weight)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """[batch, time, d_model] to the same shape."""
         if self.kernel is None:
             mask = causal_mask(x.shape[1], None, x.device)
             return super().forward(x, x, x, attn_mask=~mask, is_causal=True, need_weights=False)[0]
+        projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = (
-            part.unflatten(-1, (self.num_heads, self.head_dim))
-            for part in functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+            part.unflatten(-1, (-1, self.head_dim)) for part in projected.split(self.widths, -1)
         )
         dropout = self.dropout if self.training else 0.0
         attended: Tensor = self.out_proj(self.kernel(q, k, v, self.window, dropout).flatten(-2))
@@ -55,9 +70,17 @@ def causal_mask(length: int, window: int | None, device: torch.device) -> Tensor
     return (distance >= 0) & (distance < (window or length))
 
 
+def _one_for_each(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values repeated until each head of queries has its own."""
+    group = q.shape[2] // k.shape[2]
+    if group == 1:
+        return k, v
+    return k.repeat_interleave(group, 2), v.repeat_interleave(group, 2)
+
+
 def explicit_softmax(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
     """Softmax in float32 over stored [time, time] scores: what the fused kernels save."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.transpose(1, 2) for x in (q, *_one_for_each(q, k, v)))
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     mask = causal_mask(q.shape[-2], window, q.device)
     weights = scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=scores.dtype)
@@ -69,10 +92,13 @@ def torch_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: flo
 
     A window becomes a dense mask, which rules out the flash kernel but runs on any device.
     """
+    mask = None if window is None else causal_mask(q.shape[1], window, q.device)
+    if mask is not None:  # of the kernels that take a mask, only the slow one takes groups
+        k, v = _one_for_each(q, k, v)
+    grouped = q.shape[2] != k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    mask = None if window is None else causal_mask(q.shape[-2], window, q.device)
     attended = functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, enable_gqa=grouped
     )
     return attended.transpose(1, 2)
 
@@ -98,7 +124,8 @@ def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) ->
         raise ValueError("flex_attention has no dropout")
     mask = _block_mask(q.shape[1], window, q.device)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    attended: Tensor = _flex_attention()(q, k, v, block_mask=mask)
+    grouped = q.shape[1] != k.shape[1]
+    attended: Tensor = _flex_attention()(q, k, v, block_mask=mask, enable_gqa=grouped)
     return attended.transpose(1, 2)
 
 

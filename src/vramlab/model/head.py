@@ -1,15 +1,18 @@
 """Loss heads: from the last hidden state to the summed cross-entropy.
 
-A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width],
-`targets` [batch, time] and the tokens of a chunk (None for the automatic size), and returns a
-scalar: the sum of the cross-entropy in nats, in float32, over the targets that are not padding.
+A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
+`targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
+over the targets that are not padding. HEADS holds functions that make a head.
+
+torch.nn.functional.linear_cross_entropy does the work of `fused`, but only from torch 2.13 on, and
+flash-attn needs an older torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,86 +21,146 @@ from torch.utils.checkpoint import checkpoint
 
 from vramlab.config.tokenizer import PAD_ID
 
-Head = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]
+Compiler = Callable[[F], F]
+"""torch.compile with its options, or the identity."""
 
-_CHUNKS, _TOKENS = 16, 8192
-"""Chunks need not be smaller than a 16th of the batch, or than what keeps a large GPU busy."""
+CHUNKS = 16
+"""Fewest pieces of a batch: their logits are then a small part of a step's memory."""
+CHUNK_LOGITS = 100_000_000
+"""Most logits of a piece: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller pieces of
+Hsu et al. (94 for 131,072 tokens of 12,000 pieces) it waits for the host."""
 
 
-def full(hidden: Tensor, weight: Tensor, targets: Tensor, _: int | None = None) -> Tensor:
+def chunk_size(tokens: int, vocabulary: int) -> int:
+    """Tokens of a piece where the configuration names no number."""
+    return max(1, min(math.ceil(tokens / CHUNKS), CHUNK_LOGITS // vocabulary))
+
+
+def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
     # float32 from here on, in one kernel on CUDA: a copy of the logits would take twice their size.
     exact = torch.promote_types(logits.dtype, torch.float32)
-    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
     return functional.nll_loss(
-        log_probabilities, targets.flatten(), ignore_index=PAD_ID, reduction="sum"
+        functional.log_softmax(logits, dim=-1, dtype=exact),
+        targets.flatten(),
+        ignore_index=PAD_ID,
+        reduction="sum",
     )
 
 
-def chunk_size(tokens: int, width: int, vocabulary: int) -> int:
-    """Tokens of a chunk whose logits are small beside the rest, and yet enough work for a GPU.
+def make_full(_: int | None, compiler: Compiler[Head]) -> Head:
+    """The head `full`, compiled or not."""
+    return compiler(full)
 
-    A chunk's logits are as large as all hidden states, the rule of Hsu et al., 2024
-    (arXiv:2410.10989), unless that makes many small chunks, whose launches would take the time.
+
+def make_chunked(chunk_tokens: int | None, compiler: Compiler[Head]) -> Head:
+    """A piece of the tokens at a time, whose logits are computed again in the backward pass.
+
+    Source: the pieces of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
+    Chen et al., 2016 (arXiv:1604.06174).
     """
-    rule = math.ceil(tokens * width / vocabulary)
-    return max(rule, min(_TOKENS, math.ceil(tokens / _CHUNKS)))
+    piece = compiler(full)
+
+    def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+            total = total + checkpoint(
+                piece, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
+            )
+        return total
+
+    return chunked
 
 
-def chunked(hidden: Tensor, weight: Tensor, targets: Tensor, size: int | None = None) -> Tensor:
-    """A chunk of tokens at a time, whose logits are computed again in the backward pass.
+def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> Head:
+    """A piece of the tokens at a time; its gradients are taken before its logits are dropped.
 
-    The idea is also that of Wijmans et al., 2024 (arXiv:2411.09009).
+    Nothing is computed twice: the backward pass only scales the gradients. The weight's gradient is
+    added up in the weight's own type. Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
     """
-    size = size or chunk_size(targets.numel(), weight.shape[1], weight.shape[0])
-    total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-    chunks = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
-    for hidden_chunk, targets_chunk in chunks:
-        total = total + checkpoint(
-            full, hidden_chunk, weight, targets_chunk, use_reentrant=False, preserve_rng_state=False
-        )
-    return total
+    piece, gradients = compiler(full), compiler(_loss_and_gradients)
+
+    def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            kind = hidden.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+            loss: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+                hidden, weight, targets, dtype or weight.dtype, chunk_tokens, gradients
+            )
+            return loss
+        pieces = _pieces(hidden, weight, targets, chunk_tokens)
+        return torch.stack([piece(part, weight, its) for part, its in pieces]).sum()
+
+    return fused
 
 
-def fused(hidden: Tensor, weight: Tensor, targets: Tensor, size: int | None = None) -> Tensor:
-    """A chunk of tokens at a time, with the gradients computed along with the loss.
+def _pieces(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+    return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
 
-    Nothing is computed twice: the gradient of a summed cross-entropy by the logits is
-    softmax - one-hot, known as soon as the loss is. Source: Hsu et al., 2024 (arXiv:2410.10989).
-    """
-    size = size or chunk_size(targets.numel(), weight.shape[1], weight.shape[0])
-    rows, labels = hidden.flatten(0, -2), targets.flatten()
-    if torch.is_grad_enabled():
-        result: Tensor = _Fused.apply(rows, weight, labels, size)  # type: ignore[no-untyped-call]
-        return result
-    parts = zip(rows.split(size), labels.split(size), strict=True)
-    return torch.stack([full(part, weight, label) for part, label in parts]).sum()
+
+def _loss_and_gradients(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one piece: the summed loss, and its gradients by `hidden` and by `weight`."""
+    logits = functional.linear(hidden, weight)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
+    loss = functional.nll_loss(log_probabilities, targets, ignore_index=PAD_ID, reduction="sum")
+    slope = log_probabilities.exp_()  # in place: a piece has one such tensor
+    slope.scatter_add_(-1, targets[:, None], slope.new_full((len(targets), 1), -1.0))
+    slope = slope.to(weight.dtype)
+    # Padding is masked in the small factors; in the slope it would be a pass over all logits.
+    kept = (targets != PAD_ID)[:, None]
+    return loss, (slope @ weight) * kept, slope.T @ (hidden * kept)
 
 
 class _Fused(torch.autograd.Function):
-    """Loss and gradients in one pass; the backward pass only scales them."""
-
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, size: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        chunk_tokens: int | None,
+        gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+    ) -> Tensor:
+        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        parts = iter(
+            of_hidden.flatten(0, -2).split(
+                chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+            )
+        )
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        for start in range(0, len(targets), size):
-            part = slice(start, start + size)
-            with torch.enable_grad():
-                inputs = hidden[part].detach().requires_grad_(), weight.detach().requires_grad_()
-                loss = full(*inputs, targets[part])
-            by_hidden[part], by_chunk = torch.autograd.grad(loss, inputs)
-            by_weight += by_chunk
-            total += loss.detach()
-        ctx.save_for_backward(by_hidden, by_weight)
+        cast = weight.to(dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+                loss, by_hidden, by_weight = gradients(part.to(dtype), cast, its_targets)
+                total += loss
+                next(parts).copy_(by_hidden)
+                of_weight += by_weight
+        # Not saved through autograd: the backward pass scales them in place.
+        ctx.gradients = of_hidden, of_weight
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden * outer[0], by_weight * outer[0], None, None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the fused loss head can go backward only once")
+        (of_hidden, of_weight), ctx.gradients = ctx.gradients, None
+        return of_hidden.mul_(slope), of_weight.mul_(slope), None, None, None, None
 
 
-HEADS: dict[str, Head] = {"full": full, "chunked": chunked, "fused": fused}
-"""The head of each value of the `loss_head` axis."""
+HEADS: dict[str, Callable[[int | None, Compiler[Any]], Head]] = {
+    "full": make_full,
+    "chunked": make_chunked,
+    "fused": make_fused,
+}
+"""What makes the head of each value of the `loss_head` axis."""

@@ -6,10 +6,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
 from vramlab.model.attention import ATTENTION, SelfAttention
+from vramlab.model.float8 import Float8Linear
+from vramlab.model.recompute import CHECKPOINTING, OFFLOAD
 
 
 class Block(nn.Module):
@@ -18,18 +20,24 @@ class Block(nn.Module):
     Source of the order: Xiong et al., 2020 (arXiv:2002.04745).
     """
 
-    def __init__(self, config: ModelConfig, attention: str, window: int | None) -> None:
+    def __init__(self, config: ModelConfig, technique: Technique) -> None:
         super().__init__()
+        linear = Float8Linear if technique.precision == "fp8" else nn.Linear
         self.norm1 = nn.LayerNorm(config.d_model)
         self.attention = SelfAttention(
-            config.d_model, config.heads, ATTENTION[attention], window, config.attention_dropout
+            config.d_model,
+            config.heads,
+            config.key_value_heads,
+            ATTENTION[technique.attention],
+            technique.window,
+            config.attention_dropout,
         )
         self.norm2 = nn.LayerNorm(config.d_model)
         self.feed_forward = nn.Sequential(
-            nn.Linear(config.d_model, config.d_ff),
+            linear(config.d_model, config.d_ff),
             nn.GELU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.d_ff, config.d_model),
+            linear(config.d_ff, config.d_model),
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -45,19 +53,13 @@ class Transformer(nn.Module):
 
     positions: Tensor
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        vocab_size: int,
-        attention: str = "plain",
-        window: int | None = None,
-        checkpointing: str = "none",
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, technique: Technique) -> None:
         super().__init__()
-        self.checkpointing = checkpointing
+        self.run_block = CHECKPOINTING[technique.checkpointing]
+        self.offload = OFFLOAD[technique.offload]
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config, attention, window) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, technique) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.d_model)
         # The embedding is the head too: a small one gives small logits, a loss of ln(vocabulary).
         nn.init.normal_(self.embedding.weight, std=0.02)
@@ -66,18 +68,25 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [batch, time] (int64) to hidden states [batch, time, d_model]."""
         length, width = tokens.shape[1], self.embedding.embedding_dim
-        if self.positions.shape[0] < length:
-            self.positions = sinusoids(length, width).to(self.embedding.weight)
+        self.reserve(length)
         # Scaled as in section 3.4 of Vaswani et al., or the positions would drown the embedding.
         x = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
         x = self.dropout(x)
-        for block in self.blocks:
-            if self.checkpointing == "block" and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
+        if not torch.is_grad_enabled():
+            for block in self.blocks:
                 x = block(x)
+        else:
+            with self.offload(self.parameters()):
+                for block in self.blocks:
+                    x = self.run_block(block, x)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def reserve(self, length: int) -> None:
+        """Have positions for sequences of `length` tokens."""
+        if self.positions.shape[0] < length:
+            width = self.embedding.embedding_dim
+            self.positions = sinusoids(length, width).to(self.embedding.weight)
 
 
 def sinusoids(length: int, width: int) -> Tensor:

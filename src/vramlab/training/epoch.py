@@ -109,9 +109,9 @@ def train_epochs(
         Interrupted: a SIGTERM or SIGUSR1 came; the step was finished and a checkpoint written.
         Diverged: the loss became infinite or NaN.
     """
-    optimizer = regime.optimizer(rate)
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
     prime(regime)
+    optimizer = regime.optimizer(rate)
     torch.manual_seed(seed)
     done = _resume(regime, optimizer, checkpoints)
     regime.model.train()

@@ -23,11 +23,12 @@ def prime(regime: Regime) -> None:
     """Load kernels and libraries by a tiny step that changes nothing, then empty the allocator.
 
     Their workspaces stay for good. Had they to squeeze in between the tensors of the first full
-    batch, a batch that a primed process can hold would not fit.
+    batch, a batch that a primed process can hold would not fit. Comes before the optimizer is made:
+    one that steps in the backward pass would change the weights.
     """
     tokens = torch.full((1, 8), PAD_ID + 1, device=regime.device)
     with torch.random.fork_rng(devices=[regime.device] if regime.device.type == "cuda" else []):
-        regime.loss_sum(tokens, tokens).backward()
+        regime.eager_loss_sum(tokens, tokens).backward()
     regime.model.zero_grad(set_to_none=True)
     clear()
 
@@ -51,7 +52,12 @@ def train_step(
 
     Returns:
         The mean loss in nats per token, a detached scalar on the device.
+
+    Raises:
+        ValueError: several micro-batches, and a technique that cannot add up their gradients.
     """
+    if len(micro_batches) > 1 and not regime.technique.accumulates:
+        raise ValueError("this technique cannot add up the gradients of several micro-batches")
     tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
     total = torch.zeros((), device=regime.device)
     on_phase("before")
