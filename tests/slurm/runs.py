@@ -15,7 +15,7 @@ from slurm.cluster import Cluster, wait_for
 # Small batches make many steps: an epoch is then long enough to be disturbed.
 CONFIG = {
     **TINY,
-    "training": {"effective_batch_size": 2, "checkpoint_seconds": 1},
+    "training": {"effective_batch_size": 2, "checkpoint_seconds": 0.2},
     "techniques": {"fp32": {}, "bf16": {"precision": "bf16"}},
 }
 EPOCH = "results/tiny/epoch/16/fp32/own/seed9.json"

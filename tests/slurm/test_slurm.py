@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
 
 GPU_STAGES = {"batch_size", "profile", "epoch"}
 A100S = {"0", "1"}
-# About fifteen seconds.
-LONGER = {"epochs": 40}
+# Several seconds.
+LONGER = {"epochs": 20}
 
 
 def without_times(path):
@@ -66,7 +66,7 @@ if snakemake.wildcards.technique == "bf16":
 """,
     )
     (checkout.root / EPOCH).unlink()
-    run = checkout.start("--retries", "0")
+    run = checkout.start("--retries", "0", EPOCH, EPOCH.replace("fp32", "bf16"))
     output = run.ends(status=1)
     broken = [job for job in run.submitted() if checkout.slurm.show(job)["JobState"] == "FAILED"]
     assert broken
@@ -79,7 +79,7 @@ if snakemake.wildcards.technique == "bf16":
 
 def test_a_job_killed_for_its_memory_is_submitted_again_with_more(checkout):
     checkout.append(
-        "workflow/scripts/epoch.py",
+        "workflow/scripts/quality.py",
         """
 if snakemake.resources.mem_mb < 2000:
     import time
@@ -88,7 +88,7 @@ if snakemake.resources.mem_mb < 2000:
     time.sleep(60)
 """,
     )
-    run = checkout.start(EPOCH)
+    run = checkout.start("results/tiny/corpus/train.jsonl.zst")
     run.ends()
     first, second = map(checkout.slurm.show, run.submitted())
     assert first["JobState"] in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}
@@ -154,6 +154,17 @@ def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
     assert without_times(checkout.root / EPOCH) == undisturbed
 
 
+def test_an_epoch_at_its_time_limit_saves_itself_and_goes_on_in_a_new_job(training, undisturbed):
+    checkout, run, job = training
+    # Less than the profile's --signal is ahead of the limit: SLURM sends the signal at once.
+    checkout.slurm.ask("scontrol", "update", f"jobid={job}", "TimeLimit=1")
+    output = run.ends()
+    assert len(run.submitted()) == 2
+    assert "stopped by SIGTERM after step" in output
+    assert interruptions(checkout.root / EPOCH) == 1
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
 def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training, undisturbed):
     checkout, run, job = training
     run.interrupt()
@@ -168,7 +179,7 @@ def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training,
 def test_a_restarted_controller_loses_no_job(training, undisturbed):
     checkout, run, job = training
     checkout.slurm.stop_controller()
-    time.sleep(5)
+    time.sleep(2)
     checkout.slurm.start_controller()
     run.ends()
     assert run.submitted() == [job]
