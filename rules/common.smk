@@ -25,7 +25,7 @@ ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yam
 RESULTS = f"results/{CONFIG.experiment}"
 SPLITS = ("train", "validation")
 
-# One job at a time per GPU: the profile sets how many there are. A CPU has cores for that.
+# How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
 # Relative paths: a checkout that moves has the same inputs as before.
@@ -34,9 +34,10 @@ code = code_finder(
 )
 
 
-# On a cluster the scheduler hands out GPUs, and the limit of one machine does not hold.
+# On a cluster the scheduler hands out GPUs, and the limits of one machine do not hold.
 resource_scopes:
     gpu="local",
+    gpu_jobs="local",
 
 
 wildcard_constraints:

@@ -57,6 +57,11 @@ def test_short_stages_share_a_job(finished):
     assert not any(comment.startswith(("rule_quality", "rule_profile_")) for comment in comments)
 
 
+def test_no_job_holds_a_gpu_that_it_does_not_use(finished):
+    asked = {finished.slurm.show(job).get("TresPerJob") for job in finished.slurm.jobs("COMPLETED")}
+    assert asked == {None, "gres:gpu:a100:1"}
+
+
 def test_a_failing_job_names_its_log_and_leaves_the_others_alone(checkout):
     checkout.append(
         "workflow/scripts/epoch.py",
@@ -97,6 +102,27 @@ if snakemake.resources.mem_mb < 2000:
     assert second["JobState"] == "COMPLETED"
 
 
+def test_a_site_with_gpu_nodes_only_that_knows_no_gpus_option(checkout):
+    """The two changes that docs/slurm.md gives."""
+
+    def change(resources):
+        resources.pop("gpu", None)
+        resources.pop("gpu_model", None)
+        resources["gres"] = "gpu:a100:1"
+
+    checkout.prepare(change)
+    (checkout.root / "witness.txt").unlink()
+    wanted = ["results/tiny/corpus/train.json", "results/tiny/profile/16/fp32/own.json"]
+    for name in wanted:
+        (checkout.root / name).unlink()
+    run = checkout.start(*wanted)
+    run.ends()
+    shown = [checkout.slurm.show(job) for job in run.submitted()]
+    assert [job["TresPerNode"] for job in shown] == ["gres:gpu:a100:1"] * 2
+    assert not any("TresPerJob" in job for job in shown)
+    assert {devices for *_, devices in checkout.witnesses()} <= A100S
+
+
 @pytest.fixture(scope="session")
 def undisturbed(finished, tmp_path_factory):
     """What the longer epoch of the tests below gives when nothing disturbs it."""
@@ -122,26 +148,21 @@ def training(checkout):
         checkout.slurm.ask("scancel", *run.submitted())
 
 
-def test_a_requeued_epoch_goes_on_bit_for_bit(training, undisturbed):
+def test_an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit(training, undisturbed):
     checkout, run, job = training
+    newest = checkout.root / CHECKPOINT
     checkout.slurm.ask("scontrol", "requeue", job)
     checkout.slurm.release(job)
-    run.ends()
-    assert run.submitted() == [job]
-    assert interruptions(checkout.root / EPOCH) == 1
-    assert without_times(checkout.root / EPOCH) == undisturbed
-    assert not (checkout.root / CHECKPOINT).exists()
-
-
-def test_a_preempted_epoch_goes_on_bit_for_bit(training, undisturbed):
-    checkout, run, job = training
+    saved = newest.read_bytes()
+    wait_for(f"a new checkpoint, see {run.log}", 60, lambda: newest.read_bytes() != saved)
     preempting = ["sbatch", "--parsable", "-p", "hi", "--exclusive", "-o", "/dev/null"]
     checkout.slurm.ask(*preempting, "--wrap", "sleep 1")
     checkout.slurm.release(job)
     run.ends()
     assert run.submitted() == [job]
-    assert interruptions(checkout.root / EPOCH) == 1
+    assert interruptions(checkout.root / EPOCH) == 2
     assert without_times(checkout.root / EPOCH) == undisturbed
+    assert not newest.exists()
 
 
 def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
