@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 
@@ -77,6 +78,8 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
     ampere = cuda and torch.cuda.get_device_capability(device) >= _AMPERE
     flash, flex = technique.attention == "flash", technique.attention == "flex"
     width = model.d_model // model.heads
+    installed = importlib.util.find_spec("flash_attn") is not None
+    broken = _import_error("flash_attn") if flash and ampere and installed else None
     obstacles = {
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
             technique.precision == "tf32" and not ampere
@@ -87,9 +90,8 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
         "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
             technique.precision == "bf16" and cuda and not ampere
         ),
-        "the package flash-attn is not installed; see envs/README.md": (
-            flash and importlib.util.find_spec("flash_attn") is None
-        ),
+        "the package flash-attn is not installed; see envs/README.md": (flash and not installed),
+        f"the package flash-attn cannot be imported ({broken}); see envs/README.md": bool(broken),
         f"flash-attn has no kernel for heads of width {width}; change model.heads": (
             flash and (width % 8 != 0 or width > 256)
         ),
@@ -101,6 +103,15 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
         ),
     }
     return next((reason for reason, stands in obstacles.items() if stands), None)
+
+
+def _import_error(package: str) -> str | None:
+    """Why a package that is installed cannot be imported: built for another torch, or glibc."""
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def parameter_count(model: nn.Module) -> int:
