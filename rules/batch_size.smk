@@ -10,7 +10,7 @@ rule batch_size:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPU,
+        gpu_jobs=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),

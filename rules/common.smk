@@ -32,7 +32,7 @@ PARTS = {
     name: part for split in SPLITS for name, part in CONFIG.corpus.parts(split).items()
 }
 
-# One job at a time per GPU: the profile sets how many there are. A CPU has cores for that.
+# How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
 # Relative paths: a checkout that moves has the same inputs as before.
@@ -41,9 +41,10 @@ code = code_finder(
 )
 
 
-# On a cluster the scheduler hands out GPUs, and the limit of one machine does not hold.
+# On a cluster the scheduler hands out GPUs, and the limits of one machine do not hold.
 resource_scopes:
     gpu="local",
+    gpu_jobs="local",
 
 
 wildcard_constraints:

@@ -15,7 +15,7 @@ rule epoch:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPU,
+        gpu_jobs=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),

@@ -12,7 +12,7 @@ rule profile:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPU,
+        gpu_jobs=GPU,
     params:
         axes=axes,
         model=settings(CONFIG.model),

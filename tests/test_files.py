@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from vramlab.files import atomic_path, sha256, write_text
+from vramlab.files import atomic_path, remove_leftovers, sha256, write_text
 
 
 def test_an_error_leaves_the_old_file_and_no_leftovers(tmp_path):
@@ -30,6 +30,30 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    others = [
+        ".b.12345678.partial.json",
+        ".a.jsonl.12345678.partial.zst",
+        "a.json.partial",
+        "a.json",
+    ]
+    for name in [".a.12345678.partial.json", *others]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+
+
+def test_what_a_killed_process_leaves_is_known_as_a_leftover(tmp_path):
+    names = ["a.json", "a.jsonl.zst", "[a].npy", "model"]
+    killed = [atomic_path(tmp_path / name) for name in names]  # else collected, and cleaned up
+    for writer in killed:
+        writer.__enter__()
+    assert len(list(tmp_path.iterdir())) == len(names)
+    for name in names:
+        remove_leftovers(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_sha256_of_more_than_one_chunk(tmp_path):

@@ -285,3 +285,14 @@ def test_a_missing_bitsandbytes_is_said(monkeypatch):
 )
 def test_what_a_cpu_can_run_is_available(axes):
     assert unavailable(Technique(**axes), ModelConfig(), CPU) is None
+
+
+def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_path):
+    reason = "libc.so.6: version `GLIBC_2.32' not found"
+    (tmp_path / "flash_attn.py").write_text(f"raise ImportError({reason!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    flash = Technique(precision="bf16", attention="flash")
+    found = unavailable(flash, ModelConfig(), torch.device("cuda"))
+    assert found == f"the package flash-attn cannot be imported ({reason}); see envs/README.md"
+    assert unavailable(Technique(), ModelConfig(), torch.device("cuda")) is None

@@ -133,7 +133,7 @@ def main() -> int:
                 reuse_data(first, results)
             first = first or results
             command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
-            command += ["--resources", f"gpu={options.jobs}"]
+            command += ["--resources", f"gpu_jobs={options.jobs}"]
             log = options.out / f"{stem}.log"
             failed += not timed(run, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
@@ -32,6 +33,14 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner can read
         temporary.replace(target)
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path | str) -> None:
+    """Delete the temporary files that killed processes left of `target`; none may be at work."""
+    target = Path(target)
+    pattern = f".{glob.escape(target.stem)}.????????.partial{glob.escape(target.suffix)}"
+    for temporary in target.parent.glob(pattern):
         temporary.unlink(missing_ok=True)
 
 

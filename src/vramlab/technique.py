@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
     flash, flex = technique.attention == "flash", technique.attention == "flex"
     fp8, compiled = technique.precision == "fp8", technique.compile != "none"
     width = model.d_model // model.heads
+    installed = importlib.util.find_spec("flash_attn") is not None
+    broken = _import_error("flash_attn") if flash and ampere and installed else None
     obstacles = {
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
             technique.precision == "tf32" and not ampere
@@ -144,9 +147,8 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
         ),
         f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
         "or model.d_ff": (fp8 and bool(model.d_model % MULTIPLE or model.d_ff % MULTIPLE)),
-        "the package flash-attn is not installed; see envs/README.md": (
-            flash and importlib.util.find_spec("flash_attn") is None
-        ),
+        "the package flash-attn is not installed; see envs/README.md": (flash and not installed),
+        f"the package flash-attn cannot be imported ({broken}); see envs/README.md": bool(broken),
         f"flash-attn has no kernel for heads of width {width}; change model.heads": (
             flash and (width % 8 != 0 or width > 256)
         ),
@@ -170,6 +172,15 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
         ),
     }
     return next((reason for reason, stands in obstacles.items() if stands), None)
+
+
+def _import_error(package: str) -> str | None:
+    """Why a package that is installed cannot be imported: built for another torch, or glibc."""
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def parameter_count(model: nn.Module) -> int:

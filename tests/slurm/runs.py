@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from slurm.cluster import Cluster, wait_for
 # Small batches make many steps: an epoch is then long enough to be disturbed.
 CONFIG = {
     **TINY,
-    "training": {"effective_batch_size": 2, "checkpoint_seconds": 1},
+    "training": {"effective_batch_size": 2, "checkpoint_seconds": 0.2},
     "techniques": {"fp32": {}, "bf16": {"precision": "bf16"}},
 }
 EPOCH = "results/tiny/epoch/16/fp32/own/seed9.json"
@@ -94,14 +95,18 @@ class SlurmCheckout(Checkout):
             )
         return Run(process, log, self.slurm)
 
-    def prepare(self) -> None:
-        """Change the profile as a user at another site would, and poll often."""
+    def prepare(self, change: Callable[[dict], None] = lambda _: None) -> None:
+        """Change the profile as a user at another site would, and poll often.
+
+        `change` changes the resources of the rules, one mapping after the other.
+        """
         path = self.root / "profiles/slurm/config.yaml"
         profile = yaml.safe_load(path.read_text())
         for resources in (profile["default-resources"], *profile["set-resources"].values()):
             resources["slurm_partition"] = "ci"
-            resources.pop("slurm_account", None)  # rules share one mapping
+            resources.pop("slurm_account", None)
             resources["mem_mb"] = "attempt * 1500"
+            change(resources)
         profile["slurm-init-seconds-before-status-checks"] = 2
         path.write_text(yaml.safe_dump(profile))
 

@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
 
 GPU_STAGES = {"batch_size", "profile", "epoch"}
 A100S = {"0", "1"}
-# About fifteen seconds.
-LONGER = {"epochs": 40}
+# Several seconds.
+LONGER = {"epochs": 20}
 
 
 def without_times(path):
@@ -57,6 +57,11 @@ def test_short_stages_share_a_job(finished):
     assert not any(comment.startswith(("rule_quality", "rule_profile_")) for comment in comments)
 
 
+def test_no_job_holds_a_gpu_that_it_does_not_use(finished):
+    asked = {finished.slurm.show(job).get("TresPerJob") for job in finished.slurm.jobs("COMPLETED")}
+    assert asked == {None, "gres:gpu:a100:1"}
+
+
 def test_a_failing_job_names_its_log_and_leaves_the_others_alone(checkout):
     checkout.append(
         "workflow/scripts/epoch.py",
@@ -66,7 +71,7 @@ if snakemake.wildcards.technique == "bf16":
 """,
     )
     (checkout.root / EPOCH).unlink()
-    run = checkout.start("--retries", "0")
+    run = checkout.start("--retries", "0", EPOCH, EPOCH.replace("fp32", "bf16"))
     output = run.ends(status=1)
     broken = [job for job in run.submitted() if checkout.slurm.show(job)["JobState"] == "FAILED"]
     assert broken
@@ -79,7 +84,7 @@ if snakemake.wildcards.technique == "bf16":
 
 def test_a_job_killed_for_its_memory_is_submitted_again_with_more(checkout):
     checkout.append(
-        "workflow/scripts/epoch.py",
+        "workflow/scripts/quality.py",
         """
 if snakemake.resources.mem_mb < 2000:
     import time
@@ -88,13 +93,34 @@ if snakemake.resources.mem_mb < 2000:
     time.sleep(60)
 """,
     )
-    run = checkout.start(EPOCH)
+    run = checkout.start("results/tiny/corpus/train.jsonl.zst")
     run.ends()
     first, second = map(checkout.slurm.show, run.submitted())
     assert first["JobState"] in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}
     assert "Exceeded job memory limit" in (checkout.slurm.folder / "slurmd.log").read_text()
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("1500M", "3000M")
     assert second["JobState"] == "COMPLETED"
+
+
+def test_a_site_with_gpu_nodes_only_that_knows_no_gpus_option(checkout):
+    """The two changes that docs/slurm.md gives."""
+
+    def change(resources):
+        resources.pop("gpu", None)
+        resources.pop("gpu_model", None)
+        resources["gres"] = "gpu:a100:1"
+
+    checkout.prepare(change)
+    (checkout.root / "witness.txt").unlink()
+    wanted = ["results/tiny/corpus/train.json", "results/tiny/profile/16/fp32/own.json"]
+    for name in wanted:
+        (checkout.root / name).unlink()
+    run = checkout.start(*wanted)
+    run.ends()
+    shown = [checkout.slurm.show(job) for job in run.submitted()]
+    assert [job["TresPerNode"] for job in shown] == ["gres:gpu:a100:1"] * 2
+    assert not any("TresPerJob" in job for job in shown)
+    assert {devices for *_, devices in checkout.witnesses()} <= A100S
 
 
 @pytest.fixture(scope="session")
@@ -122,26 +148,21 @@ def training(checkout):
         checkout.slurm.ask("scancel", *run.submitted())
 
 
-def test_a_requeued_epoch_goes_on_bit_for_bit(training, undisturbed):
+def test_an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit(training, undisturbed):
     checkout, run, job = training
+    newest = checkout.root / CHECKPOINT
     checkout.slurm.ask("scontrol", "requeue", job)
     checkout.slurm.release(job)
-    run.ends()
-    assert run.submitted() == [job]
-    assert interruptions(checkout.root / EPOCH) == 1
-    assert without_times(checkout.root / EPOCH) == undisturbed
-    assert not (checkout.root / CHECKPOINT).exists()
-
-
-def test_a_preempted_epoch_goes_on_bit_for_bit(training, undisturbed):
-    checkout, run, job = training
+    saved = newest.read_bytes()
+    wait_for(f"a new checkpoint, see {run.log}", 60, lambda: newest.read_bytes() != saved)
     preempting = ["sbatch", "--parsable", "-p", "hi", "--exclusive", "-o", "/dev/null"]
     checkout.slurm.ask(*preempting, "--wrap", "sleep 1")
     checkout.slurm.release(job)
     run.ends()
     assert run.submitted() == [job]
-    assert interruptions(checkout.root / EPOCH) == 1
+    assert interruptions(checkout.root / EPOCH) == 2
     assert without_times(checkout.root / EPOCH) == undisturbed
+    assert not newest.exists()
 
 
 def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
@@ -151,6 +172,17 @@ def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
     assert checkout.slurm.show(job)["JobState"] == "CANCELLED"
     assert f"SLURM-job '{job}' failed" in output
     assert len(run.submitted()) == 2
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
+def test_an_epoch_at_its_time_limit_saves_itself_and_goes_on_in_a_new_job(training, undisturbed):
+    checkout, run, job = training
+    # Less than the profile's --signal is ahead of the limit: SLURM sends the signal at once.
+    checkout.slurm.ask("scontrol", "update", f"jobid={job}", "TimeLimit=1")
+    output = run.ends()
+    assert len(run.submitted()) == 2
+    assert "stopped by SIGTERM after step" in output
+    assert interruptions(checkout.root / EPOCH) == 1
     assert without_times(checkout.root / EPOCH) == undisturbed
 
 
@@ -168,7 +200,7 @@ def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training,
 def test_a_restarted_controller_loses_no_job(training, undisturbed):
     checkout, run, job = training
     checkout.slurm.stop_controller()
-    time.sleep(5)
+    time.sleep(2)
     checkout.slurm.start_controller()
     run.ends()
     assert run.submitted() == [job]

@@ -149,16 +149,55 @@ def test_a_checkpoint_of_another_run_is_not_used(
     assert_same(bits(regime, done), expected)
 
 
-def test_a_checkpoint_never_runs_code(tmp_path):
+def test_a_checkpoint_never_runs_code(tmp_path, caplog):
     class Evil:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/ran",)
 
     checkpoints = Checkpoints(tmp_path / "c", "a")
-    checkpoints.save({"steps": 1, "evil": Evil()})
-    with pytest.raises(Exception, match="weights_only"):
-        checkpoints.load(torch.device("cpu"))
+    checkpoints.save({"steps": 1})
+    checkpoints.save({"steps": 2, "evil": Evil()})
+    assert checkpoints.load(torch.device("cpu")) == {"steps": 1}
+    assert "newest.pt is refused" in caplog.text
     assert not (tmp_path / "ran").exists()
+
+
+def test_time_adds_up_and_interruptions_are_counted(make_regime, sequences, tmp_path, monkeypatch):
+    pauses = 0.2, 0.1
+    for step, pause in zip([4, 7], pauses, strict=True):
+
+        def stop(pause=pause):
+            time.sleep(pause)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            stop_after(patch, step, stop)
+            with pytest.raises(Interrupted):
+                run(make_regime(), sequences, tmp_path)
+        time.sleep(1)  # between the attempts, and no part of them
+    start = time.perf_counter()
+    done = run(make_regime(), sequences, tmp_path)
+    last = time.perf_counter() - start
+    assert done.interruptions == 2
+    assert sum(pauses) < done.seconds < sum(pauses) + last + 1
+    times = [point.seconds for point in done.curve]
+    assert times == sorted(times)
+    assert [point.step for point in done.curve] == list(range(1, 31))
+    assert times[3] >= pauses[0]
+    assert times[10] >= sum(pauses)
+
+
+def test_two_damaged_checkpoints_start_the_run_anew(
+    make_regime, sequences, tmp_path, expected, caplog
+):
+    for name in ("newest.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert "newest.pt is damaged" in caplog.text
+    assert "previous.pt is damaged" in caplog.text
+    assert done.interruptions == 0
+    assert_same(bits(regime, done), expected)
 
 
 def test_removing_leaves_nothing(tmp_path):

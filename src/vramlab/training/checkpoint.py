@@ -12,6 +12,7 @@ import io
 import logging
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -53,8 +54,14 @@ class Checkpoints:
             if hashlib.sha256(content).digest() != digest:
                 log.warning("%s is damaged and is not used", path)
                 continue
-            state: State = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-            if state.pop("identity") == self.identity:
+            try:
+                state: State = torch.load(
+                    io.BytesIO(content), map_location=device, weights_only=True
+                )
+            except UnpicklingError as error:  # whole, but more than plain values and tensors
+                log.warning("%s is refused and is not used: %s", path, error)
+                continue
+            if state.pop("identity", None) == self.identity:
                 return state
             log.warning("%s is of another configuration or code and is not used", path)
         return None
