@@ -7,6 +7,8 @@ import statistics
 import textwrap
 from collections.abc import Callable
 
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -146,32 +148,26 @@ def step_time(results: Results) -> Figure:
     fill = chart.colours(results)
 
     def draw(axes: Axes, runs: list[Run]) -> None:
+        samples = pd.DataFrame(
+            [(ms, row, run.technique) for row, run in enumerate(runs) for ms in run.step_ms],
+            columns=["ms", "row", "technique"],
+        )
+        where = {"x": "ms", "y": "row", "orient": "h", "native_scale": True, "ax": axes}
+        if len(samples):
+            # No outliers in the boxes: every sample is drawn as a dot.
+            style = {"fill": False, "color": chart.MUTED, "linewidth": 1, "showfliers": False}
+            seaborn.boxplot(samples, **where, **style, width=0.6)
+            dots = {"hue": "technique", "palette": fill, "size": 3, "legend": False}
+            seaborn.swarmplot(samples, **where, **dots, warn_thresh=1)
         for row, run in enumerate(runs):
             if not run.step_ms:
                 chart.missing(axes, row, run)
                 continue
-            axes.boxplot(
-                run.step_ms,
-                positions=[row],
-                orientation="horizontal",
-                widths=0.6,
-                showfliers=False,  # every sample is drawn as a dot
-                manage_ticks=False,
-                boxprops={"color": chart.MUTED},
-                whiskerprops={"color": chart.MUTED},
-                capprops={"color": chart.MUTED},
-                medianprops={"color": "black"},
-            )
-            # Spread by index, not by chance: the same samples give the same figure.
-            heights = [
-                row + 0.2 * (index * 0.618 % 1 - 0.5) * 2 for index in range(len(run.step_ms))
-            ]
-            axes.scatter(run.step_ms, heights, s=9, color=fill[run.technique], alpha=0.8, lw=0)
             median = wording.number(statistics.median(run.step_ms))
             spread = wording.number(statistics.stdev(run.step_ms), 2)
             chart.end_label(axes, max(run.step_ms), row, f" {median} ± {spread}")
         chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], 0.3)
-        axes.set_xlabel("time of a training step (ms; median ± sd written)")
+        axes.set(xlabel="time of a training step (ms; median ± sd written)", ylabel="")
 
     return _by_setting(results, "step_time", draw)
 
