@@ -13,7 +13,7 @@ import yaml
 from pipeline import TINY, Checkout
 from slurm.cluster import Cluster, wait_for
 
-# Small batches make many steps: an epoch is then long enough to be disturbed.
+# Small batches make many steps.
 CONFIG = {
     **TINY,
     "training": {"effective_batch_size": 2, "checkpoint_seconds": 0.2},
@@ -21,6 +21,22 @@ CONFIG = {
 }
 EPOCH = "results/tiny/epoch/16/fp32/own/seed9.json"
 CHECKPOINT = "results/tiny/checkpoints/16/fp32/own/seed9/newest.pt"
+
+# The plugin waits ten seconds longer from one question to the next while no job ends.
+SNAKEMAKE = """
+import asyncio
+
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+
+async def sleep(_):
+    await asyncio.sleep(1)
+
+
+RemoteExecutor.sleep = sleep
+main()
+"""
 
 # What each job saw, in a file that the tests read.
 WITNESS = """
@@ -34,6 +50,25 @@ def _witness() -> None:
 
 
 _witness()
+"""
+
+# Steps take long while a file is there: an epoch is then in its middle for as long as a test likes.
+SLOW = """
+import time
+from pathlib import Path
+
+from vramlab.training import epoch
+
+_fast = epoch.train_step
+
+
+def _slow(*arguments):
+    if Path("slow").exists():
+        time.sleep(0.1)
+    return _fast(*arguments)
+
+
+epoch.train_step = _slow
 """
 
 
@@ -84,7 +119,7 @@ class SlurmCheckout(Checkout):
 
     def start(self, *arguments: str) -> Run:
         """Run `snakemake --profile profiles/slurm` in the background."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", "test.yaml"]
+        command = [sys.executable, "-c", SNAKEMAKE, "--configfile", "test.yaml"]
         log = self.root / "snakemake.out"
         with log.open("w") as stream:
             process = subprocess.Popen(
@@ -113,6 +148,15 @@ class SlurmCheckout(Checkout):
     def training(self, **values) -> None:
         """Change the training, which makes epochs run again and no other stage."""
         self.configure({**CONFIG, "training": {**CONFIG["training"], **values}})
+
+    def slow_down(self) -> None:
+        """Make epochs last, until `hurry`."""
+        (self.root / "slow").touch()
+        script = self.root / "workflow/scripts/epoch.py"
+        script.write_text(SLOW + script.read_text())
+
+    def hurry(self) -> None:
+        (self.root / "slow").unlink()
 
     def witnesses(self) -> list[list[str]]:
         return [line.split() for line in (self.root / "witness.txt").read_text().splitlines()]

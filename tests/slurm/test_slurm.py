@@ -13,8 +13,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
 
 GPU_STAGES = {"batch_size", "profile", "epoch"}
 A100S = {"0", "1"}
-# Several seconds.
-LONGER = {"epochs": 20}
+LONGER = {"epochs": 4}
 
 
 def without_times(path):
@@ -139,6 +138,7 @@ def undisturbed(finished, tmp_path_factory):
 def training(checkout):
     """A longer epoch in the middle of its training, on SLURM: the checkout, the run and the job."""
     checkout.training(**LONGER)
+    checkout.slow_down()
     run = checkout.start(EPOCH)
     job = run.job()
     wait_for(f"a checkpoint, see {run.log}", 60, (checkout.root / CHECKPOINT).exists)
@@ -158,6 +158,7 @@ def test_an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit(training, undi
     preempting = ["sbatch", "--parsable", "-p", "hi", "--exclusive", "-o", "/dev/null"]
     checkout.slurm.ask(*preempting, "--wrap", "sleep 1")
     checkout.slurm.release(job)
+    checkout.hurry()
     run.ends()
     assert run.submitted() == [job]
     assert interruptions(checkout.root / EPOCH) == 2
@@ -168,6 +169,7 @@ def test_an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit(training, undi
 def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
     checkout, run, job = training
     checkout.slurm.ask("scancel", job)
+    checkout.hurry()
     output = run.ends()
     assert checkout.slurm.show(job)["JobState"] == "CANCELLED"
     assert f"SLURM-job '{job}' failed" in output
@@ -177,8 +179,11 @@ def test_a_job_cancelled_from_outside_is_submitted_again(training, undisturbed):
 
 def test_an_epoch_at_its_time_limit_saves_itself_and_goes_on_in_a_new_job(training, undisturbed):
     checkout, run, job = training
-    # Less than the profile's --signal is ahead of the limit: SLURM sends the signal at once.
+    # Less than the profile's --signal is ahead of the limit: SLURM sends the signal when it looks,
+    # every thirty seconds.
     checkout.slurm.ask("scontrol", "update", f"jobid={job}", "TimeLimit=1")
+    wait_for("the time limit", 60, lambda: checkout.slurm.show(job)["JobState"] != "RUNNING")
+    checkout.hurry()
     output = run.ends()
     assert len(run.submitted()) == 2
     assert "stopped by SIGTERM after step" in output
@@ -192,6 +197,7 @@ def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training,
     run.ends(status=1)
     wait_for("the job to be gone", 30, lambda: job not in checkout.slurm.jobs())
     assert not (checkout.root / EPOCH).exists()
+    checkout.hurry()
     checkout.start(EPOCH).ends()
     assert interruptions(checkout.root / EPOCH) == 1
     assert without_times(checkout.root / EPOCH) == undisturbed
@@ -202,6 +208,7 @@ def test_a_restarted_controller_loses_no_job(training, undisturbed):
     checkout.slurm.stop_controller()
     time.sleep(2)
     checkout.slurm.start_controller()
+    checkout.hurry()
     run.ends()
     assert run.submitted() == [job]
     assert interruptions(checkout.root / EPOCH) == 0
