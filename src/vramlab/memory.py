@@ -148,12 +148,15 @@ class Counter(TorchDispatchMode):
         self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
 
     def point(self) -> MemoryPoint:
+        """Bytes now."""
         return MemoryPoint(allocated=self._live, reserved=self._live)
 
     def peak(self) -> MemoryPoint:
+        """The most bytes since the last `reset_peak`."""
         return MemoryPoint(allocated=self._peak, reserved=self._peak)
 
     def reset_peak(self) -> None:
+        """Forget the peak."""
         self._peak = self._live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
