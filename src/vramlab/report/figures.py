@@ -192,7 +192,7 @@ def memory_timeline(results: Results) -> Figure:
     unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
     shown: set[str] = set()
     top = 0.0
-    for axes, run in zip(panels, runs, strict=False):
+    for index, (axes, run) in enumerate(zip(panels, runs, strict=False)):
         timeline = run.memory.timeline if run.memory else []
         kinds = [kind for kind in KINDS if any(moment.by_kind[kind] for moment in timeline)]
         shown.update(kinds)
@@ -206,6 +206,8 @@ def memory_timeline(results: Results) -> Figure:
         axes.set_title(run.technique)
         axes.set_xlim(0, timeline[-1].operation)
         axes.xaxis.set_major_locator(MaxNLocator(3))
+        if index + columns >= len(runs):  # no panel below
+            axes.set_xlabel("operations of one training step")
         chart.thousands(axes)
     for axes in panels[: len(runs)]:
         axes.set_ylim(0, 1.05 * top)  # one scale: the techniques are to be compared
@@ -213,7 +215,6 @@ def memory_timeline(results: Results) -> Figure:
         axes.set_visible(bool(not runs))
         if not runs:
             chart.blank(axes)
-    figure.supxlabel("operations of one training step", fontsize=10)
     figure.supylabel(f"memory in live tensors ({name})", fontsize=10)
     _legend_of_kinds(figure, shown)
     return figure
