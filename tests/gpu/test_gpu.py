@@ -22,6 +22,7 @@ from vramlab.training import epoch as epoch_module
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.data import batches, prefetched, resident
 from vramlab.training.epoch import Interrupted, train_epochs
+from vramlab.training.step import prime, train_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,12 +41,33 @@ TECHNIQUES = {
     "flex": {"attention": "flex"},
     "checkpointing": {"checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
-    "fused": {"loss_head": "fused", "optimizer": "fused"},
-    "fused_bf16": {"precision": "bf16", "loss_head": "fused", "chunk_tokens": 50},
+    "fused_head": {"loss_head": "fused"},
+    "fused_head_bf16": {"loss_head": "fused", "precision": "bf16", "attention": "sdpa"},
+    "selective": {"checkpointing": "selective", "precision": "bf16", "attention": "sdpa"},
+    "selective_flash": {"checkpointing": "selective", "precision": "bf16", "attention": "flash"},
+    "offload": {"offload": "activations"},
+    "offload_block": {"offload": "activations", "checkpointing": "block"},
+    "pure_bf16": {"precision": "pure-bf16", "attention": "sdpa"},
+    "fp8": {"precision": "fp8", "attention": "sdpa"},
+    "compiled": {"compile": "default", "attention": "sdpa"},
+    "compiled_fused": {"compile": "default", "attention": "sdpa", "loss_head": "fused"},
+    "compiled_selective": {"compile": "default", "checkpointing": "selective"},
+    "graphs": {"compile": "default", "cuda_graphs": True, "attention": "sdpa"},
+    "graphs_chunked": {"compile": "default", "cuda_graphs": True, "loss_head": "chunked"},
+    "max_autotune": {"compile": "max-autotune", "precision": "bf16", "attention": "sdpa"},
+    "in_backward": {"optimizer": "in-backward", "loss_head": "fused"},
+    "8bit": {"optimizer": "8bit"},
+    "fused_adam": {"optimizer": "fused"},
 }
-BOUNDS = {"fp32": (1e-5, 1e-4), "tf32": (1e-3, 2e-2), "bf16": (4e-3, 6e-2)}
+BOUNDS = {
+    "fp32": (1e-5, 1e-4),
+    "tf32": (1e-3, 2e-2),
+    "bf16": (4e-3, 6e-2),
+    "pure-bf16": (4e-3, 6e-2),
+    "fp8": (5e-3, 0.25),
+}
 """Bounds of the relative error of the loss and of the gradients, by precision: some ten times what
-rounding to 24, 11 and 8 bits gives."""
+rounding to 24, 11 and 8 bits gives; of 8-bit floats, twice."""
 
 
 @pytest.fixture
@@ -74,6 +96,90 @@ def test_each_technique_agrees_with_float64(name, device):
     print(f"{name}: loss {loss:.1e}, gradient {gradient:.1e}")
     assert loss < bound[0]
     assert gradient < bound[1]
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize("attention", ["math", "sdpa", "flash", "flex"])
+def test_grouped_heads_agree_with_float64(attention, kv_heads, device):
+    model = SMALL.model_copy(update={"heads": 4, "kv_heads": kv_heads})
+    precision = "bf16" if attention == "flash" else "fp32"
+    regime = make(device, model, attention=attention, precision=precision)
+    loss, gradient = compare(regime, *tokens(3, 40, device), 4)
+    assert loss < BOUNDS[precision][0]
+    assert gradient < BOUNDS[precision][1]
+
+
+@pytest.mark.parametrize(
+    "name", ["fp32", "fused_adam", "8bit", "in_backward", "compiled", "graphs"]
+)
+def test_a_few_steps_end_where_those_of_the_baseline_do(name, device):
+    data = tokens(16, 64, device)
+    ends = []
+    for axes in ({}, TECHNIQUES[name]):
+        regime = make(device, **axes)
+        prime(regime)
+        optimizer = regime.optimizer(1e-3)
+        for _ in range(5):
+            loss = train_step(regime, optimizer, [data]).item()
+        ends.append(loss)
+        clear()
+    assert ends[1] == pytest.approx(ends[0], rel=1e-3)
+
+
+def test_what_cuda_graphs_hold_is_counted(device):
+    data = tokens(64, 256, device)
+    peaks = {}
+    for name in ("compiled", "graphs"):
+        clear()
+        with meter(device, None) as memory:
+            regime = make(device, **TECHNIQUES[name])
+            prime(regime)
+            optimizer = regime.optimizer(1e-3)
+            for _ in range(4):
+                memory.reset_peak()
+                train_step(regime, optimizer, [data])
+            peaks[name] = memory.peak()
+            print(f"{name}: {peaks[name]}")
+        del regime, optimizer
+        torch.compiler.reset()
+    assert peaks["graphs"].allocated >= 0.9 * peaks["compiled"].allocated
+    assert peaks["graphs"].allocated <= peaks["graphs"].reserved
+
+
+def test_offload_takes_what_the_blocks_save_off_the_card(device):
+    data = tokens(64, 256, device)
+    kept = {}
+    for name in ("fp32", "offload"):
+        clear()
+        regime = make(device, **TECHNIQUES[name])
+        prime(regime)
+        before = torch.cuda.memory_allocated()
+        loss = regime.loss_sum(*data)
+        kept[name] = torch.cuda.memory_allocated() - before
+        loss.backward()
+        del regime, loss
+    print(kept)
+    assert kept["offload"] < 0.5 * kept["fp32"]
+
+
+@pytest.mark.parametrize(
+    "name", ["fp32", "bf16", "sdpa", "flash", "checkpointing", "fused_head", "in_backward"]
+)
+def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
+    sequences = Sequences.of(np.arange(128 * 256 * 2 + 1) % 11_000 + 4, 256)
+    axes = Technique(**TECHNIQUES[name])
+    if reason := unavailable(axes, ModelConfig(), device):
+        pytest.skip(reason)
+    clear()
+    path = tmp_path / "snapshot.pickle"
+    measured = profile(
+        lambda: build(axes, ModelConfig(), 12_000, device, 9),
+        *(1e-3, sequences, 128, 1, 2, device, None, 9),
+        snapshot=path,
+    ).memory
+    print(name, measured.by_kind, measured.peak)
+    assert sum(measured.by_kind.values()) == pytest.approx(measured.peak.allocated, rel=0.02)
+    assert path.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("window", [1, 7, 64, 200])
@@ -147,7 +253,9 @@ def test_batches_on_the_device_are_those_of_the_sequences(feed, device):
         assert np.array_equal(targets.cpu().numpy(), sequences.arrays(part)[1])
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16", "flash"])
+@pytest.mark.parametrize(
+    "name", ["fp32", "bf16", "flash", "fused_adam", "8bit", "in_backward", "graphs"]
+)
 def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monkeypatch):
     sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)
     model = SMALL.model_copy(update={"dropout": 0.1})

@@ -21,11 +21,13 @@ from vramlab.results.data import (
     TokenizerRecord,
 )
 from vramlab.results.runs import (
+    KINDS,
     BatchSizeRecord,
     EpochRecord,
     LossPoint,
     Memory,
     MemoryPoint,
+    Moment,
     ProfileRecord,
     Trial,
     Validation,
@@ -216,10 +218,25 @@ def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> Pro
             after_backward=point(STATE + STATE // 3),
             after_optimizer=point(STATE),
             peak=point(peak),
-            by_kind={"parameters": STATE // 3, "activations": kept - STATE},
+            by_kind=_kinds(kept, peak),
+            timeline=[
+                Moment(operation=i * 7, by_kind=_kinds(size, size))
+                for i, size in enumerate((STATE, kept, peak, kept, STATE))
+            ],
         ),
         energy_joules=20 * batch * _figures(name)[1] if energy else None,
     )
+
+
+def _kinds(kept: int, size: int) -> dict[str, int]:
+    """Made-up kinds: state, and what is on top of it in the modules and the logits."""
+    kinds = dict.fromkeys(KINDS, 0) | {
+        "parameters": STATE // 3,
+        "optimizer state": STATE - STATE // 3,
+        "feed-forward": (kept - STATE) // 3,
+        "attention": (kept - STATE) // 4,
+    }
+    return kinds | {"logits and loss": size - sum(kinds.values())}
 
 
 def _epoch(fields: dict[str, Any], batch: int, seed: int) -> EpochRecord:

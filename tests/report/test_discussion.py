@@ -103,6 +103,14 @@ def test_the_parts_of_the_peak_add_up(results):
     assert "70% is what the forward pass keeps" in discussion.anatomy(results)
 
 
+def test_what_holds_the_peak_is_named(results):
+    text = discussion.largest_kind(results)
+    assert text.startswith("At the peak of `fp32`, 59% is logits and loss")
+    assert discussion.moment_of_peak(results) == (
+        "`fp32` needs most after 50% of a step's operations."
+    )
+
+
 def test_undominated(results):
     text = discussion.undominated(results)
     assert text.startswith("Only `sdpa` and `chunked` are worth weighing")

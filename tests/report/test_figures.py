@@ -25,7 +25,7 @@ def words(figure):
     for axes in figure.axes:
         low, high = sorted(axes.get_ylim())
         found += [t for t in axes.get_yticklabels() if low <= t.get_position()[1] <= high]
-    found += [figure._suptitle]
+    found += [figure._suptitle, figure._supxlabel, figure._supylabel]
     return [text for text in found if isinstance(text, Text) and text.get_text().strip()]
 
 
@@ -68,7 +68,15 @@ def test_no_text_covers_another_or_leaves_the_figure(case):
 
 @pytest.mark.parametrize(
     "name",
-    ["batch_size", "memory", "memory_anatomy", "step_time", "throughput", "epoch_time"],
+    [
+        "batch_size",
+        "memory",
+        "memory_anatomy",
+        "memory_kinds",
+        "step_time",
+        "throughput",
+        "epoch_time",
+    ],
 )
 def test_a_skipped_technique_is_a_word_and_no_bar(results, name):
     figure = drawn(name, results)
@@ -84,6 +92,24 @@ def test_bars_are_as_long_as_the_numbers(two):
     (axes,) = drawn("batch_size", two).axes
     assert [bar.get_width() for bar in axes.patches] == [728, 944]
     assert [text.get_text() for text in axes.texts] == ["728  (1.00×)", "944  (1.30×)"]
+
+
+def test_the_bars_of_the_kinds_add_up_to_the_peak(results):
+    axes, _ = drawn("memory_kinds", results).axes
+    runs = results.runs("equal")
+    for row, run in enumerate(runs):
+        bars = [b for b in axes.patches if abs(b.get_y() + b.get_height() / 2 - row) < 0.5]
+        ends = [bar.get_x() + bar.get_width() for bar in bars]
+        if run.peak:
+            assert max(ends) == pytest.approx(run.peak / 2**30)
+        else:
+            assert not bars
+
+
+def test_a_timeline_for_each_technique_that_ran(results):
+    shown = [axes.get_title("left") for axes in drawn("memory_timeline", results).axes]
+    ran = [run.technique for run in results.runs("equal") if run.memory]
+    assert [name for name in shown if name] == ran
 
 
 def test_error_bars_only_with_several_seeds(results, two):

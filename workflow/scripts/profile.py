@@ -29,6 +29,7 @@ def record_of(run, snakemake):
             device=run.device,
             limit=run.limit,
             seed=seed,
+            snapshot=Path(snakemake.output[0]).with_suffix(".snapshot.pickle"),
         )
     except RuntimeError as error:
         if not is_out_of_memory(error):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from vramlab.files import atomic_path
+from vramlab.measure.anatomy import Anatomy
 from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
 from vramlab.memory import Meter, clear, meter
-from vramlab.results.runs import Memory, MemoryPoint
+from vramlab.results.runs import Memory, MemoryPoint, Moment
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import Batch, batches, order, split
@@ -44,6 +48,7 @@ def profile(
     device: torch.device,
     limit: int | None,
     seed: int,
+    snapshot: Path | None = None,
 ) -> Profile:
     """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
 
@@ -57,8 +62,11 @@ def profile(
         device: where to run.
         limit: bytes that the process may take; None for all.
         seed: of the order of the sequences.
+        snapshot: on CUDA, where torch's snapshot of one step's allocations goes; None for nowhere.
     """
-    parts = itertools.islice(_endless(sequences, batch_size, seed), METERED_STEPS + warmup + steps)
+    parts = itertools.islice(
+        _endless(sequences, batch_size, seed), METERED_STEPS + 1 + warmup + steps
+    )
     with meter(device, limit) as memory:
         memory.reset_peak()
         regime = make()
@@ -67,6 +75,9 @@ def profile(
         regime.model.train()
         feed = batches(sequences, parts, device)
         watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))
+        with _snapshot(snapshot, device):
+            by_kind, timeline = _dissect(memory, regime, optimizer, feed)
+        watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
             seconds, energy = _time(regime, optimizer, feed, warmup)
             del regime, optimizer, feed
@@ -103,23 +114,35 @@ def _watch(
         after_backward=points["after_backward"],
         after_optimizer=points["after_optimizer"],
         peak=memory.peak(),
-        by_kind=_by_kind(regime, optimizer, points),
     )
 
 
-def _by_kind(
-    regime: Regime, optimizer: torch.optim.Optimizer, points: dict[Phase, MemoryPoint]
-) -> dict[str, int]:
-    """Bytes of what lasts from step to step, and what the forward pass left for the backward."""
-    parameters = list(regime.model.parameters())
-    size = sum(p.nbytes for p in parameters)
-    state = (value for group in optimizer.state.values() for value in group.values())
-    return {
-        "parameters": size,
-        "gradients": size,
-        "optimizer": sum(value.nbytes for value in state if isinstance(value, torch.Tensor)),
-        "activations": points["after_forward"].allocated - points["before"].allocated,
-    }
+def _dissect(
+    memory: Meter, regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterator[Batch]
+) -> tuple[dict[str, int], list[Moment]]:
+    """One more step: its bytes at the peak by kind, and its timeline."""
+    batch = next(feed)
+    if regime.compiled is not None:  # what compiled code takes does not pass the dispatcher
+        return {}, []
+    anatomy = Anatomy(regime, optimizer, memory.point().allocated)
+    with anatomy.watching():
+        train_step(regime, optimizer, [batch], anatomy.on_phase)
+    return anatomy.at_peak, anatomy.timeline()
+
+
+@contextlib.contextmanager
+def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
+    """On CUDA, write torch's history of allocations inside the block for pytorch.org/memory_viz."""
+    if path is None or device.type != "cuda":
+        yield
+        return
+    torch.cuda.memory._record_memory_history(max_entries=100_000)
+    try:
+        yield
+        with atomic_path(path) as temporary:
+            torch.cuda.memory._dump_snapshot(str(temporary))
+    finally:
+        torch.cuda.memory._record_memory_history(enabled=None)
 
 
 def _time(

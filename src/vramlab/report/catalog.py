@@ -35,6 +35,8 @@ FIGURES = (
     Entry("batch_size", "Largest batch", MEMORY),
     Entry("memory", "Memory through a training step", MEMORY),
     Entry("memory_anatomy", "What the peak is made of", MEMORY),
+    Entry("memory_kinds", "Which part of the model holds the peak", MEMORY),
+    Entry("memory_timeline", "Memory operation by operation", MEMORY),
     Entry("step_time", "Time of a training step", SPEED),
     Entry("throughput", "Throughput", SPEED),
     Entry("epoch_time", "Time of the training run", SPEED),

@@ -84,6 +84,33 @@ def peak_parts(memory: Memory) -> dict[str, int]:
     }
 
 
+def largest_kind(results: Results) -> str:
+    """What holds most of the baseline's peak, and what is left of that where it is least."""
+    runs = [run for run in results.runs("equal") if run.memory and run.memory.by_kind]
+    base = next((run for run in runs if run.technique == results.baseline), None)
+    if base is None or base.memory is None:
+        return ""
+    kinds = base.memory.by_kind
+    kind = max(kinds, key=lambda name: kinds[name])
+    share = kinds[kind] / sum(kinds.values())
+    text = f"At the peak of {_name(base.technique)}, {share:.0%} is {kind}: {memory(kinds[kind])}"
+    sizes = {run.technique: run.memory.by_kind[kind] for run in runs if run.memory}
+    best = min(sizes, key=lambda name: sizes[name])
+    if best != base.technique:
+        text += f"; {_name(best)} needs {memory(sizes[best])} for it at the same batch"
+    return text + "."
+
+
+def moment_of_peak(results: Results) -> str:
+    """How far the baseline's step is when it needs most."""
+    memory_ = results.run(results.baseline, "own").memory
+    if memory_ is None or not memory_.timeline:
+        return ""
+    peak = max(memory_.timeline, key=lambda moment: sum(moment.by_kind.values()))
+    share = peak.operation / max(1, memory_.timeline[-1].operation)
+    return f"{_name(results.baseline)} needs most after {share:.0%} of a step's operations."
+
+
 def fastest(results: Results) -> str:
     """Which technique has the shortest step at the baseline's batch."""
     runs = _by_speed(results)
@@ -340,6 +367,8 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "batch_size": largest_batch,
     "memory": least_memory,
     "memory_anatomy": anatomy,
+    "memory_kinds": largest_kind,
+    "memory_timeline": moment_of_peak,
     "step_time": fastest,
     "throughput": throughput,
     "epoch_time": shortest_training,

@@ -19,13 +19,25 @@ from vramlab.config.technique import Setting
 from vramlab.report import chart, wording
 from vramlab.report.discussion import headline, peak_parts
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.results.runs import EpochRecord
+from vramlab.results.runs import KINDS, EpochRecord
 
 MARKERS: dict[Setting, str] = {"equal": "o", "own": "s"}
 SETTING_WORDS: dict[Setting, str] = {
     "equal": "at the largest batch of the baseline",
     "own": "at each technique's own largest batch",
 }
+UNKNOWN_KIND = "not told apart (compiled)"
+KIND_COLOURS = dict(
+    zip(
+        (*KINDS, UNKNOWN_KIND),
+        # Tol's "muted" set (2021): what lasts is dark, what a step makes is light.
+        (
+            *("#332288", "#117733", "#882255", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677"),
+            *("#AA4499", "#E69F00", "#999999", "#DDDDDD"),
+        ),
+        strict=True,
+    )
+)
 Draw = Callable[[Axes, list[Run]], None]
 
 
@@ -140,6 +152,73 @@ def memory_anatomy(results: Results) -> Figure:
     figure = _by_setting(results, "memory_anatomy", draw)
     handles = [Patch(color=s, label=n) for s, n in zip(shades, names, strict=False)]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def memory_kinds(results: Results) -> Figure:
+    """The peak, split by what the bytes belong to."""
+    peaks = [run.peak for setting in SETTINGS for run in results.runs(setting) if run.peak]
+    unit, name = wording.memory_unit(max(peaks, default=0))
+    shown: set[str] = set()
+
+    def draw(axes: Axes, runs: list[Run]) -> None:
+        ends = []
+        for row, run in enumerate(runs):
+            if run.memory is None:
+                chart.missing(axes, row, run)
+                continue
+            parts = run.memory.by_kind or {UNKNOWN_KIND: run.memory.peak.allocated}
+            shown.update(kind for kind, size in parts.items() if size)
+            starts = itertools.accumulate(parts.values(), initial=0)
+            for start, (kind, size) in zip(starts, parts.items(), strict=False):
+                colour = KIND_COLOURS[kind]
+                axes.barh(row, size / unit, left=start / unit, height=0.62, color=colour)
+            ends.append(max(run.memory.peak.allocated, sum(parts.values())) / unit)
+            label = wording.number(run.memory.peak.allocated / unit)
+            chart.end_label(axes, ends[-1], row, label)
+        chart.room_for_labels(axes, ends, share=0.15)
+        axes.set_xlabel(f"peak memory in live tensors ({name})")
+
+    figure = _by_setting(results, "memory_kinds", draw)
+    _legend_of_kinds(figure, shown)
+    return figure
+
+
+def memory_timeline(results: Results) -> Figure:
+    """Live memory after each operation of one step, stacked by what it belongs to."""
+    runs = [run for run in results.runs("equal") if run.memory and run.memory.timeline]
+    columns = min(3, max(1, len(runs)))
+    rows = -(-len(runs) // columns) or 1
+    title = headline("memory_timeline", results)
+    figure, panels = chart.panels(title, rows * columns, 0.9 + 2.2 * rows, columns)
+    unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
+    shown: set[str] = set()
+    top = 0.0
+    for index, (axes, run) in enumerate(zip(panels, runs, strict=False)):
+        timeline = run.memory.timeline if run.memory else []
+        kinds = [kind for kind in KINDS if any(moment.by_kind[kind] for moment in timeline)]
+        shown.update(kinds)
+        axes.stackplot(
+            [moment.operation for moment in timeline],
+            *([moment.by_kind[kind] / unit for moment in timeline] for kind in kinds),
+            colors=[KIND_COLOURS[kind] for kind in kinds],
+            lw=0,
+        )
+        top = max(top, *(sum(moment.by_kind.values()) / unit for moment in timeline))
+        axes.set_title(run.technique)
+        axes.set_xlim(0, timeline[-1].operation)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        if index + columns >= len(runs):  # no panel below
+            axes.set_xlabel("operations of one training step")
+        chart.thousands(axes)
+    for axes in panels[: len(runs)]:
+        axes.set_ylim(0, 1.05 * top)  # one scale: the techniques are to be compared
+    for axes in panels[len(runs) :]:
+        axes.set_visible(bool(not runs))
+        if not runs:
+            chart.blank(axes)
+    figure.supylabel(f"memory in live tensors ({name})", fontsize=10)
+    _legend_of_kinds(figure, shown)
     return figure
 
 
@@ -330,6 +409,8 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "batch_size": batch_size,
     "memory": memory,
     "memory_anatomy": memory_anatomy,
+    "memory_kinds": memory_kinds,
+    "memory_timeline": memory_timeline,
     "step_time": step_time,
     "throughput": throughput,
     "epoch_time": epoch_time,
@@ -340,6 +421,12 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "memory_by_length": memory_by_length,
 }
 """By the name in the catalog."""
+
+
+def _legend_of_kinds(figure: Figure, shown: set[str]) -> None:
+    handles = [Patch(color=c, label=kind) for kind, c in KIND_COLOURS.items() if kind in shown]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=5)
 
 
 def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> Figure:

@@ -115,7 +115,7 @@ def memory(results: Results) -> pd.DataFrame:
         result["peak_reserved_gib"] = _gib(memory.peak.reserved if memory else None)
         result["peak_ratio"] = _ratio(run.peak, results.run(results.baseline, "own").peak)
         for kind, size in memory.by_kind.items() if memory else ():
-            result[f"{kind}_gib"] = _gib(size)
+            result[f"{kind.replace(' ', '_').replace('-', '_')}_gib"] = _gib(size)
         return result | {"reason": run.reason}
 
     return _frame(row(setting, run) for setting, run in _rows(results))

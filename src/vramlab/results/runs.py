@@ -64,6 +64,34 @@ class MemoryPoint(BaseModel):
     """Held by torch, the allocated ones included."""
 
 
+KINDS = (
+    "parameters",
+    "optimizer state",
+    "gradients",
+    "embedding",
+    "norm",
+    "attention",
+    "feed-forward",
+    "residual",
+    "logits and loss",
+    "other",
+)
+"""What memory is told apart into. The names of modules stand for the activations that they make,
+`residual` for the sums between them; `other` for temporary tensors of the optimizer and for what
+the process holds beside the model."""
+
+
+class Moment(BaseModel):
+    """Live bytes after one operation of a training step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    operation: int
+    """How many operations of the step came before."""
+    by_kind: dict[str, int]
+    """By KINDS."""
+
+
 class Memory(BaseModel):
     """Bytes on the device at the moments of one training step (the median of the timed steps)."""
 
@@ -76,7 +104,9 @@ class Memory(BaseModel):
     after_optimizer: MemoryPoint
     peak: MemoryPoint
     by_kind: dict[str, int] = {}
-    """Bytes of parameters, gradients, optimizer, activations, ... at the peak, where known."""
+    """Bytes at the peak, by KINDS; empty for compiled code, which hides what it takes."""
+    timeline: list[Moment] = []
+    """Of one step, where by_kind is known."""
 
 
 class ProfileRecord(RunRecord):
