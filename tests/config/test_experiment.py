@@ -98,7 +98,7 @@ def test_a_missing_key_is_named():
 )
 def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
     raw = changed("training.effective_batch_size", 64)
-    raw["techniques"]["new"] = axes
+    raw |= {"techniques": {"fp32": {}, "new": axes}, "sweep": {}}
     with pytest.raises(ConfigError, match=r"techniques.new: .* several micro-batches"):
         experiment.parse(raw)
     del raw["training"]["effective_batch_size"]
