@@ -197,7 +197,7 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self._count(result)
-        self._count(args)  # made elsewhere, or grown in place
+        self._count_found(args)
         self._peak = max(self._peak, self._live)
         if self._live > self.limit:
             raise OutOfMemory(
@@ -206,6 +206,9 @@ class Counter(TorchDispatchMode):
                 self._live - self.limit,
             )
         return result
+
+    def _count_found(self, args: Any) -> None:
+        self._count(args)  # made elsewhere, or grown in place
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):

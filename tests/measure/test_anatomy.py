@@ -6,11 +6,12 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.measure.anatomy import MOMENTS
+from vramlab.measure.anatomy import MOMENTS, Anatomy
 from vramlab.measure.profile import profile
 from vramlab.results.runs import KINDS
 from vramlab.sequences import Sequences
 from vramlab.technique import build, parameter_count
+from vramlab.training.step import train_step
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
@@ -45,8 +46,9 @@ def measured():
 def test_the_kinds_add_up_to_the_measured_peak(measured, name):
     memory = measured[name]
     assert set(memory.by_kind) == set(KINDS)
-    assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, rel=0.02)
-    assert min(memory.by_kind.values()) >= 0
+    # Far within 2 %: all that is missed is the meter's 64 bytes from priming the process.
+    assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, abs=64)
+    assert min(min(moment.by_kind.values()) for moment in memory.timeline) >= 0
     assert memory.by_kind["other"] < 0.02 * memory.peak.allocated
 
 
@@ -109,3 +111,20 @@ def test_gradients_are_there_at_the_end_of_a_backward_pass_and_not_in_it(measure
     }
     assert most["plain"] >= size
     assert most["in-backward"] < most["plain"]
+
+
+def test_what_was_there_before_is_other_and_counts_once():
+    regime = build(Technique(), MODEL, VOCABULARY, CPU, 9)
+    optimizer = regime.optimizer(1e-3)
+    tokens = torch.full((2, LENGTH), 5)
+    train_step(regime, optimizer, [(tokens, tokens)])
+    elsewhere = 10**6
+    lasting = sum(p.nbytes for p in (*regime.model.parameters(), *regime.model.buffers()))
+    lasting += sum(x.nbytes for state in optimizer.state.values() for x in state.values())
+    anatomy = Anatomy(regime, optimizer, lasting + tokens.nbytes + elsewhere)
+    with anatomy.watching():
+        train_step(regime, optimizer, [(tokens, tokens)], anatomy.on_phase)
+    first = anatomy.moments[0]["other"]
+    assert first == pytest.approx(tokens.nbytes + elsewhere, abs=64)
+    assert anatomy.at_peak["other"] == first
+    assert not any(module._forward_pre_hooks for module in regime.model.modules())

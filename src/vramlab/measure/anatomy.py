@@ -52,7 +52,8 @@ class Anatomy(Counter):
         self._nodes: list[tuple[int, str]] = []
         self._phase: Phase = "before"
         self._shapes = {p.shape for p in regime.model.parameters()}
-        self._making = "other"
+        self._making, self._copies = "other", False
+        self._finding, self._all_known = False, outside is not None
         for tensor in (*regime.model.parameters(), *regime.model.buffers()):
             self._add_as(tensor, "parameters")
         for state in optimizer.state.values():
@@ -117,6 +118,11 @@ class Anatomy(Counter):
         index = bisect.bisect_right(self._nodes, node._sequence_nr(), key=lambda pair: pair[0])
         return self._nodes[index - 1][1] if index else "other"
 
+    def _count_found(self, args: Any) -> None:
+        self._finding = self._all_known
+        super()._count_found(args)
+        self._finding = False
+
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.shape in self._shapes:
             before, in_backward = self._making, torch._C._current_autograd_node() is not None
@@ -130,11 +136,12 @@ class Anatomy(Counter):
             super()._count(value)
 
     def _add(self, storage: torch.UntypedStorage) -> None:
-        before = self._live
+        before, new = self._live, id(storage) not in self._seen
         super()._add(storage)
-        if self._live != before:
-            kind = self._kind_of.setdefault(id(storage), self._making)
-            self._change(kind, self._live - before)
+        if new and self._finding:  # it was there before: a part of `outside`
+            self._live = before
+        kind = "other" if new and self._finding else self._making
+        self._change(self._kind_of.setdefault(id(storage), kind), self._live - before)
 
     def _remove(self, key: int, reference: object) -> None:
         before = self._live

@@ -124,7 +124,9 @@ def _dissect(
     batch = next(feed)
     if regime.compiled is not None:  # what compiled code takes does not pass the dispatcher
         return {}, []
-    anatomy = Anatomy(regime, optimizer, memory.point().allocated)
+    # On a CPU the meter too counts a tensor only once an operation has met it.
+    outside = memory.point().allocated if regime.device.type == "cuda" else None
+    anatomy = Anatomy(regime, optimizer, outside)
     with anatomy.watching():
         train_step(regime, optimizer, [batch], anatomy.on_phase)
     return anatomy.at_peak, anatomy.timeline()
