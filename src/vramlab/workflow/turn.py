@@ -29,10 +29,10 @@ def turn(device: Device) -> Iterator[None]:
     Args:
         device: what the configuration asks for; a CPU needs no turn.
     """
-    importlib.import_module("torch._dynamo")  # seconds, which the first optimizer step would take
     if device == "cpu":
         yield
         return
+    importlib.import_module("torch._dynamo")  # seconds, which the first optimizer step would take
     lock = FileLock(lock_path(), timeout=0)
     start = time.monotonic()
     try:
