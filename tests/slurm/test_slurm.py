@@ -92,7 +92,8 @@ if snakemake.resources.mem_mb < 2000:
     time.sleep(60)
 """,
     )
-    run = checkout.start("results/tiny/corpus/train.jsonl.zst")
+    (checkout.root / "results/tiny/corpus/train.json").unlink()
+    run = checkout.start("results/tiny/corpus/train.json")
     run.ends()
     first, second = map(checkout.slurm.show, run.submitted())
     assert first["JobState"] in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}

@@ -47,7 +47,11 @@ STAGES = {
         ("corpus/download/train.jsonl.zst", "corpus/download/train.json"),
         "corpus/download/train.json",
     ),
-    "quality": Stage(("corpus/train.jsonl.zst", "corpus/train.json"), "corpus/train.json"),
+    "quality": Stage(("corpus/quality/train.jsonl.zst", "corpus/train.json"), "corpus/train.json"),
+    "overlap": Stage(
+        ("corpus/train.jsonl.zst", "corpus/validation.jsonl.zst", "corpus/overlap.json"),
+        "corpus/overlap.json",
+    ),
     "tokenizer": Stage(("tokenizer/tokenizer.model",), "tokenizer/tokenizer.model"),
     "sequences": Stage(("sequences/train.npy", "sequences/train.json"), "sequences/train.json"),
     "batch_size": Stage(("batch_size/16/bf16.json",), "batch_size/16/bf16.json"),
