@@ -83,20 +83,20 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
 
     Args:
         device: a CPU counts the tensors that operations inside the block make or use.
-        limit: bytes; None takes what is free on the card, or half of what is available to a CPU.
+        limit: bytes; None takes what is free on the card, or half of the memory of a machine.
             Crossing it raises an error for which `is_out_of_memory` is true.
     """
     if device.type == "cpu":
-        bound = psutil.virtual_memory().available // 2 if limit is None else limit
+        bound = psutil.virtual_memory().total // 2 if limit is None else limit
         with Counter(bound) as counter:
             yield counter
         return
     total = torch.cuda.get_device_properties(device).total_memory
     # The CUDA context and other processes hold a part of the card that torch can never get.
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    if limit is not None and limit > free:
-        log.warning("only %.1f GiB of the card are free: they are the limit", free / 2**30)
     bound = min(limit or free, free - KERNEL_BYTES)
+    if limit is not None and limit > bound:
+        log.warning("only %.1f GiB of the card are free: they are the limit", bound / 2**30)
     torch.cuda.set_per_process_memory_fraction(bound / total, device)
     try:
         yield _Cuda(device, bound)
@@ -146,10 +146,10 @@ class _Cuda:
         )
 
     def peak(self) -> MemoryPoint:
-        return MemoryPoint(
-            allocated=torch.cuda.max_memory_allocated(self.device) + self._idle_in_pools(),
-            reserved=torch.cuda.max_memory_reserved(self.device),
-        )
+        # A peak from before a graph was recorded holds its pool already: never more than reserved.
+        live = torch.cuda.max_memory_allocated(self.device) + self._idle_in_pools()
+        reserved = torch.cuda.max_memory_reserved(self.device)
+        return MemoryPoint(allocated=min(live, reserved), reserved=reserved)
 
     def reset_peak(self) -> None:
         torch.cuda.reset_peak_memory_stats(self.device)

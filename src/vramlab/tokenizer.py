@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def measure_fit(tokenizer: Tokenizer, texts: Iterable[str]) -> Fit:
     for text in texts:
         fit.words += len(text.split())
         fit.utf8_bytes += len(text.encode())
-        characters.update(text)
+        characters.update(unicodedata.normalize("NFKC", text))  # as SentencePiece sees it
     fit.characters = characters.total()
     fit.covered = sum(n for character, n in characters.items() if tokenizer.covers(character))
     return fit

@@ -162,6 +162,6 @@ def _drawn(results):
 def test_what_does_not_repeat_is_named(two):
     assert discussion.repeatability(two) == ""
     same = replaced(two, lambda r: isinstance(r, ProfileRecord), repeatable=True)
-    assert discussion.repeatability(same).startswith("Every technique repeats bit for bit")
+    assert discussion.repeatability(same).startswith("Every technique that ran repeats bit for bit")
     one = replaced(same, lambda r: is_profile(r, "bf16"), repeatable=False)
     assert discussion.repeatability(one).startswith("From the same seed, `bf16` does not repeat")

@@ -32,7 +32,7 @@ def test_failures_and_setup_are_told(results):
     assert "flash-attn is not installed" in config_free
     assert "CUDA out of memory" in config_free
     assert "NVIDIA H200 (139 GiB), compute capability 9.0, CUDA 12.8" in config_free
-    assert "37 of 50 documents kept" in config_free
+    assert "37 of 50 documents have the quality" in config_free
     assert "28,000 sequences of 256" in config_free
     assert "commit 0123456789ab" in config_free
 

@@ -125,7 +125,7 @@ def test_sweep_has_the_baselines_batch_at_each_length(results):
 def test_corpus_counts(two):
     frame = tables.corpus(two).set_index("quantity")
     assert frame.train["documents"] == 50
-    assert frame.train["documents kept"] == 37
+    assert frame.train["documents of the quality"] == 37
     assert frame.validation["dropped: quality LOW"] == 17
     assert frame.train["sequences of 256"] == 28_000
     assert frame.train["pieces per word"] == 1.61

@@ -20,26 +20,35 @@ from vramlab.workflow.technique_run import TechniqueRun
 from vramlab.workflow.turn import turn
 
 
-def checkpoints_of(snakemake, batch_size):
+def checkpoints_of(run, snakemake, batch_size, rate):
     """Where the run is saved; the identity holds all that it depends on, code and data included."""
     inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
-    identity = {"batch_size": batch_size, "torch": torch.__version__}
+    device = run.fields["provenance"].device.name
+    identity = {"batch_size": batch_size, "learning_rate": rate}
+    identity |= {"torch": torch.__version__, "device": device}
     identity |= {name: sha256(name) for name in inputs}
     identity |= dict(snakemake.params)
     identity["training"] = identity["training"] | {"checkpoint_seconds": None}
     return Checkpoints(Path(snakemake.params.checkpoint), digest(identity))
 
 
-def train(run, snakemake, batch_size, fields, checkpoints):
+def train(run, snakemake, batch_size, fields):
     config = TrainingConfig.model_validate(snakemake.params.training)
-    reference = snakemake.input.reference
-    baseline = read(BatchSizeRecord, reference).max_batch_size if reference else None
     sequences = Sequences(Path(snakemake.input.train), run.length)
     validation = Sequences(Path(snakemake.input.validation), run.length)
     utf8_bytes = read(SequencesRecord, snakemake.input.validation_record).utf8_bytes
     seed = int(snakemake.wildcards.seed)
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
-    rate = learning_rate(config, per_step, baseline and min(baseline, len(sequences)))
+    fields = fields | {"batch_size": per_micro_batch, "sequences_per_step": per_step}
+    reference = None
+    if config.lr_scaling != "none":
+        baseline = read(BatchSizeRecord, snakemake.input.reference)
+        if baseline.max_batch_size is None:
+            reason = f"training.lr_scaling {config.lr_scaling} needs the batch of the baseline: "
+            return EpochRecord(**fields, status="skipped", reason=reason + baseline.reason)
+        reference, _ = plan(config, baseline.max_batch_size, len(sequences))
+    rate = learning_rate(config, per_step, reference)
+    checkpoints = checkpoints_of(run, snakemake, batch_size, rate)
     cuda = run.device.type == "cuda"
     regime = run.build(seed)
     if cuda:
@@ -75,9 +84,8 @@ def record_of(run, snakemake):
     if batch_size is None:
         return EpochRecord(**fields, status=status, reason=reason)
     fields["batch_size"] = batch_size
-    checkpoints = checkpoints_of(snakemake, batch_size)
     try:
-        record = train(run, snakemake, batch_size, fields, checkpoints)
+        record = train(run, snakemake, batch_size, fields)
     except Diverged as error:
         record = EpochRecord(**fields, status="diverged", reason=str(error))
     except RuntimeError as error:

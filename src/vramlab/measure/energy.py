@@ -35,6 +35,7 @@ def joules(device: torch.device) -> Iterator[Energy]:
         pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        torch.cuda.synchronize(device)  # work queued before the block is not of it
         before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         log.warning("the GPU reports no energy (%s)", error)

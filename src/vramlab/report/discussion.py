@@ -181,7 +181,7 @@ def perplexity(results: Results) -> str:
     best = min(runs, key=lambda run: statistics.fmean(run.perplexities))
     lowest = number(statistics.fmean(best.perplexities), 4)
     text = (
-        f"Trained at {_equal_batch(results)}, {_name(best.technique)} has the lowest perplexity: "
+        f"Trained {_steps_of(best, results)}, {_name(best.technique)} has the lowest perplexity: "
         f"{lowest}"
     )
     base = results.run(results.baseline, "own").perplexities
@@ -249,12 +249,12 @@ def repeatability(results: Results) -> str:
         return ""
     varying = dict.fromkeys(run.technique for run in known if not run.profile.repeatable)
     if not varying:
-        return "Every technique repeats bit for bit from the same seed on this device."
+        return "Every technique that ran repeats bit for bit from the same seed on this device."
     them = _names(varying)
     return (
         f"From the same seed, {them} {'does' if len(varying) == 1 else 'do'} not repeat bit for "
         "bit in every run: a kernel adds in the order in which its threads happen to come, or "
-        "memory was so short that a library took another algorithm. All others repeat."
+        "memory was so short that a library took another algorithm. All others that ran repeat."
     )
 
 
@@ -338,6 +338,14 @@ def _measured(runs: Sequence[Run], value: Value) -> list[tuple[Run, float]]:
 def _equal_batch(results: Results, length: int | None = None) -> str:
     size = results.max_batch_size(results.baseline, length)
     return f"the batch of {_name(results.baseline)}" + (f" ({size:,})" if size else "")
+
+
+def _steps_of(run: Run, results: Results) -> str:
+    """How many sequences an optimizer step took."""
+    step = run.trained[0].sequences_per_step
+    if step in {None, run.batch_size}:
+        return f"at {_equal_batch(results)}"
+    return f"in steps of {plural(step or 0, 'sequence')}"
 
 
 def _where(run: Run, results: Results) -> str:

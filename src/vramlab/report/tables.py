@@ -133,6 +133,7 @@ def search(results: Results) -> pd.DataFrame:
             "peak_gib": _gib(trial.peak_allocated),
             "peak_reserved_gib": _gib(trial.peak_reserved),
             "limit_gib": _gib(record.memory_limit),
+            "spare_gib": _gib(record.spare) if record.spare else None,
             "seconds": trial.seconds,
         }
         for length in results.lengths
@@ -174,10 +175,12 @@ def training(results: Results) -> pd.DataFrame:
             "status": wording.status(epoch.status),
             "batch_size": epoch.batch_size,
             "accumulation": epoch.accumulation,
+            "sequences_per_step": epoch.sequences_per_step,
             "learning_rate": epoch.learning_rate,
             "steps": epoch.steps,
             "tokens": epoch.tokens,
             "train_seconds": epoch.train_seconds,
+            "peak_gib": _gib(epoch.peak.allocated if epoch.peak else None),
             "interruptions": epoch.interruptions,
             "last_loss": epoch.loss_curve[-1].loss if epoch.loss_curve else None,
             "perplexity": epoch.validation.perplexity if epoch.validation else None,
@@ -223,16 +226,17 @@ def corpus(results: Results) -> pd.DataFrame:
             "SHA-256": kept.sha256,
             "compressed (MiB)": kept.compressed_bytes / wording.MIB,
             "documents": kept.documents,
-            "documents kept": kept.kept,
+            "documents of the quality": kept.kept,
             **{f"dropped: {reason}": count for reason, count in sorted(kept.dropped.items())},
-            "characters kept": kept.characters,
-            "UTF-8 bytes kept": kept.utf8_bytes,
+            "characters of the quality": kept.characters,
         }
     for overlap in results.records(OverlapRecord):
         for split, left in overlap.kept.items():
             columns[split]["dropped: overlap"] = overlap.documents[split] - left
     for stream in results.records(SequencesRecord):
         columns[stream.split] |= {
+            "documents tokenised": stream.documents,
+            "UTF-8 bytes tokenised": stream.utf8_bytes,
             "tokens": stream.tokens,
             **{f"sequences of {n}": count for n, count in sorted(stream.sequences.items())},
         }

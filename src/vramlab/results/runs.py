@@ -41,7 +41,8 @@ class RunRecord(Record):
 
 
 class BatchSizeRecord(RunRecord):
-    """The largest batch that fits: it was run, and one more sequence was seen not to fit."""
+    """The largest batch that fits: it was run, and one more sequence was seen not to fit, both into
+    the limit without what is spare."""
 
     max_batch_size: int | None = None
     memory_limit: int
@@ -93,7 +94,7 @@ class Moment(BaseModel):
 
 
 class Memory(BaseModel):
-    """Bytes on the device at the moments of one training step (the median of the timed steps)."""
+    """Bytes on the device at the moments of one training step, the last of those watched."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -156,8 +157,11 @@ class EpochRecord(RunRecord):
     setting: Setting
     seed: int
     batch_size: int | None = None
+    """Sequences on the device at a time."""
     accumulation: int = 1
     """Micro-batches per optimizer step."""
+    sequences_per_step: int | None = None
+    """Sequences of an optimizer step."""
     learning_rate: float | None = None
     lr_scaling: str = "none"
     steps: int = 0
@@ -165,7 +169,8 @@ class EpochRecord(RunRecord):
     tokens: int = 0
     """Tokens trained on, without padding."""
     train_seconds: float = 0.0
-    """Time in training steps and data loading, over all attempts; evaluation is not in it."""
+    """Time in training steps and data loading, over all attempts; neither evaluation nor the
+    writing of checkpoints is in it."""
     peak: MemoryPoint | None = None
     interruptions: int = 0
     """How often the run was stopped and went on from a checkpoint."""

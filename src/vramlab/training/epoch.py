@@ -138,6 +138,7 @@ def train_epochs(
                 if due or stop.received:
                     clock.fetch()
                     checkpoints.save(_state(regime, optimizer, done))
+                    clock.restart()
                     saved = time.monotonic()
                 if stop.received:
                     raise Interrupted(
@@ -158,6 +159,10 @@ class _Clock:
         self._pending: list[tuple[int, int, Any, Tensor]] = []
         self._start = self._now()
         self._fetched = time.monotonic()
+
+    def restart(self) -> None:
+        """Leave out the time since the last fetch, such as that of writing a checkpoint."""
+        self._before, self._start = self.done.seconds, self._now()
 
     def record(self, loss: Tensor) -> None:
         self._pending.append((self.done.steps, self.done.tokens, self._now(), loss))

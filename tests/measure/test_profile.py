@@ -1,0 +1,94 @@
+"""A profile's numbers are those of its steps: counted by hand, on a CPU."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.measure import energy
+from vramlab.measure import profile as module
+from vramlab.measure.batch_size import spare
+from vramlab.measure.profile import METERED_STEPS, profile
+from vramlab.measure.timing import time_each
+from vramlab.sequences import Sequences
+from vramlab.technique import build
+
+CPU = torch.device("cpu")
+MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
+SEQUENCES = Sequences.of(np.random.default_rng(1).integers(4, 50, 300, np.uint16), 8)
+
+
+def make():
+    return build(Technique(), MODEL, 50, CPU, 9)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+
+
+def test_memory_by_phase_is_that_of_the_tensors(measured):
+    parameters = sum(p.nbytes for p in make().model.parameters())
+    constants = sum(b.nbytes for b in make().model.buffers()) + 8 * 16 * 4  # positions
+    memory = measured.memory
+    slack = 2048  # the batch, step counters and scalars
+    state = 3 * parameters + constants
+    assert memory.before.allocated == pytest.approx(state, abs=slack)
+    gradients = memory.after_backward.allocated - memory.before.allocated
+    assert gradients == pytest.approx(parameters, abs=slack)
+    logits = 5 * 8 * 50 * 4
+    assert memory.after_forward.allocated - memory.before.allocated > logits
+    assert memory.peak.allocated > memory.after_forward.allocated
+    assert memory.by_kind["optimizer state"] == pytest.approx(2 * parameters, abs=slack)
+    assert memory.by_kind["parameters"] == pytest.approx(parameters + constants, abs=slack)
+    assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, rel=0.02)
+
+
+def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkeypatch):
+    assert len(measured.step_seconds) == 4
+    counts = itertools.count()
+    original = module.train_step
+
+    def train_step(*arguments):
+        next(counts)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "train_step", train_step)
+    profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+    assert next(counts) == METERED_STEPS + 1 + 2 + 4  # one more is dissected
+
+
+def test_times_are_seconds():
+    [short, long] = time_each([lambda: time.sleep(0.01), lambda: time.sleep(0.05)], CPU)
+    assert 0.01 <= short < 0.04
+    assert 0.05 <= long < 0.2
+
+
+def test_energy_is_in_joules_and_begins_when_the_device_is_idle(monkeypatch):
+    import pynvml
+
+    order, readings = [], iter([5_000, 12_000])
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda _: None)
+    monkeypatch.setattr(
+        pynvml,
+        "nvmlDeviceGetTotalEnergyConsumption",
+        lambda _: order.append("read") or next(readings),
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: order.append("wait"))
+    properties = type("Properties", (), {"uuid": "0"})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    with energy.joules(torch.device("cuda", 0)) as measured:
+        order.append("work")
+    assert measured.value == 7.0
+    assert order == ["wait", "read", "work", "wait", "read"]
+
+
+def test_a_gpu_keeps_memory_spare_and_a_cpu_none():
+    limit = 40 * 2**30
+    assert spare(CPU, limit) == 0
+    assert 0.2 * 2**30 < spare(torch.device("cuda", 0), limit) < 0.01 * limit
