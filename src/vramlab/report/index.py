@@ -74,8 +74,8 @@ def _setup(results: Results) -> list[str]:
     ]
     for record in results.records(CorpusRecord):
         lines.append(
-            f"The {record.split} corpus: {record.kept:,} of {record.documents:,} documents have the "
-            f"quality ({record.characters:,} characters), from {record.source}."
+            f"The {record.split} corpus: {record.kept:,} of {record.documents:,} documents have "
+            f"the quality ({record.characters:,} characters), from {record.source}."
         )
     lines += [_overlap(record) for record in results.records(OverlapRecord)]
     for stream in results.records(SequencesRecord):
