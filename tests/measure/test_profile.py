@@ -64,8 +64,8 @@ def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkey
 
 def test_times_are_seconds():
     [short, long] = time_each([lambda: time.sleep(0.01), lambda: time.sleep(0.05)], CPU)
-    assert 0.01 <= short < 0.04
-    assert 0.05 <= long < 0.2
+    assert 0.01 <= short < 5  # milliseconds would be 10
+    assert 0.05 <= long < 5
 
 
 def test_energy_is_in_joules_and_begins_when_the_device_is_idle(monkeypatch):
