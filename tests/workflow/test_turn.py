@@ -26,7 +26,7 @@ def holder(tmp_path, monkeypatch):
     began = SPAWN.Event()
     process = SPAWN.Process(target=hold, args=(began, 60))
     process.start()
-    assert began.wait(30)
+    assert began.wait(120)
     yield process
     process.kill()
     process.join()
@@ -39,7 +39,7 @@ def test_the_next_one_waits_until_the_first_is_gone(holder, caplog):
     second.start()
     assert not waiting.wait(6)
     os.kill(holder.pid, signal.SIGKILL)
-    assert waiting.wait(10)
+    assert waiting.wait(120)
     second.join()
     with turn("auto"):  # nothing is left behind
         assert not caplog.records
