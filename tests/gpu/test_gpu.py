@@ -13,7 +13,7 @@ from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.device import resolve
-from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of
+from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of, waste
 from vramlab.measure.profile import profile
 from vramlab.memory import clear, is_out_of_memory, meter
 from vramlab.sequences import Sequences
@@ -41,8 +41,8 @@ TECHNIQUES = {
     "flex": {"attention": "flex"},
     "checkpointing": {"checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
-    "fused_head": {"loss_head": "fused"},
-    "fused_head_bf16": {"loss_head": "fused", "precision": "bf16", "attention": "sdpa"},
+    "fused": {"loss_head": "fused"},
+    "fused_bf16": {"loss_head": "fused", "precision": "bf16", "attention": "sdpa"},
     "selective": {"checkpointing": "selective", "precision": "bf16", "attention": "sdpa"},
     "selective_flash": {"checkpointing": "selective", "precision": "bf16", "attention": "flash"},
     "offload": {"offload": "activations"},
@@ -68,6 +68,12 @@ BOUNDS = {
 }
 """Bounds of the relative error of the loss and of the gradients, by precision: some ten times what
 rounding to 24, 11 and 8 bits gives; of 8-bit floats, twice."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    """Without the compiled code and the CUDA graphs of the tests before."""
+    clear()
 
 
 @pytest.fixture
@@ -163,7 +169,7 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
 
 
 @pytest.mark.parametrize(
-    "name", ["fp32", "bf16", "sdpa", "flash", "checkpointing", "fused_head", "in_backward"]
+    "name", ["fp32", "bf16", "sdpa", "flash", "checkpointing", "fused", "in_backward"]
 )
 def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
     sequences = Sequences.of(np.arange(128 * 256 * 2 + 1) % 11_000 + 4, 256)
@@ -220,7 +226,7 @@ def test_the_search_is_exact(name, device):
     limit = 3 * 2**30
     bound = limit - spare(device, limit)
     arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, bound)
-    found, trials = search(trial_of(*arguments), bound, 2**20)
+    found, trials = search(trial_of(*arguments), bound, 2**20, waste(device))
     print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
     again = trial_of(*arguments)
     assert not again(found + 1).fits
