@@ -116,7 +116,7 @@ def flash_attn(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: flo
 
 
 _FLEX_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True}
-"""Not the decoding kernel for short sequences: it was seen to have no version for one group of heads
+"""Not the decoding kernel for short sequences: it was seen to lack a version for one group of heads
 in float32 (torch 2.11, H200)."""
 
 
