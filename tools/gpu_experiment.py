@@ -92,18 +92,15 @@ def timed(name: str, command: list[str], log: Path, limit: float) -> bool:
     start = time.monotonic()
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     with log.open("w") as stream:
-        try:
-            code = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                timeout=limit,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = 124
+        environment = {**os.environ, "PYTHONPATH": path}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
+        ) as process:
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # Snakemake then stops its jobs and unlocks its folder
+                code = 124
     seconds = time.monotonic() - start
     print(f"== {name}: exit {code} after {seconds:.1f} s", flush=True)
     if code:
@@ -115,14 +112,14 @@ def pack(archive: Path, folder: Path) -> None:
     """Archive records, tables, figures and logs of a results folder; no corpora, no models."""
     with tarfile.open(archive, "w:gz") as tar:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".json", ".csv", ".md", ".png", ".svg", ".log", ".tsv"}:
+            if path.suffix in {".json", ".csv", ".md", ".png", ".svg", ".log", ".tsv", ".yaml"}:
                 tar.add(path, path.relative_to(folder.parent))
 
 
 def reuse_data(source: Path, target: Path) -> None:
     """Take over corpus, tokenizer and sequences, which do not depend on the memory limit."""
     for name in ("corpus", "tokenizer", "sequences"):
-        if not (target / name).exists():
+        if (source / name).exists() and not (target / name).exists():
             shutil.copytree(source / name, target / name)  # with the times of the files
 
 
@@ -150,15 +147,15 @@ def main() -> int:
             run = Run.of(text)
             name = run.experiment
             results = ROOT / "results" / name
-            stem = f"{run.config}-{run.techniques}-{run.limit}"
-            config = options.out / f"{stem}.yaml"
+            results.mkdir(parents=True, exist_ok=True)
+            config = results / "run.yaml"
             write_config(config, base, options, run, name)
             if first:
                 reuse_data(first, results)
             first = first or results
             command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
             command += ["--resources", f"gpu_jobs={options.jobs}"]
-            log = options.out / f"{stem}.log"
+            log = results / "run.log"
             failed += not timed(text, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)
             index = results / "report" / "tables" / "summary.md"
