@@ -11,6 +11,7 @@ from vramlab.config import experiment
 from vramlab.config.corpus import Limits
 from vramlab.corpus.folder import find_files
 from vramlab.errors import ConfigError, CorpusError
+from vramlab.report import catalog, language
 from vramlab.workflow.code import code_finder, export
 
 export(SOURCE)
@@ -129,9 +130,25 @@ def reference_batch_size(wildcards):
 
 def in_report(kind, entry, ending, category):
     """A file of the report, as Snakemake's own report is to show it."""
-    return report(
-        f"{RESULTS}/report/{kind}/{entry.name}.{ending}",
-        caption=f"../workflow/report/{kind}/{entry.name}.rst",
-        category=category,
-        labels={"title": entry.title, "kind": kind.removesuffix("s")},
+    return shown(
+        f"{kind}/{entry.name}.{ending}", kind, entry.title, category, entry.name
     )
+
+
+def shown(name, kind, title, category, caption):
+    """A file of the report under a title and a category, in the report's language."""
+    with language.use(CONFIG.report.language):
+        return report(
+            f"{RESULTS}/report/{name}",
+            caption=os.path.abspath(caption_of(kind, caption)),
+            category=language.say(category),
+            labels={
+                "title": language.say(title),
+                "kind": language.say(catalog.KINDS[kind]),
+            },
+        )
+
+
+def caption_of(kind, name):
+    """The caption of a table or figure, in the report's language."""
+    return f"{RESULTS}/report/captions/{kind}/{name}.rst"

@@ -1,5 +1,3 @@
-from vramlab.report import catalog
-
 # What the tables and figures show; the title is not in it, so that editing it redraws none.
 SHOWN = {
     "baseline": CONFIG.baseline,
@@ -26,12 +24,59 @@ RECORDS = {
 }
 
 
-report: "../workflow/report/overview.rst"
+# The texts of the report in its language; English stands in the code.
+LANGUAGE = CONFIG.report.language
+TEXTS = (
+    [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
+)
+CAPTIONS = [
+    (kind, entry.name)
+    for kind, entries in (
+        ("tables", catalog.tables(CONFIG)),
+        ("figures", catalog.figures(CONFIG)),
+    )
+    for entry in entries
+] + [("page", "index"), ("page", "overview")]
+
+
+report: os.path.abspath(caption_of("page", "overview"))
+
+
+# Beside the light figure: on dark ground, and narrow for a phone.
+FORMS = ("-dark.svg", "-narrow.svg", "-narrow-dark.svg")
+
+
+rule captions:
+    input:
+        captions=[
+            os.path.relpath(
+                os.path.join(workflow.basedir, "workflow/report", kind, f"{name}.rst")
+            )
+            for kind, name in CAPTIONS
+        ],
+        texts=TEXTS,
+        code=code("captions.py"),
+    output:
+        [caption_of(kind, name) for kind, name in CAPTIONS],
+    log:
+        f"{RESULTS}/logs/captions.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/captions.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        language=LANGUAGE,
+    message:
+        "Write the captions"
+    script:
+        "../workflow/scripts/captions.py"
 
 
 rule tables:
     input:
         **RECORDS,
+        texts=TEXTS,
         code=code("tables.py"),
     output:
         expand(
@@ -44,7 +89,7 @@ rule tables:
             for entry in catalog.tables(CONFIG)
         ],
         [
-            in_report("tables", entry, "csv", "Tables as CSV")
+            in_report("tables", entry, "csv", catalog.AS_CSV)
             for entry in catalog.tables(CONFIG)
         ],
     log:
@@ -56,6 +101,7 @@ rule tables:
         ENVIRONMENT
     params:
         shown=SHOWN,
+        language=LANGUAGE,
     message:
         "Write the tables"
     script:
@@ -65,11 +111,13 @@ rule tables:
 rule figures:
     input:
         **RECORDS,
+        texts=TEXTS,
         code=code("figures.py"),
     output:
         expand(
-            f"{RESULTS}/report/figures/{{name}}.png",
+            f"{RESULTS}/report/figures/{{name}}{{form}}",
             name=[entry.name for entry in catalog.figures(CONFIG)],
+            form=[".png", *FORMS],
         ),
         [
             in_report("figures", entry, "svg", entry.category)
@@ -84,6 +132,7 @@ rule figures:
         ENVIRONMENT
     params:
         shown=SHOWN,
+        language=LANGUAGE,
     message:
         "Draw the figures"
     script:
@@ -95,27 +144,12 @@ rule index:
         **RECORDS,
         tables=rules.tables.output,
         figures=rules.figures.output,
-        captions=[
-            os.path.relpath(
-                os.path.join(
-                    workflow.basedir, "workflow/report", kind, f"{entry.name}.rst"
-                )
-            )
-            for kind, entries in (
-                ("tables", catalog.tables(CONFIG)),
-                ("figures", catalog.figures(CONFIG)),
-            )
-            for entry in entries
-        ],
+        captions=rules.captions.output,
+        texts=TEXTS,
         code=code("index.py"),
     output:
         markdown=f"{RESULTS}/report/index.md",
-        html=report(
-            f"{RESULTS}/report/index.html",
-            caption="../workflow/report/index.rst",
-            category=catalog.SUMMARY,
-            labels={"title": "The whole report", "kind": "page"},
-        ),
+        html=shown("index.html", "page", catalog.WHOLE, catalog.SUMMARY, "index"),
     log:
         f"{RESULTS}/logs/index.log",
     benchmark:
@@ -125,6 +159,7 @@ rule index:
         ENVIRONMENT
     params:
         shown=SHOWN,
+        language=LANGUAGE,
         title=CONFIG.report.title,
     message:
         "Write the report {output.html}"

@@ -36,7 +36,8 @@ def test_every_entry_has_a_caption_of_plain_prose(kind, entry):
 
 def test_no_caption_without_an_entry():
     found = {f"{path.parent.name}/{path.stem}" for path in CAPTIONS.glob("*/*.rst")}
-    assert found == {f"{kind}/{entry.name}" for kind, entry in ENTRIES}
+    pages = {"page/index", "page/overview"}
+    assert found == {f"{kind}/{entry.name}" for kind, entry in ENTRIES} | pages
 
 
 def test_a_sweep_adds_what_needs_several_lengths():

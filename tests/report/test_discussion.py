@@ -1,7 +1,5 @@
 """The sentences follow the numbers: other numbers, other sentences."""
 
-import dataclasses
-
 import pytest
 from report.test_tables import is_profile, replaced
 
@@ -139,19 +137,6 @@ def test_every_case_has_a_summary_without_holes(case):
         assert text.endswith(".")
         assert text[0].isupper() or text[0] == "`"
         assert not {"nan", "None", "inf"} & set(text.replace(",", " ").split())
-
-
-def test_two_devices_are_both_named(two):
-    path, record = list(two.files.items())[-1]
-    origin = record.provenance
-    other = origin.device.model_copy(update={"name": "NVIDIA A100"})
-    moved = record.model_copy(update={"provenance": origin.model_copy(update={"device": other})})
-    mixed = dataclasses.replace(two, files={**two.files, path: moved})
-    assert len(discussion.devices(two)) == 1
-    assert [text.split(" (")[0] for text in discussion.devices(mixed)] == [
-        "NVIDIA H200",
-        "NVIDIA A100",
-    ]
 
 
 def _drawn(results):

@@ -1,18 +1,20 @@
 """Every figure is drawn whatever ran, the same each time, and nothing in it covers another."""
 
 import itertools
+from pathlib import Path
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from vramlab.report import catalog, chart, figures
+from vramlab.report import catalog, chart, figures, webpage
 
 
-def drawn(name, results):
-    with chart.style():
+def drawn(name, results, narrow=False):
+    with chart.style(narrow=narrow):
         figure = figures.FIGURES[name](results)
         figure.draw_without_rendering()
     return figure
@@ -52,10 +54,11 @@ def test_the_same_results_give_the_same_bytes(two, tmp_path, name, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_no_text_covers_another_or_leaves_the_figure(case):
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_no_text_covers_another_or_leaves_the_figure(case, narrow):
     config, results = case
     for entry in catalog.figures(config):
-        figure = drawn(entry.name, results)
+        figure = drawn(entry.name, results, narrow)
         boxes = [(text.get_text(), Text.get_window_extent(text)) for text in words(figure)]
         for (a, one), (b, two) in itertools.combinations(boxes, 2):
             across = min(one.x1, two.x1) - max(one.x0, two.x0)
@@ -128,9 +131,52 @@ def test_a_technique_keeps_its_colour(results):
     assert [_hex(bar) for bar in own.patches] == [fill[name] for name in ran]
 
 
+def luminance(colour):
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one, two):
+    dark, light = sorted(map(luminance, (one, two)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", chart.THEMES.values(), ids=chart.THEMES)
+def test_text_and_marks_stand_out_from_the_ground(theme):
+    for text in (theme.text, theme.muted):
+        assert contrast(text, theme.ground) >= 4.5
+    for mark in (theme.baseline, *theme.palette):
+        assert contrast(mark, theme.ground) >= 3, mark
+    assert len(theme.parts) == len(chart.HATCHES) == len(set(chart.HATCHES))
+
+
+def test_the_page_has_the_ground_of_the_figures():
+    for theme in chart.THEMES.values():
+        ground = theme.ground if theme.ground != "#ffffff" else "#fff"
+        assert f"--ground: {ground};" in webpage.to_html("# T", "T", Path())
+
+
+def test_a_dark_figure_shows_the_same_in_other_colours(two):
+    shown = {}
+    for name in chart.THEMES:
+        with chart.style(name):
+            figure = figures.FIGURES["batch_size"](two)
+            (axes,) = figure.axes
+            shown[name] = [b.get_width() for b in axes.patches], _hex(axes.patches[0])
+            assert figure.get_facecolor() == matplotlib.colors.to_rgba(chart.theme().ground)
+    assert shown["dark"][0] == shown["light"][0]
+    assert shown["dark"][1] != shown["light"][1]
+
+
+def test_techniques_differ_by_more_than_their_colour(results):
+    assert len(set(chart.markers(results).values())) == len(results.techniques)
+
+
 def test_a_new_technique_changes_no_other_ones_colour(results, two):
     few, many = chart.colours(two), chart.colours(results)
-    assert few["fp32"] == many["fp32"] == chart.BASELINE
+    assert few["fp32"] == many["fp32"] == chart.LIGHT.baseline
 
 
 def test_a_figure_grows_with_its_rows(results, two):

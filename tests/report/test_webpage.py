@@ -4,13 +4,16 @@ import re
 
 import pytest
 
-from vramlab.report import webpage
+from vramlab.report import language, webpage
 
 MARKDOWN = r"""# A & B
 
 - \<script> is text
 
-![What it shows](figures/one.png)
+## Part *one*
+
+<picture><source srcset="figures/one-dark.svg"><img src="figures/one.png" alt="What it shows">
+</picture>
 
 Caption. ([SVG](figures/one.svg))
 
@@ -27,12 +30,15 @@ def page(tmp_path):
     for folder, name, text in (("figures", "one.svg", "<svg/>"), ("tables", "one.csv", "a\n1\n")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
+    (tmp_path / "figures/one-dark.svg").write_text("<svg>dark</svg>")
     return webpage.to_html(MARKDOWN, "A & B", tmp_path)
 
 
 def test_nothing_is_fetched_from_elsewhere(page):
-    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    links = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert links == [
+        "#section-0",
+        "data:image/svg+xml;base64,PHN2Zz5kYXJrPC9zdmc+",
         "data:image/svg+xml;base64,PHN2Zy8+",
         "data:text/csv;base64,YQoxCg==",
     ]
@@ -48,3 +54,20 @@ def test_alternative_text_and_tables_stay(page):
 def test_text_is_no_markup(page):
     assert "<script>" not in page
     assert "&lt;script&gt; is text" in page
+
+
+def test_the_contents_lead_to_the_headings(page):
+    targets = re.findall(r"<nav.*?</nav>", page, flags=re.DOTALL)[0]
+    anchors = re.findall(r'href="#([^"]+)"', targets)
+    assert anchors
+    assert all(f'id="{anchor}"' in page for anchor in anchors)
+
+
+def test_a_wide_table_scrolls_inside_the_page(page):
+    assert '<div class="wide" tabindex="0"><table>' in page
+    assert "position: sticky; left: 0" in page
+
+
+def test_the_page_names_its_language(tmp_path):
+    with language.use("pl"):
+        assert '<html lang="pl">' in webpage.to_html("# T", "T", tmp_path)

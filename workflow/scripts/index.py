@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from vramlab.files import write_text
+from vramlab.report.captions import title
 from vramlab.report.catalog import FIGURES, TABLES
 from vramlab.report.index import page
+from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
 from vramlab.report.webpage import to_html
 from vramlab.workflow.stage import stage
@@ -15,12 +17,12 @@ def by_name(paths, suffix):
 
 
 def main(snakemake):
-    with stage(snakemake):
+    with stage(snakemake), use(snakemake.params.language):
         files = {kind: snakemake.input[kind] for kind in KINDS}
         figures = by_name(snakemake.input.figures, ".png")
         tables = by_name(snakemake.input.tables, ".md")
         text = page(
-            snakemake.params.title,
+            title(snakemake.params.title),
             load(files, **snakemake.params.shown),
             [entry for entry in FIGURES if entry.name in figures],
             {e: tables[e.name].read_text("utf-8") for e in TABLES if e.name in tables},
@@ -31,7 +33,7 @@ def main(snakemake):
         )
         write_text(snakemake.output.markdown, text)
         folder = Path(snakemake.output.markdown).parent
-        write_text(snakemake.output.html, to_html(text, snakemake.params.title, folder))
+        write_text(snakemake.output.html, to_html(text, title(snakemake.params.title), folder))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vramlab.report.catalog import TABLES
+from vramlab.report.language import SOURCE, say, use
 from vramlab.report.load import KINDS, load
 from vramlab.report.tables import TABLES as BUILD
 from vramlab.report.tables import write
@@ -15,7 +16,9 @@ def main(snakemake):
         results = load(files, **snakemake.params.shown)
         titles = {entry.name: entry.title for entry in TABLES}
         for path in map(Path, snakemake.output):
-            write(BUILD[path.stem](results), path, titles[path.stem])
+            # What programs read is the same in every language.
+            with use(SOURCE if path.suffix == ".csv" else snakemake.params.language):
+                write(BUILD[path.stem](results), path, say(titles[path.stem]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vramlab.config.experiment import Experiment
+from vramlab.report.language import mark
 
 
 @dataclass(frozen=True)
@@ -23,40 +24,69 @@ class Entry:
     """Heading that it stands under."""
     sweep: bool = False
     """Whether it needs several sequence lengths."""
+    records: tuple[str, ...] = ("batch_size", "profile", "epoch")
+    """The stages whose result files it is made from."""
 
 
 MEMORY, SPEED, QUALITY = "Memory", "Speed", "Model quality"
 SUMMARY, LENGTH, ORIGIN = "Summary", "Sequence length", "Data and provenance"
+KINDS = {"figures": mark("figure"), "tables": mark("table"), "page": mark("page")}
+"""What Snakemake's report calls the files of each folder."""
+AS_CSV = mark("Tables as CSV")
+WHOLE = mark("The whole report")
 CATEGORIES = (SUMMARY, MEMORY, SPEED, QUALITY, LENGTH, ORIGIN)
 """In the order of the report."""
 
 FIGURES = (
-    Entry("memory_speed", "Memory against speed", SUMMARY),
-    Entry("batch_size", "Largest batch", MEMORY),
-    Entry("memory", "Memory through a training step", MEMORY),
-    Entry("memory_anatomy", "What the peak is made of", MEMORY),
-    Entry("memory_kinds", "Which part of the model holds the peak", MEMORY),
-    Entry("memory_timeline", "Memory operation by operation", MEMORY),
-    Entry("step_time", "Time of a training step", SPEED),
-    Entry("throughput", "Throughput", SPEED),
-    Entry("epoch_time", "Time of the training run", SPEED),
-    Entry("perplexity", "Validation perplexity", QUALITY),
-    Entry("loss", "Training loss", QUALITY),
-    Entry("batch_size_by_length", "Largest batch by sequence length", LENGTH, sweep=True),
-    Entry("throughput_by_length", "Throughput by sequence length", LENGTH, sweep=True),
-    Entry("memory_by_length", "Peak memory by sequence length", LENGTH, sweep=True),
+    Entry("memory_speed", "Memory against speed", SUMMARY, records=("batch_size", "profile")),
+    Entry("batch_size", "Largest batch", MEMORY, records=("batch_size",)),
+    Entry("memory", "Memory through a training step", MEMORY, records=("profile",)),
+    Entry("memory_anatomy", "What the peak is made of", MEMORY, records=("profile",)),
+    Entry("memory_kinds", "Which part of the model holds the peak", MEMORY, records=("profile",)),
+    Entry("memory_timeline", "Memory operation by operation", MEMORY, records=("profile",)),
+    Entry("step_time", "Time of a training step", SPEED, records=("profile",)),
+    Entry("throughput", "Throughput", SPEED, records=("profile",)),
+    Entry("epoch_time", "Time of the training run", SPEED, records=("epoch",)),
+    Entry("perplexity", "Validation perplexity", QUALITY, records=("epoch",)),
+    Entry("loss", "Training loss", QUALITY, records=("epoch",)),
+    Entry(
+        "batch_size_by_length",
+        "Largest batch by sequence length",
+        LENGTH,
+        sweep=True,
+        records=("batch_size",),
+    ),
+    Entry(
+        "throughput_by_length",
+        "Throughput by sequence length",
+        LENGTH,
+        sweep=True,
+        records=("profile",),
+    ),
+    Entry(
+        "memory_by_length",
+        "Peak memory by sequence length",
+        LENGTH,
+        sweep=True,
+        records=("profile",),
+    ),
 )
 TABLES = (
     Entry("summary", "All techniques side by side", SUMMARY),
-    Entry("memory", "Memory", MEMORY),
-    Entry("search", "Search for the largest batch", MEMORY),
-    Entry("speed", "Speed", SPEED),
-    Entry("training", "Training runs", QUALITY),
-    Entry("sweep", "Sequence lengths", LENGTH, sweep=True),
-    Entry("corpus", "Corpora and tokenizer", ORIGIN),
-    Entry("overlap", "Overlap of the corpora", ORIGIN),
-    Entry("overlap_pairs", "Documents that overlap most", ORIGIN),
-    Entry("provenance", "Provenance of each number", ORIGIN),
+    Entry("memory", "Memory", MEMORY, records=("profile",)),
+    Entry("search", "Search for the largest batch", MEMORY, records=("batch_size",)),
+    Entry("speed", "Speed", SPEED, records=("profile",)),
+    Entry("training", "Training runs", QUALITY, records=("epoch",)),
+    Entry("sweep", "Sequence lengths", LENGTH, sweep=True, records=("batch_size", "profile")),
+    Entry(
+        "corpus",
+        "Corpora and tokenizer",
+        ORIGIN,
+        records=("corpus", "overlap", "sequences", "tokenizer"),
+    ),
+    Entry("overlap", "Overlap of the corpora", ORIGIN, records=("overlap",)),
+    Entry("overlap_pairs", "Documents that overlap most", ORIGIN, records=("overlap",)),
+    Entry("provenance", "Provenance of each number", ORIGIN, records=()),
 )
 
 

@@ -3,65 +3,149 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from vramlab.files import atomic_path
 from vramlab.report import wording
+from vramlab.report.language import numeral, say
 from vramlab.report.load import Results, Run
 
-WIDTH = 10.0
-"""Inches; also the width at which labels were chosen to be readable."""
+WIDTH, NARROW = 10.0, 5.2
+"""Inches; the narrow one is for phones, whose screens would make the text of the other tiny."""
 
-BASELINE = "#222222"
-# The colour-blind-safe sets of Okabe and Ito (2008), then of Tol ("muted", 2021), without those
-# too light on white.
-PALETTE = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#882255", "#999933", "#332288", "#44AA99", "#AA4499", "#117733", "#661100", "#6699CC"),
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of the figures on one ground. Text has a contrast of at least 4.5 to 1 with it."""
+
+    ground: str
+    text: str
+    muted: str
+    """Of what stands back: axes, ticks, notes."""
+    grid: str
+    baseline: str
+    """Of the technique that the others are compared with."""
+    palette: tuple[str, ...]
+    """Of the other techniques; each at least 3 to 1 against the ground."""
+    parts: tuple[str, ...]
+    """Of what a whole is made of, side by side in a bar; always with a hatch and an outline."""
+
+
+# Okabe and Ito's set (2008), then Tol's "muted" (2021), safe for the colour-blind; what is too
+# light on white is darkened, what is too dark on black lightened, its hue kept.
+LIGHT = Theme(
+    ground="#ffffff",
+    text="#1f1f1f",
+    muted="#666666",
+    grid="#e4e4e4",
+    baseline="#222222",
+    palette=(
+        *("#0072B2", "#D55E00", "#009E73", "#B8578F", "#B37A00", "#2F8FC7"),
+        *("#882255", "#7C7C22", "#332288", "#2F8577", "#AA4499", "#117733", "#661100", "#5580B4"),
+    ),
+    # Tol's "muted" set: what lasts is dark, what a step makes is light.
+    parts=(
+        *("#332288", "#117733", "#882255", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677"),
+        *("#AA4499", "#E69F00", "#999999", "#DDDDDD"),
+    ),
 )
-MUTED = "#767676"
+DARK = Theme(
+    ground="#14171a",
+    text="#ececec",
+    muted="#a3a8ad",
+    grid="#30353a",
+    baseline="#f2f2f2",
+    palette=(
+        *("#4CA6DD", "#F07F3C", "#2BC297", "#E39AC4", "#F0B93A", "#8ED2F7"),
+        *("#D4709F", "#C6C65A", "#9C8DF0", "#66CCBB", "#D080C4", "#4FB56F", "#E08A72", "#92BCE8"),
+    ),
+    parts=(
+        *("#8878E0", "#3FA561", "#C9578F", "#44AA99", "#88CCEE", "#DDCC77", "#D97A88"),
+        *("#C06FB4", "#E69F00", "#8c8c8c", "#5c6065"),
+    ),
+)
+THEMES = {"light": LIGHT, "dark": DARK}
+HATCHES = ("", "//", "xx", "\\\\", "--", "||", "++", "////", "\\\\\\\\", "----", "||||")
+"""Of parts that stand beside each other, so that they differ by more than their colour; of
+lines alone, since a file holds every dot of a dotted one."""
 
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": MUTED,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": MUTED,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": "#333333",
-    "ytick.labelcolor": "#111111",
-    "legend.frameon": False,
-    "svg.hashsalt": "vramlab",
-    "savefig.dpi": 150,
-    "savefig.facecolor": "white",
-}
+_theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+def theme() -> Theme:
+    """The colours in which figures are drawn now."""
+    return _theme.get()
+
+
+def narrow() -> bool:
+    """Whether figures are drawn for a narrow screen now: panels below each other."""
+    return _narrow.get()
+
+
+def characters(wide: int) -> int:
+    """How many characters fit on a line where `wide` fit into a wide figure."""
+    return int(wide * NARROW / WIDTH) if narrow() else wide
+
+
+def _style(colours: Theme) -> dict[Any, Any]:
+    return {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+        "font.size": 10,
+        "text.color": colours.text,
+        "figure.facecolor": colours.ground,
+        "axes.facecolor": colours.ground,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": colours.muted,
+        "axes.labelcolor": colours.text,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.titlecolor": colours.muted,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": colours.grid,
+        "grid.linewidth": 0.8,
+        "hatch.linewidth": 0.6,
+        "hatch.color": colours.ground,
+        "xtick.color": colours.muted,
+        "ytick.color": colours.muted,
+        "xtick.labelcolor": colours.text,
+        "ytick.labelcolor": colours.text,
+        "legend.frameon": False,
+        "svg.hashsalt": "vramlab",
+        "savefig.dpi": 150,
+        "savefig.facecolor": colours.ground,
+    }
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and save the figures of the block in the style of the report."""
-    with mpl.rc_context(STYLE):
-        yield
+def style(name: str = "light", narrow: bool = False) -> Iterator[None]:
+    """Draw and save the figures of the block for a light or a dark ground, wide or narrow."""
+    token, width = _theme.set(THEMES[name]), _narrow.set(narrow)
+    try:
+        with mpl.rc_context(_style(theme())):
+            yield
+    finally:
+        _theme.reset(token)
+        _narrow.reset(width)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -69,13 +153,29 @@ def save(figure: Figure, path: Path) -> None:
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        if path.suffix == ".svg":
+            temporary.write_text(_shortened(temporary.read_text("utf-8")), "utf-8")
+
+
+def _shortened(svg: str) -> str:
+    """Paths to the hundredth of a point: half the size, and nothing that one could see."""
+    return re.sub(
+        r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace("\n", " "), svg
+    )
 
 
 def colours(results: Results) -> dict[str, str]:
     """One colour for each technique: the same one in every figure."""
     others = [name for name in results.techniques if name != results.baseline]
-    cycled = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)}
-    return {results.baseline: BASELINE} | cycled
+    palette = theme().palette
+    cycled = {name: palette[index % len(palette)] for index, name in enumerate(others)}
+    return {results.baseline: theme().baseline} | cycled
+
+
+def markers(results: Results) -> dict[str, str]:
+    """A marker for each technique, so that points differ by more than their colour."""
+    shapes = "osD^vP<X>phd*8"
+    return {name: shapes[index % len(shapes)] for index, name in enumerate(results.techniques)}
 
 
 def dashes(results: Results) -> dict[str, str]:
@@ -84,16 +184,33 @@ def dashes(results: Results) -> dict[str, str]:
     return {name: styles[index % len(styles)] for index, name in enumerate(results.techniques)}
 
 
+class _Ticks(ScalarFormatter):
+    """Ticks as the report's language writes numbers."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return numeral(super().__call__(x, pos))
+
+
 def panels(
     headline: str, count: int, height: float, columns: int | None = None, share_rows: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure `height` inches high with `count` panels in rows of `columns` under its headline."""
-    title = textwrap.fill(headline.replace("`", ""), 95)
+    """A figure with `count` panels in rows of `columns` under its headline.
+
+    It is `height` inches high beside that; a narrow one has its panels below each other, each as
+    high as before.
+    """
+    title = textwrap.fill(headline.replace("`", ""), characters(95))
     lines = title.count("\n") + 1
-    figure = Figure(figsize=(WIDTH, height + 0.3 * lines), layout="constrained")
     columns = columns or count
+    if narrow():
+        height, columns = height * columns, 1
+    size = (NARROW if narrow() else WIDTH, height + 0.3 * lines)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(count // columns, columns, squeeze=False, sharey=share_rows)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    for axes in grid.flat:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(_Ticks(useOffset=False))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11 if narrow() else 12, fontweight="bold")
     return figure, list(grid.flat)
 
 
@@ -120,9 +237,9 @@ def missing(axes: Axes, row: int, run: Run) -> None:
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
-        color=MUTED,
+        color=theme().muted,
         style="italic",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        bbox={"facecolor": theme().ground, "edgecolor": "none", "pad": 1},
     )
 
 
@@ -133,18 +250,19 @@ def blank(axes: Axes) -> None:
     axes.text(
         0.5,
         0.5,
-        "no run came through",
+        say("no run came through"),
         transform=axes.transAxes,
         ha="center",
         va="center",
-        color=MUTED,
+        color=theme().muted,
         style="italic",
     )
 
 
 def tint(colour: str, share: float) -> str:
-    """`colour` mixed with white: the whole colour at 1, white at 0."""
-    red, green, blue = (1 - share * (1 - part) for part in to_rgb(colour))
+    """`colour` mixed with the ground: the whole colour at 1, the ground at 0."""
+    pairs = zip(to_rgb(colour), to_rgb(theme().ground), strict=True)
+    red, green, blue = (share * part + (1 - share) * ground for part, ground in pairs)
     return to_hex((red, green, blue))
 
 
@@ -176,17 +294,46 @@ def bars(
             height=0.62,
             color=fill[run.technique],
             xerr=error,
-            error_kw={"ecolor": MUTED, "capsize": 3, "lw": 1.2},
+            error_kw={"ecolor": theme().muted, "capsize": 3, "lw": 1.2},
         )
         ends.append(length + (error or 0))
         end_label(axes, ends[-1], row, label(run, length))
     room_for_labels(axes, ends, room)
 
 
+def part(axes: Axes, row: float, start: float, length: float, index: int) -> None:
+    """A part of a bar that adds up, in the colour and hatch of its place in the legend."""
+    axes.barh(row, length, left=start, height=0.62, **_part_style(index))
+
+
+def part_handle(index: int, label: str) -> Patch:
+    """The entry of the legend for a part of a bar."""
+    return Patch(label=label, **_part_style(index))
+
+
+def _part_style(index: int) -> dict[str, Any]:
+    return {
+        "facecolor": theme().parts[index],
+        "edgecolor": theme().ground,
+        "linewidth": 0.5,
+        "hatch": HATCHES[index],
+    }
+
+
+def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """A legend below the panels, with up to `columns` columns in a wide figure."""
+    if not handles:
+        return
+    if narrow():
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(columns, 56 // (longest + 8)))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
 def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     """Write `text` just right of a point."""
     axes.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color="#333333"
+        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=theme().text
     )
 
 
@@ -227,7 +374,13 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             ha="center",
             va="center",
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "lw": 0.7, "color": MUTED, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "lw": 0.7,
+                "color": theme().muted,
+                "shrinkA": 0,
+                "shrinkB": 3,
+            },
         )
         note.set_in_layout(False)
         extent = Text.get_window_extent(note)  # of the words, without the line

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from vramlab.report import wording
+from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.wording import listing, memory, number, plural, ratio, short
+from vramlab.report.wording import integer, listing, memory, number, percent, ratio, short
 from vramlab.results.runs import Memory
 
 Value = Callable[[Run], float | None]
@@ -34,19 +35,46 @@ def largest_batch(results: Results, length: int | None = None) -> str:
     runs = results.runs("own", length)
     found = {r.technique: r.search.max_batch_size for r in runs if r.search.max_batch_size}
     if not found:
-        return "No technique fits a batch of one sequence."
+        return say("No technique fits a batch of one sequence.")
     largest = max(found.values())
     best = [name for name, size in found.items() if size == largest]
-    bounded = any(r.search.bounded_by == "configuration" for r in runs if r.technique in best)
-    size = ("at least " if bounded else "") + plural(largest, "sequence")
+    size = say_count("{count} sequence", "{count} sequences", largest)
+    if any(r.search.bounded_by == "configuration" for r in runs if r.technique in best):
+        size = say("at least {size}", size=size)
+    baseline = _name(results.baseline)
     if results.baseline in best:
         others = [name for name in best if name != results.baseline]
-        beside = f" ({_names(others)} {_fits(others)} as much)" if others else ""
-        return f"No technique fits more than {_name(results.baseline)}: {size}{beside}."
-    text = f"{_names(best)} {_fits(best)} the largest batch: {size}"
-    if base := found.get(results.baseline):
-        text += f", {ratio(largest / base)} the {base:,} of {_name(results.baseline)}"
-    return text + "."
+        if not others:
+            return say(
+                "No technique fits more than {baseline}: {size}.", baseline=baseline, size=size
+            )
+        return say_count(
+            "No technique fits more than {baseline}: {size} ({others} fits as much).",
+            "No technique fits more than {baseline}: {size} ({others} fit as much).",
+            len(others),
+            baseline=baseline,
+            size=size,
+            others=_names(others),
+        )
+    base = found.get(results.baseline)
+    if base is None:
+        return say_count(
+            "{names} fits the largest batch: {size}.",
+            "{names} fit the largest batch: {size}.",
+            len(best),
+            names=_names(best),
+            size=size,
+        )
+    return say_count(
+        "{names} fits the largest batch: {size}, {times} the {base} of {baseline}.",
+        "{names} fit the largest batch: {size}, {times} the {base} of {baseline}.",
+        len(best),
+        names=_names(best),
+        size=size,
+        times=ratio(largest / base),
+        base=integer(base),
+        baseline=baseline,
+    )
 
 
 def least_memory(results: Results, length: int | None = None) -> str:
@@ -55,13 +83,21 @@ def least_memory(results: Results, length: int | None = None) -> str:
     if not runs:
         return ""
     best, low = min(runs, key=lambda pair: pair[1])
-    text = (
-        f"At {_equal_batch(results, length)}, {_name(best.technique)} peaks lowest: {memory(low)}"
-    )
+    values = {
+        "batch": _equal_batch(results, length),
+        "name": _name(best.technique),
+        "low": memory(low),
+    }
     base = results.run(results.baseline, "own", length).peak
     if base and best.technique != results.baseline:
-        text += f", {low / base:.0%} of the {memory(base)} of {_name(results.baseline)}"
-    return text + "."
+        return say(
+            "At {batch}, {name} peaks lowest: {low}, {share} of the {base} of {baseline}.",
+            **values,
+            share=percent(low / base),
+            base=memory(base),
+            baseline=_name(results.baseline),
+        )
+    return say("At {batch}, {name} peaks lowest: {low}.", **values)
 
 
 def anatomy(results: Results) -> str:
@@ -71,16 +107,24 @@ def anatomy(results: Results) -> str:
         return ""
     shares = {part: size / memory_.peak.allocated for part, size in peak_parts(memory_).items()}
     part, share = max(shares.items(), key=lambda item: item[1])
-    return f"Of the peak of {_name(results.baseline)}, {share:.0%} is {part}."
+    return say(
+        "Of the peak of {baseline}, {share} is {part}.",
+        baseline=_name(results.baseline),
+        share=percent(share),
+        part=say(part),
+    )
 
 
 def peak_parts(memory: Memory) -> dict[str, int]:
-    """The bytes at the peak, split at the moments of the step; they add up to the peak."""
+    """The bytes at the peak, split at the moments of the step; they add up to the peak.
+
+    By their names in English.
+    """
     before, forward = memory.before.allocated, memory.after_forward.allocated
     return {
-        "model and optimizer state": before,
-        "what the forward pass keeps for the backward pass": max(0, forward - before),
-        "what comes on top while computing": memory.peak.allocated - max(before, forward),
+        mark("model and optimizer state"): before,
+        mark("what the forward pass keeps for the backward pass"): max(0, forward - before),
+        mark("what comes on top while computing"): memory.peak.allocated - max(before, forward),
     }
 
 
@@ -92,13 +136,23 @@ def largest_kind(results: Results) -> str:
         return ""
     kinds = base.memory.by_kind
     kind = max(kinds, key=lambda name: kinds[name])
-    share = kinds[kind] / sum(kinds.values())
-    text = f"At the peak of {_name(base.technique)}, {share:.0%} is {kind}: {memory(kinds[kind])}"
+    values = {
+        "baseline": _name(base.technique),
+        "share": percent(kinds[kind] / sum(kinds.values())),
+        "kind": wording.kind(kind),
+        "size": memory(kinds[kind]),
+    }
     sizes = {run.technique: run.memory.by_kind[kind] for run in runs if run.memory}
     best = min(sizes, key=lambda name: sizes[name])
     if best != base.technique:
-        text += f"; {_name(best)} needs {memory(sizes[best])} for it at the same batch"
-    return text + "."
+        return say(
+            "At the peak of {baseline}, {share} is {kind}: {size}; {best} needs {least} for it at "
+            "the same batch.",
+            **values,
+            best=_name(best),
+            least=memory(sizes[best]),
+        )
+    return say("At the peak of {baseline}, {share} is {kind}: {size}.", **values)
 
 
 def moment_of_peak(results: Results) -> str:
@@ -108,7 +162,11 @@ def moment_of_peak(results: Results) -> str:
         return ""
     peak = max(memory_.timeline, key=lambda moment: sum(moment.by_kind.values()))
     share = peak.operation / max(1, memory_.timeline[-1].operation)
-    return f"{_name(results.baseline)} needs most after {share:.0%} of a step's operations."
+    return say(
+        "{baseline} needs most after {share} of a step's operations.",
+        baseline=_name(results.baseline),
+        share=percent(share),
+    )
 
 
 def fastest(results: Results) -> str:
@@ -117,14 +175,22 @@ def fastest(results: Results) -> str:
     if not runs:
         return ""
     best, quick = runs[0]
-    text = (
-        f"At {_equal_batch(results)}, {_name(best.technique)} is the fastest: "
-        f"{number(quick)} ms a step (median of {len(best.step_ms)})"
-    )
+    values = {
+        "batch": _equal_batch(results),
+        "name": _name(best.technique),
+        "ms": number(quick),
+        "samples": len(best.step_ms),
+    }
     base = results.run(results.baseline, "own").step_median_ms
     if base and best.technique != results.baseline:
-        text += f", {ratio(base / quick)} as fast as {_name(results.baseline)}"
-    return text + "."
+        return say(
+            "At {batch}, {name} is the fastest: {ms} ms a step (median of {samples}), {times} as "
+            "fast as {baseline}.",
+            **values,
+            times=ratio(base / quick),
+            baseline=_name(results.baseline),
+        )
+    return say("At {batch}, {name} is the fastest: {ms} ms a step (median of {samples}).", **values)
 
 
 def how_sure_of_speed(results: Results) -> str:
@@ -134,9 +200,13 @@ def how_sure_of_speed(results: Results) -> str:
         return ""
     (best, _), (second, slower) = runs[:2]
     share = superiority(best.step_ms, second.step_ms)
-    return (
-        f"Its lead over the next, {_name(second.technique)} ({number(slower)} ms), is "
-        f"{_certainty(share)}: it wins {share:.0%} of the pairs of their timed steps."
+    return say(
+        "Its lead over the next, {second} ({ms} ms), is {certainty}: it wins {share} of the pairs "
+        "of their timed steps.",
+        second=_name(second.technique),
+        ms=number(slower),
+        certainty=_certainty(share),
+        share=percent(share),
     )
 
 
@@ -146,14 +216,21 @@ def throughput(results: Results, length: int | None = None) -> str:
     if not runs:
         return ""
     best, speed = max(runs, key=lambda pair: pair[1])
-    text = (
-        f"With each technique at its own largest batch, {_name(best.technique)} processes the most "
-        f"tokens: {short(speed)} a second"
-    )
+    values = {"name": _name(best.technique), "speed": short(speed)}
     base = results.run(results.baseline, "own", length).tokens_per_second
     if base and best.technique != results.baseline:
-        text += f", {ratio(speed / base)} as many as {_name(results.baseline)}"
-    return text + "."
+        return say(
+            "With each technique at its own largest batch, {name} processes the most tokens: "
+            "{speed} a second, {times} as many as {baseline}.",
+            **values,
+            times=ratio(speed / base),
+            baseline=_name(results.baseline),
+        )
+    return say(
+        "With each technique at its own largest batch, {name} processes the most tokens: "
+        "{speed} a second.",
+        **values,
+    )
 
 
 def shortest_training(results: Results) -> str:
@@ -162,15 +239,20 @@ def shortest_training(results: Results) -> str:
     if not runs:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.train_seconds))
-    text = (
-        f"{_name(best.technique)} trains in the least time: "
-        f"{number(statistics.fmean(best.train_seconds))} s"
-    )
+    values = {
+        "name": _name(best.technique),
+        "seconds": number(statistics.fmean(best.train_seconds)),
+    }
     base = results.run(results.baseline, "own").train_seconds
     if base and best.technique != results.baseline:
-        text += f" at {_where(best, results)}; {_name(results.baseline)} takes "
-        text += f"{number(statistics.fmean(base))} s"
-    return text + "."
+        return say(
+            "{name} trains in the least time: {seconds} s at {batch}; {baseline} takes {slower} s.",
+            **values,
+            batch=_where(best, results),
+            baseline=_name(results.baseline),
+            slower=number(statistics.fmean(base)),
+        )
+    return say("{name} trains in the least time: {seconds} s.", **values)
 
 
 def perplexity(results: Results) -> str:
@@ -180,16 +262,28 @@ def perplexity(results: Results) -> str:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.perplexities))
     lowest = number(statistics.fmean(best.perplexities), 4)
-    text = (
-        f"Trained {_steps_of(best, results)}, {_name(best.technique)} has the lowest perplexity: "
-        f"{lowest}"
-    )
+    values = {
+        "where": _steps_of(best, results),
+        "name": _name(best.technique),
+        "lowest": lowest,
+        "baseline": _name(results.baseline),
+    }
     base = results.run(results.baseline, "own").perplexities
-    if base and best.technique != results.baseline:
-        other = number(statistics.fmean(base), 4)
-        text += ", the same to these digits as" if other == lowest else f", against {other} of"
-        text += f" {_name(results.baseline)}"
-    return text + "."
+    if not base or best.technique == results.baseline:
+        return say("Trained {where}, {name} has the lowest perplexity: {lowest}.", **values)
+    other = number(statistics.fmean(base), 4)
+    if other == lowest:
+        return say(
+            "Trained {where}, {name} has the lowest perplexity: {lowest}, the same to these digits "
+            "as {baseline}.",
+            **values,
+        )
+    return say(
+        "Trained {where}, {name} has the lowest perplexity: {lowest}, against {other} of "
+        "{baseline}.",
+        **values,
+        other=other,
+    )
 
 
 def how_sure_of_perplexity(results: Results) -> str:
@@ -199,10 +293,11 @@ def how_sure_of_perplexity(results: Results) -> str:
         return ""
     deviations = [statistics.stdev(values) for values in runs if len(values) > 1]
     if not deviations:
-        return "There is one seed only, so a small difference may be chance."
-    return (
-        f"Between seeds it varies with a standard deviation of up to {number(max(deviations))}; "
-        "a smaller difference may be chance."
+        return say("There is one seed only, so a small difference may be chance.")
+    return say(
+        "Between seeds it varies with a standard deviation of up to {deviation}; a smaller "
+        "difference may be chance.",
+        deviation=number(max(deviations)),
     )
 
 
@@ -220,13 +315,23 @@ def fewest_steps(results: Results) -> str:
         for name in (fewest, results.baseline)
         if results.run(name, "own").perplexities
     ]
-    text = (
-        f"At its own largest batch, {_name(fewest)} trains in {plural(steps[fewest], 'step')}, "
-        f"{_name(results.baseline)} in {base:,}"
-    )
+    values = {
+        "name": _name(fewest),
+        "steps": say_count("{count} step", "{count} steps", steps[fewest]),
+        "baseline": _name(results.baseline),
+        "base": integer(base),
+    }
     if len(perplexities) == 2:
-        text += f"; perplexity {number(perplexities[0], 4)} against {number(perplexities[1], 4)}"
-    return text + "."
+        return say(
+            "At its own largest batch, {name} trains in {steps}, {baseline} in {base}; perplexity "
+            "{perplexity} against {other}.",
+            **values,
+            perplexity=number(perplexities[0], 4),
+            other=number(perplexities[1], 4),
+        )
+    return say(
+        "At its own largest batch, {name} trains in {steps}, {baseline} in {base}.", **values
+    )
 
 
 def energy(results: Results) -> str:
@@ -235,9 +340,11 @@ def energy(results: Results) -> str:
     if not runs:
         return ""
     best, least = min(runs, key=lambda pair: pair[1])
-    return (
-        f"At its own largest batch, {_name(best.technique)} needs the least energy: "
-        f"{number(least)} µJ for a training token."
+    return say(
+        "At its own largest batch, {name} needs the least energy: {energy} µJ for a training "
+        "token.",
+        name=_name(best.technique),
+        energy=number(least),
     )
 
 
@@ -249,12 +356,18 @@ def repeatability(results: Results) -> str:
         return ""
     varying = dict.fromkeys(run.technique for run in known if not run.profile.repeatable)
     if not varying:
-        return "Every technique that ran repeats bit for bit from the same seed on this device."
-    them = _names(varying)
-    return (
-        f"From the same seed, {them} {'does' if len(varying) == 1 else 'do'} not repeat bit for "
-        "bit in every run: a kernel adds in the order in which its threads happen to come, or "
-        "memory was so short that a library took another algorithm. All others that ran repeat."
+        return say(
+            "Every technique that ran repeats bit for bit from the same seed on this device."
+        )
+    return say_count(
+        "From the same seed, {names} does not repeat bit for bit in every run: a kernel adds in "
+        "the order in which its threads happen to come, or memory was so short that a library took "
+        "another algorithm. All others that ran repeat.",
+        "From the same seed, {names} do not repeat bit for bit in every run: a kernel adds in "
+        "the order in which its threads happen to come, or memory was so short that a library took "
+        "another algorithm. All others that ran repeat.",
+        len(varying),
+        names=_names(varying),
     )
 
 
@@ -273,14 +386,21 @@ def undominated(results: Results) -> str:
     if not points:
         return ""
     if len(points) == 1:
-        return f"Only {_name(best[0])} was measured, so there is nothing to weigh it against."
+        return say(
+            "Only {name} was measured, so there is nothing to weigh it against.",
+            name=_name(best[0]),
+        )
     if len(best) == 1:
-        return f"No other technique fits a larger batch or steps faster than {_name(best[0])}."
+        return say(
+            "No other technique fits a larger batch or steps faster than {name}.",
+            name=_name(best[0]),
+        )
     if len(best) == len(points):
-        return "No technique is beaten in both largest batch and step time by another."
-    return (
-        f"Only {_names(best)} are worth weighing: every other technique fits no larger batch and "
-        "makes no faster step than one of them."
+        return say("No technique is beaten in both largest batch and step time by another.")
+    return say(
+        "Only {names} are worth weighing: every other technique fits no larger batch and makes no "
+        "faster step than one of them.",
+        names=_names(best),
     )
 
 
@@ -291,21 +411,13 @@ def not_run(results: Results) -> list[str]:
         for run in results.runs(setting):
             if run.status != "ok":
                 alike = run.status == "skipped" or run.technique == results.baseline
-                where = "" if alike else f" at {_where(run, results)}"
-                key = wording.status(run.status) + where, run.reason
-                groups.setdefault(key, {})[run.technique] = None
-    return [f"{_names(names)}: {what}: {why.rstrip('.')}." for (what, why), names in groups.items()]
-
-
-def devices(results: Results) -> list[str]:
-    """The devices that numbers were measured on; more than one makes them incomparable."""
-    found = (record.provenance.device for record in results.files.values())
+                what = wording.status(run.status)
+                if not alike:
+                    what = say("{what} at {batch}", what=what, batch=_where(run, results))
+                groups.setdefault((what, run.reason), {})[run.technique] = None
     return [
-        f"{device.name} ({memory(device.memory_bytes)})"
-        + (f", compute capability {device.capability}" if device.capability else "")
-        + (f", CUDA {device.cuda}" if device.cuda else "")
-        + (f", driver {device.driver}" if device.driver else "")
-        for device in dict.fromkeys(device for device in found if device)
+        say("{names}: {what}: {why}.", names=_names(names), what=what, why=why.rstrip("."))
+        for (what, why), names in groups.items()
     ]
 
 
@@ -321,8 +433,8 @@ def superiority(faster: Sequence[float], slower: Sequence[float]) -> float:
 
 def _certainty(share: float) -> str:
     if share >= 0.95:
-        return "clear"
-    return "likely real" if share >= 0.75 else "not certain"
+        return say("clear")
+    return say("likely real") if share >= 0.75 else say("not certain")
 
 
 def _by_speed(results: Results) -> list[tuple[Run, float]]:
@@ -337,19 +449,22 @@ def _measured(runs: Sequence[Run], value: Value) -> list[tuple[Run, float]]:
 
 def _equal_batch(results: Results, length: int | None = None) -> str:
     size = results.max_batch_size(results.baseline, length)
-    return f"the batch of {_name(results.baseline)}" + (f" ({size:,})" if size else "")
+    baseline = _name(results.baseline)
+    if not size:
+        return say("the batch of {baseline}", baseline=baseline)
+    return say("the batch of {baseline} ({size})", baseline=baseline, size=integer(size))
 
 
 def _steps_of(run: Run, results: Results) -> str:
     """How many sequences an optimizer step took."""
     step = run.trained[0].sequences_per_step
     if step in {None, run.batch_size}:
-        return f"at {_equal_batch(results)}"
-    return f"in steps of {plural(step or 0, 'sequence')}"
+        return say("at {batch}", batch=_equal_batch(results))
+    return say_count("in steps of {count} sequence", "in steps of {count} sequences", step or 0)
 
 
 def _where(run: Run, results: Results) -> str:
-    return _equal_batch(results) if run.setting == "equal" else "its own largest batch"
+    return _equal_batch(results) if run.setting == "equal" else say("its own largest batch")
 
 
 def _name(technique: str) -> str:
@@ -360,14 +475,16 @@ def _names(techniques: Sequence[str] | dict[str, None]) -> str:
     return listing(map(_name, techniques))
 
 
-def _fits(techniques: Sequence[str]) -> str:
-    return "fits" if len(techniques) == 1 else "fit"
-
-
 def _at_longest(results: Results, sentence: Callable[[Results, int], str]) -> str:
     longest = results.lengths[-1]
     text = sentence(results, longest)
-    return f"At {longest:,} tokens, {text[0].lower()}{text[1:]}" if text else ""
+    if not text:
+        return ""
+    return say(
+        "At {length} tokens, {sentence}",
+        length=integer(longest),
+        sentence=text[0].lower() + text[1:],
+    )
 
 
 HEADLINES: dict[str, Callable[[Results], str]] = {
@@ -391,4 +508,4 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
 
 def headline(figure: str, results: Results) -> str:
     """The sentence that stands over a figure."""
-    return HEADLINES[figure](results) or "No run came through, so there is nothing to show."
+    return HEADLINES[figure](results) or say("No run came through, so there is nothing to show.")

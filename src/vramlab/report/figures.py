@@ -18,26 +18,19 @@ from matplotlib.ticker import MaxNLocator
 from vramlab.config.technique import Setting
 from vramlab.report import chart, wording
 from vramlab.report.discussion import headline, peak_parts
+from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.runs import KINDS, EpochRecord
 
-MARKERS: dict[Setting, str] = {"equal": "o", "own": "s"}
 SETTING_WORDS: dict[Setting, str] = {
-    "equal": "at the largest batch of the baseline",
-    "own": "at each technique's own largest batch",
+    "equal": mark("at the largest batch of the baseline"),
+    "own": mark("at each technique's own largest batch"),
 }
-UNKNOWN_KIND = "not told apart (compiled)"
-KIND_COLOURS = dict(
-    zip(
-        (*KINDS, UNKNOWN_KIND),
-        # Tol's "muted" set (2021): what lasts is dark, what a step makes is light.
-        (
-            *("#332288", "#117733", "#882255", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677"),
-            *("#AA4499", "#E69F00", "#999999", "#DDDDDD"),
-        ),
-        strict=True,
-    )
-)
+UNKNOWN_KIND = mark("not told apart (compiled)")
+PARTS = (*KINDS, UNKNOWN_KIND)
+"""What the peak is told apart into, in the order of their colours."""
+ANATOMY = (0, 4, 5)
+"""The places of the three parts of the anatomy among the colours of parts."""
 Draw = Callable[[Axes, list[Run]], None]
 
 
@@ -45,18 +38,18 @@ def memory_speed(results: Results) -> Figure:
     """Peak memory over throughput, one point for each technique and batch setting."""
     height = 5.0 + 0.25 * min(len(results.techniques), 12)
     figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
-    fill = chart.colours(results)
+    fill, shapes = chart.colours(results), chart.markers(results)
     labels = []
     for axes, setting in zip(panels, SETTINGS, strict=True):
         runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
         unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
         points = [(run.tokens_per_second or 0.0, (run.peak or 0) / unit) for run in runs]
         for run, (speed, peak) in zip(runs, points, strict=True):
-            axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=MARKERS[setting])
+            axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=shapes[run.technique])
         left_out = _left_out(results, {run.technique for run in runs})
-        axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, 110))
-        axes.set_xlabel("throughput (tokens/s; further right is faster)")
-        axes.set_ylabel(f"peak memory ({name})")
+        axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, chart.characters(110)))
+        axes.set_xlabel(say("throughput (tokens/s; further right is faster)"))
+        axes.set_ylabel(say("peak memory ({unit})", unit=name))
         if not points:
             chart.blank(axes)
             continue
@@ -80,7 +73,7 @@ def batch_size(results: Results) -> Figure:
     def label(run: Run, value: float) -> str:
         bound = "≥ " if run.search.bounded_by == "configuration" else ""
         times = f"  ({wording.ratio(value / base)})" if base else ""
-        return f"{bound}{value:,.0f}{times}"
+        return f"{bound}{wording.integer(value)}{times}"
 
     chart.technique_rows(axes, [run.technique for run in runs])
     chart.bars(
@@ -88,7 +81,11 @@ def batch_size(results: Results) -> Figure:
     )
     limit = max(run.search.memory_limit for run in runs)
     axes.set_xlabel(
-        f"largest batch (sequences of {results.length:,} tokens) in {wording.memory(limit)}"
+        say(
+            "largest batch (sequences of {length} tokens) in {memory}",
+            length=wording.integer(results.length),
+            memory=wording.memory(limit),
+        )
     )
     chart.thousands(axes)
     return figure
@@ -97,6 +94,7 @@ def batch_size(results: Results) -> Figure:
 def memory(results: Results) -> Figure:
     """Live memory after the forward pass, after the backward pass and at the peak."""
     moments = {"after_forward": 0.35, "after_backward": 0.65, "peak": 1.0}
+    hatches = ("////", "xx", "")
     fill = chart.colours(results)
     peaks = [run.peak for setting in SETTINGS for run in results.runs(setting) if run.peak]
     unit, name = wording.memory_unit(max(peaks, default=0))
@@ -107,28 +105,33 @@ def memory(results: Results) -> Figure:
             if run.memory is None:
                 chart.missing(axes, row, run)
                 continue
-            for offset, (moment, share) in zip((-0.26, 0, 0.26), moments.items(), strict=True):
+            for offset, (moment, share), hatch in zip(
+                (-0.26, 0, 0.26), moments.items(), hatches, strict=True
+            ):
                 size = getattr(run.memory, moment).allocated / unit
-                axes.barh(
-                    row + offset, size, height=0.24, color=chart.tint(fill[run.technique], share)
-                )
+                shade = chart.tint(fill[run.technique], share)
+                axes.barh(row + offset, size, height=0.24, color=shade, hatch=hatch)
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(f"memory in live tensors ({name})")
+        axes.set_xlabel(say("memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory", draw, row=0.5)
     handles = [
-        Patch(color=chart.tint(chart.MUTED, share), label=moment.replace("_", " "))
-        for moment, share in moments.items()
+        Patch(facecolor=chart.tint(chart.theme().muted, share), hatch=hatch, label=name)
+        for share, hatch, name in zip(
+            moments.values(),
+            hatches,
+            (say("after forward"), say("after backward"), say("peak")),
+            strict=True,
+        )
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    chart.legend(figure, handles, 3)
     return figure
 
 
 def memory_anatomy(results: Results) -> Figure:
     """The peak, split into state, what waits for the backward pass, and what comes on top."""
-    shades = ("#332288", "#56B4E9", "#DDCC77")
     peaks = [run.peak for setting in SETTINGS for run in results.runs(setting) if run.peak]
     unit, name = wording.memory_unit(max(peaks, default=0))
     names: list[str] = []
@@ -142,16 +145,18 @@ def memory_anatomy(results: Results) -> Figure:
             parts = peak_parts(run.memory)
             names[:] = parts
             starts = itertools.accumulate(parts.values(), initial=0)
-            for start, size, shade in zip(starts, parts.values(), shades, strict=False):
-                axes.barh(row, size / unit, left=start / unit, height=0.62, color=shade)
+            for index, (start, size) in enumerate(zip(starts, parts.values(), strict=False)):
+                chart.part(axes, row, start / unit, size / unit, ANATOMY[index])
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(f"peak memory in live tensors ({name})")
+        axes.set_xlabel(say("peak memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory_anatomy", draw)
-    handles = [Patch(color=s, label=n) for s, n in zip(shades, names, strict=False)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    handles = [
+        chart.part_handle(index, say(name)) for index, name in zip(ANATOMY, names, strict=False)
+    ]
+    chart.legend(figure, handles, 3)
     return figure
 
 
@@ -171,13 +176,12 @@ def memory_kinds(results: Results) -> Figure:
             shown.update(kind for kind, size in parts.items() if size)
             starts = itertools.accumulate(parts.values(), initial=0)
             for start, (kind, size) in zip(starts, parts.items(), strict=False):
-                colour = KIND_COLOURS[kind]
-                axes.barh(row, size / unit, left=start / unit, height=0.62, color=colour)
+                chart.part(axes, row, start / unit, size / unit, PARTS.index(kind))
             ends.append(max(run.memory.peak.allocated, sum(parts.values())) / unit)
             label = wording.number(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row, label)
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(f"peak memory in live tensors ({name})")
+        axes.set_xlabel(say("peak memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory_kinds", draw)
     _legend_of_kinds(figure, shown)
@@ -187,7 +191,7 @@ def memory_kinds(results: Results) -> Figure:
 def memory_timeline(results: Results) -> Figure:
     """Live memory after each operation of one step, stacked by what it belongs to."""
     runs = [run for run in results.runs("equal") if run.memory and run.memory.timeline]
-    columns = min(3, max(1, len(runs)))
+    columns = 1 if chart.narrow() else min(3, max(1, len(runs)))
     rows = -(-len(runs) // columns) or 1
     title = headline("memory_timeline", results)
     figure, panels = chart.panels(title, rows * columns, 0.9 + 2.2 * rows, columns)
@@ -201,7 +205,8 @@ def memory_timeline(results: Results) -> Figure:
         axes.stackplot(
             [moment.operation for moment in timeline],
             *([moment.by_kind[kind] / unit for moment in timeline] for kind in kinds),
-            colors=[KIND_COLOURS[kind] for kind in kinds],
+            colors=[chart.theme().parts[PARTS.index(kind)] for kind in kinds],
+            hatch=[chart.HATCHES[PARTS.index(kind)] for kind in kinds],
             lw=0,
         )
         top = max(top, *(sum(moment.by_kind.values()) / unit for moment in timeline))
@@ -209,7 +214,7 @@ def memory_timeline(results: Results) -> Figure:
         axes.set_xlim(0, timeline[-1].operation)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         if index + columns >= len(runs):  # no panel below
-            axes.set_xlabel("operations of one training step")
+            axes.set_xlabel(say("operations of one training step"))
         chart.thousands(axes)
     for axes in panels[: len(runs)]:
         axes.set_ylim(0, 1.05 * top)  # one scale: the techniques are to be compared
@@ -217,7 +222,7 @@ def memory_timeline(results: Results) -> Figure:
         axes.set_visible(bool(not runs))
         if not runs:
             chart.blank(axes)
-    figure.supylabel(f"memory in live tensors ({name})", fontsize=10)
+    figure.supylabel(say("memory in live tensors ({unit})", unit=name), fontsize=10)
     _legend_of_kinds(figure, shown)
     return figure
 
@@ -234,7 +239,12 @@ def step_time(results: Results) -> Figure:
         where = {"x": "ms", "y": "row", "orient": "h", "native_scale": True, "ax": axes}
         if len(samples):
             # No outliers in the boxes: every sample is drawn as a dot.
-            style = {"fill": False, "color": chart.MUTED, "linewidth": 1, "showfliers": False}
+            style = {
+                "fill": False,
+                "color": chart.theme().muted,
+                "linewidth": 1,
+                "showfliers": False,
+            }
             seaborn.boxplot(samples, **where, **style, width=0.6)
             dots = {"hue": "technique", "palette": fill, "size": 3, "legend": False}
             seaborn.swarmplot(samples, **where, **dots, warn_thresh=1)
@@ -246,7 +256,7 @@ def step_time(results: Results) -> Figure:
             spread = wording.number(statistics.stdev(run.step_ms), 2)
             chart.end_label(axes, max(run.step_ms), row, f" {median} ± {spread}")
         chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], 0.3)
-        axes.set(xlabel="time of a training step (ms; median ± sd written)", ylabel="")
+        axes.set(xlabel=say("time of a training step (ms; median ± sd written)"), ylabel="")
 
     return _by_setting(results, "step_time", draw)
 
@@ -262,7 +272,7 @@ def throughput(results: Results) -> Figure:
             value=lambda run: run.tokens_per_second,
             label=lambda _, speed: wording.short(speed),
         )
-        axes.set_xlabel("throughput (tokens/s)")
+        axes.set_xlabel(say("throughput (tokens/s)"))
         chart.thousands(axes)
 
     return _by_setting(results, "throughput", draw)
@@ -272,7 +282,8 @@ def epoch_time(results: Results) -> Figure:
     """Time in training steps of the whole run; between seeds, mean and standard deviation."""
 
     def label(run: Run, seconds: float) -> str:
-        return f"{wording.number(seconds)}  ({wording.plural(run.trained[0].steps, 'step')})"
+        steps = say_count("{count} step", "{count} steps", run.trained[0].steps)
+        return f"{wording.number(seconds)}  ({steps})"
 
     def draw(axes: Axes, runs: list[Run]) -> None:
         chart.bars(
@@ -283,7 +294,9 @@ def epoch_time(results: Results) -> Figure:
             label=label,
             spread=lambda run: _deviation(run.train_seconds),
         )
-        axes.set_xlabel("; ".join(filter(None, ["time of training (s)", _over_seeds(results)])))
+        axes.set_xlabel(
+            "; ".join(filter(None, [say("time of training (s)"), _over_seeds(results)]))
+        )
 
     return _by_setting(results, "epoch_time", draw)
 
@@ -308,7 +321,9 @@ def perplexity(results: Results) -> Figure:
             chart.end_label(axes, mean + (error or 0), row, f" {wording.number(mean, 4)}")
         base = results.run(results.baseline, "own").perplexities
         if base:
-            axes.axvline(statistics.fmean(base), color=chart.BASELINE, lw=1, ls=":", zorder=0)
+            axes.axvline(
+                statistics.fmean(base), color=chart.theme().baseline, lw=1, ls=":", zorder=0
+            )
             values += base
         if values:
             # From the smallest, not from zero: what matters is the difference.
@@ -318,7 +333,10 @@ def perplexity(results: Results) -> Figure:
         else:
             axes.set_xticks([])
         seeds = _over_seeds(results)
-        axes.set_xlabel(f"validation perplexity{f' ({seeds}; dots: seeds)' if seeds else ''}")
+        if seeds:
+            axes.set_xlabel(say("validation perplexity ({seeds}; dots: seeds)", seeds=seeds))
+        else:
+            axes.set_xlabel(say("validation perplexity"))
 
     return _by_setting(results, "perplexity", draw)
 
@@ -343,8 +361,9 @@ def loss(results: Results) -> Figure:
                     lw=1.4,
                     label=name,
                 )
-            axes.set_xlabel("training tokens" if attribute == "tokens" else "training time (s)")
-            axes.set_ylabel("training loss (nats/token)")
+            tokens, seconds = say("training tokens"), say("training time (s)")
+            axes.set_xlabel(tokens if attribute == "tokens" else seconds)
+            axes.set_ylabel(say("training loss (nats/token)"))
             chart.thousands(axes)
             if not runs:
                 chart.blank(axes)
@@ -352,7 +371,7 @@ def loss(results: Results) -> Figure:
     if handles:
         longest = max(len(name) for name in drawn)
         columns = max(1, 110 // (longest + 9))
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        chart.legend(figure, handles, columns)
     return figure
 
 
@@ -361,7 +380,7 @@ def batch_size_by_length(results: Results) -> Figure:
     figure, (axes,) = chart.panels(headline("batch_size_by_length", results), 1, 4.2)
     _over_lengths(axes, results, "own", lambda run: run.search.max_batch_size)
     axes.set_yscale("log")
-    axes.set_ylabel("largest batch (sequences)")
+    axes.set_ylabel(say("largest batch (sequences)"))
     chart.thousands(axes, "y")
     axes.legend()
     return figure
@@ -374,11 +393,11 @@ def throughput_by_length(results: Results) -> Figure:
     )
     for axes, setting in zip(panels, SETTINGS, strict=True):
         _over_lengths(axes, results, setting, lambda run: run.tokens_per_second)
-        axes.set_title(SETTING_WORDS[setting])
+        axes.set_title(say(SETTING_WORDS[setting]))
         axes.set_ylim(bottom=0)
         chart.thousands(axes, "y")
     panels[0].legend()
-    panels[0].set_ylabel("throughput (tokens/s)")
+    panels[0].set_ylabel(say("throughput (tokens/s)"))
     return figure
 
 
@@ -397,10 +416,10 @@ def memory_by_length(results: Results) -> Figure:
         _over_lengths(
             axes, results, setting, lambda run: None if run.peak is None else run.peak / unit
         )
-        axes.set_title(SETTING_WORDS[setting])
+        axes.set_title(say(SETTING_WORDS[setting]))
         axes.set_ylim(bottom=0)
     panels[0].legend()
-    panels[0].set_ylabel(f"peak memory in live tensors ({unit_name})")
+    panels[0].set_ylabel(say("peak memory in live tensors ({unit})", unit=unit_name))
     return figure
 
 
@@ -424,9 +443,12 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
 
 
 def _legend_of_kinds(figure: Figure, shown: set[str]) -> None:
-    handles = [Patch(color=c, label=kind) for kind, c in KIND_COLOURS.items() if kind in shown]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    handles = [
+        chart.part_handle(index, wording.kind(kind))
+        for index, kind in enumerate(PARTS)
+        if kind in shown
+    ]
+    chart.legend(figure, handles, 5)
 
 
 def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> Figure:
@@ -445,7 +467,7 @@ def _over_lengths(
     axes: Axes, results: Results, setting: Setting, value: Callable[[Run], float | None]
 ) -> None:
     """A line for each swept technique; a length at which it did not run is left out."""
-    fill, dashes = chart.colours(results), chart.dashes(results)
+    fill, dashes, shapes = chart.colours(results), chart.dashes(results), chart.markers(results)
     for name in results.techniques:
         if not results.swept(name):
             continue
@@ -458,30 +480,36 @@ def _over_lengths(
             [v for _, v in points],
             color=fill[name],
             ls=dashes[name],
-            marker=MARKERS[setting],
+            marker=shapes[name],
             label=name + note,
         )
     axes.set_xscale("log", base=2)
-    axes.set_xticks(results.lengths, [f"{length:,}" for length in results.lengths])
-    axes.set_xlabel("sequence length (tokens)")
+    axes.set_xticks(results.lengths, list(map(wording.integer, results.lengths)))
+    axes.set_xlabel(say("sequence length (tokens)"))
     axes.margins(y=0.1)
 
 
 def _batch_of(results: Results, setting: Setting) -> str:
     size = results.max_batch_size(results.baseline)
     if setting == "equal" and size:
-        return f"at the largest batch of {results.baseline} ({size:,})"
-    return SETTING_WORDS[setting]
+        return say(
+            "at the largest batch of {baseline} ({size})",
+            baseline=results.baseline,
+            size=wording.integer(size),
+        )
+    return say(SETTING_WORDS[setting])
 
 
 def _left_out(results: Results, shown: set[str]) -> str:
     missing = [name for name in results.measured(results.length) if name not in shown]
-    return f"   (not run: {', '.join(missing)})" if missing else ""
+    return "   " + say("(not run: {names})", names=", ".join(missing)) if missing else ""
 
 
 def _over_seeds(results: Results) -> str:
     seeds = {epoch.seed for epoch in results.records(EpochRecord)}
-    return f"mean and sd of {len(seeds)} seeds" if len(seeds) > 1 else ""
+    if len(seeds) < 2:
+        return ""
+    return say_count("mean and sd of {count} seed", "mean and sd of {count} seeds", len(seeds))
 
 
 def _mean(values: list[float]) -> float | None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 
-from vramlab.report import discussion, wording
+from tabulate import tabulate
+
+from vramlab.report import discussion, origin, wording
 from vramlab.report.catalog import CATEGORIES, Entry
+from vramlab.report.language import numeral, say, say_count
 from vramlab.report.load import Results
+from vramlab.report.wording import integer
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
 
 LONG = 32
 """Rows of a table above which it is folded."""
+
+
+_DARK, _PHONE = "(prefers-color-scheme: dark)", "(max-width: 640px)"
+_FORMS = {f"{_PHONE} and {_DARK}": "-narrow-dark", _PHONE: "-narrow", _DARK: "-dark"}
+"""Which form of a figure the browser takes, the first that holds; the light, wide one if none."""
 
 
 def page(
@@ -25,108 +35,155 @@ def page(
     Args:
         title: its heading.
         results: what it is about.
-        figures: the figures that were drawn, as `figures/<name>.png` and `.svg`.
+        figures: the figures that were drawn, as `figures/<name>.png` and `.svg`, and for dark
+            ground and narrow screens as `figures/<name>[-narrow][-dark].svg`.
         tables: the tables that were written, each with its Markdown.
         captions: the text under each figure and table, by `figures/<name>` or `tables/<name>`.
     """
-    parts = [f"# {wording.markdown(title)}", _bullets(discussion.summary(results))]
+    parts = [f"# {wording.markdown(title)}"]
+    if warnings := origin.differences(results):
+        care = say("Take care.")
+        parts += [f"> **{care}** {wording.markdown(text)}" for text in warnings]
+    parts.append(_bullets(discussion.summary(results)))
     if failures := discussion.not_run(results):
-        parts += ["## Not run", _bullets(failures)]
-    parts += ["## What was measured, and on what", _bullets(_setup(results))]
+        parts += ["## " + say("Not run"), _bullets(failures)]
+    parts += ["## " + say("What was measured, and on what"), _bullets(_setup(results))]
+    parts += ["### " + say("Hardware and software")]
+    parts += [_pairs(origin.hardware_and_software(results))]
     for category in CATEGORIES:
         section = [
             *(_figure(e, results, captions) for e in figures if e.category == category),
-            *(_table(e, text, captions) for e, text in tables.items() if e.category == category),
+            *(
+                _table(e, text, results, captions)
+                for e, text in tables.items()
+                if e.category == category
+            ),
         ]
         if section:
-            parts += [f"## {category}", *section]
+            parts += [f"## {say(category)}", *section]
     return "\n\n".join(parts) + "\n"
 
 
 def _figure(entry: Entry, results: Results, captions: Mapping[str, str]) -> str:
-    alt = f"{entry.title}. {discussion.headline(entry.name, results)}".replace("`", "")
+    title = say(entry.title)
+    alt = f"{title}. {discussion.headline(entry.name, results)}".replace("`", "")
+    path = f"figures/{entry.name}"
+    # On one line: CommonMark takes it as HTML up to the next empty line.
+    sources = "".join(
+        f'<source media="{media}" srcset="{path}{form}.svg">' for media, form in _FORMS.items()
+    )
+    picture = f'<picture>{sources}<img src="{path}.png" alt="{html.escape(alt)}"></picture>'
     return (
-        f"### {entry.title}\n\n![{alt}](figures/{entry.name}.png)\n\n"
-        f"{captions[f'figures/{entry.name}']} ([SVG](figures/{entry.name}.svg))"
+        f"### {title}\n\n{picture}\n\n"
+        f"{captions[path]} ([SVG]({path}.svg))\n\n{_source(entry, results)}"
     )
 
 
-def _table(entry: Entry, text: str, captions: Mapping[str, str]) -> str:
-    head = (
-        f"### {entry.title}\n\n{captions[f'tables/{entry.name}']} ([CSV](tables/{entry.name}.csv))"
-    )
+def _table(entry: Entry, text: str, results: Results, captions: Mapping[str, str]) -> str:
+    path = f"tables/{entry.name}"
+    head = f"### {say(entry.title)}\n\n{captions[path]} ([CSV]({path}.csv))"
+    if origin_ := _source(entry, results):
+        head += f"\n\n{origin_}"
     rows = text.strip().count("\n") - 1
     if rows > LONG:
-        text = f"<details><summary>{rows} rows</summary>\n\n{text.strip()}\n\n</details>"
+        summary = say_count("{count} row", "{count} rows", rows)
+        text = f"<details><summary>{summary}</summary>\n\n{text.strip()}\n\n</details>"
     return f"{head}\n\n{text.strip()}"
+
+
+def _source(entry: Entry, results: Results) -> str:
+    text = origin.source(entry, results)
+    return f"<small>{text}</small>" if text else ""
 
 
 def _bullets(sentences: Sequence[str]) -> str:
     return "\n".join(f"- {wording.markdown(sentence)}" for sentence in sentences)
 
 
+def _pairs(rows: Sequence[tuple[str, str]]) -> str:
+    cells = [[wording.markdown(cell) for cell in row] for row in rows]
+    return tabulate(cells, headers=[say("Part"), say("Value")], tablefmt="pipe")
+
+
 def _setup(results: Results) -> list[str]:
     lines = [
-        f"{wording.plural(len(results.techniques), 'technique')} at {results.length:,} tokens; "
-        f"the baseline is `{results.baseline}`.",
-        *_devices(results),
-        f"Software: {_software(results)}.",
+        say_count(
+            "{count} technique at {length} tokens; the baseline is {baseline}.",
+            "{count} techniques at {length} tokens; the baseline is {baseline}.",
+            len(results.techniques),
+            length=integer(results.length),
+            baseline=f"`{results.baseline}`",
+        ),
     ]
     for record in results.records(CorpusRecord):
         lines.append(
-            f"The {record.split} corpus: {record.kept:,} of {record.documents:,} documents have "
-            f"the quality ({record.characters:,} characters), from {record.source}."
+            say(
+                "The {split} corpus: {kept} of {documents} documents have the quality "
+                "({characters} characters), from {source}.",
+                split=wording.split(record.split),
+                kept=integer(record.kept),
+                documents=integer(record.documents),
+                characters=integer(record.characters),
+                source=record.source,
+            )
         )
     lines += [_overlap(record) for record in results.records(OverlapRecord)]
     for stream in results.records(SequencesRecord):
         counts = (
-            f"{count:,} sequences of {length:,}"
+            say_count(
+                "{count} sequence of {length}",
+                "{count} sequences of {length}",
+                count,
+                length=integer(length),
+            )
             for length, count in sorted(stream.sequences.items())
         )
-        lines.append(f"The {stream.split} tokens: {stream.tokens:,}; {wording.listing(counts)}.")
-    for tokenizer in results.records(TokenizerRecord):
-        fertility = (f"{value:.2f} ({split})" for split, value in tokenizer.fertility.items())
         lines.append(
-            f"The tokenizer: SentencePiece {tokenizer.model_type}, "
-            f"{tokenizer.vocab_size:,} pieces, "
-            f"{wording.listing(fertility)} pieces per word."
+            say(
+                "The {split} tokens: {tokens}; {sequences}.",
+                split=wording.split(stream.split),
+                tokens=integer(stream.tokens),
+                sequences=wording.listing(counts),
+            )
+        )
+    for tokenizer in results.records(TokenizerRecord):
+        fertility = (
+            f"{numeral(f'{value:.2f}')} ({wording.split(split)})"
+            for split, value in tokenizer.fertility.items()
+        )
+        lines.append(
+            say(
+                "The tokenizer: SentencePiece {model}, {pieces} pieces, {fertility} pieces per "
+                "word.",
+                model=tokenizer.model_type,
+                pieces=integer(tokenizer.vocab_size),
+                fertility=wording.listing(fertility),
+            )
         )
     return lines
 
 
 def _overlap(record: OverlapRecord) -> str:
-    leaked = sum(record.leaked.values())
-    share = record.ngrams_seen / max(record.ngrams, 1)
+    values = {
+        "leaked": integer(sum(record.leaked.values())),
+        "documents": integer(record.documents["validation"]),
+        "share": wording.percent(record.ngrams_seen / max(record.ngrams, 1), 2),
+        "ngrams": f"{record.ngram_words}",
+        "policy": f"`overlap: {record.policy}`",
+    }
     dropped = {split: n - record.kept[split] for split, n in record.documents.items()}
-    parts = [f"{count:,} {split}" for split, count in dropped.items() if count]
-    done = f"{' and '.join(parts)} documents were dropped for it" if parts else "none was dropped"
-    return (
-        f"Overlap: {leaked:,} of {record.documents['validation']:,} validation documents are "
-        f"copies or excerpts of training documents, and {share:.2%} of the validation "
-        f"{record.ngram_words}-grams occur in training; {done} (`overlap: {record.policy}`)."
-    )
-
-
-def _devices(results: Results) -> list[str]:
-    devices = discussion.devices(results)
-    limits = sorted({search.memory_limit for search in results.searches.values()})
-    allowed = f"Allowed memory: {wording.listing(map(wording.memory, limits))}."
-    lines = [*(f"Device: {device}." for device in devices), allowed]
-    if len(devices) > 1:
-        lines.append(
-            "**The numbers come from different devices, so they do not compare**; the table of "
-            "provenance tells which is from which."
+    parts = [f"{integer(n)} ({wording.split(split)})" for split, n in dropped.items() if n]
+    if parts:
+        return say(
+            "Overlap: {leaked} of {documents} validation documents are copies or excerpts of "
+            "training documents, and {share} of the validation {ngrams}-grams occur in training; "
+            "documents dropped for it: {dropped} ({policy}).",
+            **values,
+            dropped=wording.listing(parts),
         )
-    return lines
-
-
-def _software(results: Results) -> str:
-    origins = [record.provenance for record in results.files.values()]
-    versions: dict[str, set[str]] = {}
-    for origin in origins:
-        own = {"vramlab": origin.vramlab, "Python": origin.python}
-        for name, version in (own | origin.packages).items():
-            versions.setdefault(name, set()).add(version)
-    commits = sorted({origin.commit[:12] for origin in origins if origin.commit})
-    parts = [f"{name} {' / '.join(sorted(found))}" for name, found in versions.items()]
-    return ", ".join([*parts, *(f"commit {commit}" for commit in commits)])
+    return say(
+        "Overlap: {leaked} of {documents} validation documents are copies or excerpts of training "
+        "documents, and {share} of the validation {ngrams}-grams occur in training; none was "
+        "dropped for it ({policy}).",
+        **values,
+    )

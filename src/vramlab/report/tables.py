@@ -7,6 +7,7 @@ headings for people, without the columns that are empty throughout.
 from __future__ import annotations
 
 import html
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,15 +18,16 @@ from tabulate import tabulate
 
 from vramlab.files import write_text
 from vramlab.report import wording
+from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
-from vramlab.results.runs import MemoryPoint
+from vramlab.results.runs import KINDS, MemoryPoint
 
 Row = dict[str, Any]
 
 HEADINGS = {
     "axes": "How it computes",
-    "sequence_length": "Tokens",
+    "sequence_length": "Sequence length",
     "setting": "Batch",
     "batch_size": "Batch size",
     "max_batch_size": "Largest batch",
@@ -53,13 +55,54 @@ HEADINGS = {
     "ngrams_in_this_percent": "in the one that has most (%)",
     "validation_opening": "Validation document begins",
     "training_opening": "Training document begins",
+    "technique": "Technique",
+    "status": "Status",
+    "reason": "Reason",
+    "perplexity": "Perplexity",
+    "before_gib": "Before",
+    "after_forward_gib": "After forward",
+    "after_backward_gib": "After backward",
+    "after_optimizer_gib": "After optimizer",
+    "trial": "Trial",
+    "fits": "Fits",
+    "limit_gib": "Limit",
+    "spare_gib": "Spare",
+    "samples": "Samples",
+    "seed": "Seed",
+    "accumulation": "Accumulation",
+    "sequences_per_step": "Sequences per step",
+    "learning_rate": "Learning rate",
+    "steps": "Steps",
+    "tokens": "Tokens",
+    "interruptions": "Interruptions",
+    "quantity": "Quantity",
+    "train": "Train",
+    "validation": "Validation",
+    "validation_document": "Validation document",
+    "training_document": "Training document",
+    "overlap": "Overlap",
+    "jaccard": "Jaccard",
+    "file": "File",
+    "finished": "Finished",
+    "device": "Device",
+    "driver": "Driver",
+    "commit": "Commit",
+    "config_digest": "Config digest",
+    "platform": "Platform",
+    **{f"{kind.replace(' ', '_').replace('-', '_')}_gib": kind.capitalize() for kind in KINDS},
 }
-"""Where the heading is not simply the column's name."""
+"""Of each column but those that are names, such as a package's."""
 
-_OVERLAP = {"exact": "exact copy", "near": "near copy", "excerpt": "excerpt", "part": "in part"}
+_OVERLAP = {
+    "exact": mark("exact copy"),
+    "near": mark("near copy"),
+    "excerpt": mark("excerpt"),
+    "part": mark("in part"),
+}
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="{language}"><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
@@ -67,6 +110,8 @@ table {{ width: max-content; border-collapse: collapse; font-variant-numeric: ta
 th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
   min-width: 3rem; max-width: 30rem }}
 th {{ text-align: left; position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
+th:first-child, td:first-child {{ position: sticky; left: 0; background: Canvas }}
+th:first-child {{ z-index: 1 }}
 </style>
 {table}
 </html>
@@ -178,7 +223,7 @@ def training(results: Results) -> pd.DataFrame:
             "sequences_per_step": epoch.sequences_per_step,
             "learning_rate": epoch.learning_rate,
             "steps": epoch.steps,
-            "tokens": epoch.tokens,
+            say("tokens"): epoch.tokens,
             "train_seconds": epoch.train_seconds,
             "peak_gib": _gib(epoch.peak.allocated if epoch.peak else None),
             "interruptions": epoch.interruptions,
@@ -222,33 +267,39 @@ def corpus(results: Results) -> pd.DataFrame:
     columns: dict[str, Row] = {}
     for kept in results.records(CorpusRecord):
         columns[kept.split] = {
-            "source": kept.source,
-            "SHA-256": kept.sha256,
-            "compressed (MiB)": kept.compressed_bytes / wording.MIB,
-            "documents": kept.documents,
-            "documents of the quality": kept.kept,
-            **{f"dropped: {reason}": count for reason, count in sorted(kept.dropped.items())},
-            "characters of the quality": kept.characters,
+            say("source"): kept.source,
+            say("SHA-256"): kept.sha256,
+            say("compressed (MiB)"): kept.compressed_bytes / wording.MIB,
+            say("documents"): kept.documents,
+            say("documents of the quality"): kept.kept,
+            **{
+                say("dropped: {reason}", reason=reason): count
+                for reason, count in sorted(kept.dropped.items())
+            },
+            say("characters of the quality"): kept.characters,
         }
     for overlap in results.records(OverlapRecord):
         for split, left in overlap.kept.items():
-            columns[split]["dropped: overlap"] = overlap.documents[split] - left
+            columns[split][say("dropped: overlap")] = overlap.documents[split] - left
     for stream in results.records(SequencesRecord):
         columns[stream.split] |= {
-            "documents tokenised": stream.documents,
-            "UTF-8 bytes tokenised": stream.utf8_bytes,
-            "tokens": stream.tokens,
-            **{f"sequences of {n}": count for n, count in sorted(stream.sequences.items())},
+            say("documents tokenised"): stream.documents,
+            say("UTF-8 bytes tokenised"): stream.utf8_bytes,
+            say("tokens"): stream.tokens,
+            **{
+                say("sequences of {length}", length=n): count
+                for n, count in sorted(stream.sequences.items())
+            },
         }
     for tokenizer in results.records(TokenizerRecord):
         for split in columns:
             columns[split] |= {
-                "vocabulary (pieces)": tokenizer.vocab_size,
-                "tokenizer": tokenizer.model_type,
-                "pieces per word": tokenizer.fertility[split],
-                "bytes per token": tokenizer.bytes_per_token[split],
-                "characters covered (%)": tokenizer.coverage[split] * 100,
-                "unknown pieces": tokenizer.unknown[split],
+                say("vocabulary (pieces)"): tokenizer.vocab_size,
+                say("tokenizer"): tokenizer.model_type,
+                say("pieces per word"): tokenizer.fertility[split],
+                say("bytes per token"): tokenizer.bytes_per_token[split],
+                say("characters covered (%)"): tokenizer.coverage[split] * 100,
+                say("unknown pieces"): tokenizer.unknown[split],
             }
     quantities = dict.fromkeys(name for column in columns.values() for name in column)
     return _frame(
@@ -268,25 +319,28 @@ def overlap(results: Results) -> pd.DataFrame:
 
 def _overlap_rows(record: OverlapRecord) -> Iterator[tuple[str, int | None, float | None]]:
     for quantity, counts in (
-        ("documents compared", record.documents),
-        ("exact copies of an earlier document", record.exact_duplicates),
-        ("near copies of an earlier document", record.near_duplicates),
+        (say("documents compared"), record.documents),
+        (say("exact copies of an earlier document"), record.exact_duplicates),
+        (say("near copies of an earlier document"), record.near_duplicates),
     ):
         yield quantity, counts["train"], counts["validation"]
-    yield "exact copies of a training document", None, record.leaked["exact"]
-    yield "near copies of a training document", None, record.leaked["near"]
-    yield "excerpts of training documents", None, record.leaked["excerpt"]
-    name = f"{record.ngram_words}-grams"
+    yield say("exact copies of a training document"), None, record.leaked["exact"]
+    yield say("near copies of a training document"), None, record.leaked["near"]
+    yield say("excerpts of training documents"), None, record.leaked["excerpt"]
+    words = record.ngram_words
     if record.sampled < 1:
-        yield f"{name} sampled (%)", None, 100 * record.sampled
-    yield f"{name} looked for", None, record.ngrams
-    yield f"{name} seen in training", None, record.ngrams_seen
-    yield f"{name} seen in training (%)", None, 100 * record.ngrams_seen / max(record.ngrams, 1)
+        yield say("{words}-grams sampled (%)", words=words), None, 100 * record.sampled
+    yield say("{words}-grams looked for", words=words), None, record.ngrams
+    yield say("{words}-grams seen in training", words=words), None, record.ngrams_seen
+    share = 100 * record.ngrams_seen / max(record.ngrams, 1)
+    yield say("{words}-grams seen in training (%)", words=words), None, share
     for tenth, documents in enumerate(record.shares):
         if documents:
-            yield f"documents with {10 * tenth} to {10 * (tenth + 1)} % seen", None, documents
+            low, high = 10 * tenth, 10 * (tenth + 1)
+            text = say("documents with {low} to {high} % seen", low=low, high=high)
+            yield text, None, documents
     yield (
-        f"documents kept (overlap: {record.policy})",
+        say("documents kept (overlap: {policy})", policy=record.policy),
         record.kept["train"],
         record.kept["validation"],
     )
@@ -298,7 +352,7 @@ def overlap_pairs(results: Results) -> pd.DataFrame:
         {
             "validation_document": pair.validation,
             "training_document": pair.train,
-            "overlap": _OVERLAP[pair.kind],
+            "overlap": say(_OVERLAP[pair.kind]),
             "jaccard": pair.similarity,
             "ngrams_seen_percent": 100 * pair.share,
             "ngrams_in_this_percent": 100 * pair.share_in_one,
@@ -308,9 +362,8 @@ def overlap_pairs(results: Results) -> pd.DataFrame:
         for record in results.records(OverlapRecord)
         for pair in record.pairs
     ]
-    return _frame(
-        iter(rows or [{"overlap": "no document of the two corpora overlaps by 1 % or more"}])
-    )
+    none = say("no document of the two corpora overlaps by 1 % or more")
+    return _frame(iter(rows or [{"overlap": none}]))
 
 
 def provenance(results: Results) -> pd.DataFrame:
@@ -371,7 +424,11 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 def to_html(frame: pd.DataFrame, title: str) -> str:
     """A page of its own, which the report of Snakemake shows as it is."""
-    return _PAGE.format(title=html.escape(title), table=_tabulated(frame, "html", str))
+    return _PAGE.format(
+        language=current().code,
+        title=html.escape(title),
+        table=_tabulated(frame, "html", str),
+    )
 
 
 def _rows(results: Results) -> Iterator[tuple[str, Run]]:
@@ -384,12 +441,12 @@ def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, R
     equal, own = (results.run(name, setting, length) for setting in SETTINGS)
     alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
     if name == results.baseline:
-        yield "equal = own", own
+        yield say("equal = own"), own
     elif alike:
-        yield "both", own
+        yield say("both"), own
     else:
-        yield "equal", equal
-        yield "own", own
+        yield say("equal"), equal
+        yield say("own"), own
 
 
 def _head(setting: str, run: Run) -> Row:
@@ -433,12 +490,14 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
     unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
     shown = []
     for name, column in columns.items():
-        heading, values = HEADINGS.get(name, _plain(name)), list(column)
+        heading, values = _heading(name), list(column)
         if _is_size(name):
             heading += f" ({label})"
             values = [v * wording.GIB / unit if _filled(v) else None for v in values]
         shown.append((heading, [_cell(value) for value in values]))
-    cells = [[escape(" ".join(cell.split())) for cell in column] for _, column in shown]
+    # On one line; the narrow space between thousands stays.
+    lines = [[re.sub(r"[ \t\r\n]+", " ", cell) for cell in column] for _, column in shown]
+    cells = [[escape(cell.strip(" ")) for cell in column] for column in lines]
     return tabulate(
         list(zip(*cells, strict=True)),
         headers=[heading for heading, _ in shown],
@@ -450,6 +509,10 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
 
 def _is_size(name: str) -> bool:
     return name.endswith("_gib")
+
+
+def _heading(name: str) -> str:
+    return say(HEADINGS[name]) if name in HEADINGS else _plain(name)
 
 
 def _plain(name: str) -> str:
@@ -469,5 +532,6 @@ def _cell(value: Any) -> str:
     if not _filled(value):
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1 else wording.number(value, digits=4)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        small = abs(value) < 1
+        return numeral(f"{value:.4g}") if small else wording.number(value, digits=4)
+    return wording.integer(value) if isinstance(value, int) else str(value)

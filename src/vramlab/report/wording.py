@@ -1,4 +1,4 @@
-"""Numbers, units and techniques as the report writes them."""
+"""Numbers, units and techniques as the report writes them, in its current language."""
 
 from __future__ import annotations
 
@@ -6,69 +6,119 @@ import math
 from collections.abc import Iterable
 
 from vramlab.config.technique import Technique
+from vramlab.report.language import mark, numeral, say
 from vramlab.results.runs import Status
 
 MIB, GIB = 2**20, 2**30
 
-_PRECISION = {"fp32": "FP32", "tf32": "TF32 matrix products", "bf16": "BF16 autocast"}
+_PRECISION = {
+    "fp32": mark("FP32"),
+    "tf32": mark("TF32 matrix products"),
+    "bf16": mark("BF16 autocast"),
+}
 _ATTENTION = {
-    "plain": "torch.nn.MultiheadAttention",
-    "math": "explicit softmax attention",
-    "sdpa": "torch's SDPA kernels",
-    "flash": "flash-attn",
-    "flex": "torch's flex_attention",
-    "masked": "SDPA under a dense mask",
+    "plain": mark("torch.nn.MultiheadAttention"),
+    "math": mark("explicit softmax attention"),
+    "sdpa": mark("torch's SDPA kernels"),
+    "flash": mark("flash-attn"),
+    "flex": mark("torch's flex_attention"),
+    "masked": mark("SDPA under a dense mask"),
 }
+_AXES = (
+    mark("window"),
+    mark("checkpointing"),
+    mark("offload"),
+    mark("feed forward"),
+    mark("loss head"),
+    mark("chunk tokens"),
+    mark("optimizer"),
+    mark("compile"),
+    mark("cuda graphs"),
+)
+"""The other axes of a technique."""
 _STATUS: dict[Status, str] = {
-    "ok": "ok",
-    "skipped": "skipped",
-    "out_of_memory": "out of memory",
-    "diverged": "diverged",
+    "ok": mark("ok"),
+    "skipped": mark("skipped"),
+    "out_of_memory": mark("out of memory"),
+    "diverged": mark("diverged"),
 }
+_KINDS = (
+    mark("parameters"),
+    mark("optimizer state"),
+    mark("gradients"),
+    mark("embedding"),
+    mark("norm"),
+    mark("attention"),
+    mark("feed-forward"),
+    mark("residual"),
+    mark("logits and loss"),
+    mark("other"),
+)
+"""What memory is told apart into."""
 
 
 def describe(axes: Technique) -> str:
     """A technique's precision and attention, and each other axis that is not at its default."""
     parts = [
-        _PRECISION.get(axes.precision, axes.precision),
-        _ATTENTION.get(axes.attention, axes.attention),
+        say(_PRECISION.get(axes.precision, axes.precision)),
+        say(_ATTENTION.get(axes.attention, axes.attention)),
     ]
     for name, field in Technique.model_fields.items():
         value = getattr(axes, name)
         if name in {"precision", "attention"} or value == field.default:
             continue
-        parts.append(f"{name.replace('_', ' ')}: {value}")
+        parts.append(f"{say(name.replace('_', ' '))}: {value}")
     return ", ".join(parts)
 
 
 def status(value: Status) -> str:
     """A status in words."""
-    return _STATUS[value]
+    return say(_STATUS[value])
+
+
+def kind(name: str) -> str:
+    """A kind of memory in words."""
+    return say(name)
+
+
+def split(name: str) -> str:
+    """A part of the data in words."""
+    return {"train": say("training"), "validation": say("validation")}.get(name, name)
 
 
 def yes_no(value: bool | None) -> str | None:
     """A truth in a word; None where it is not known."""
-    return None if value is None else "yes" if value else "no"
+    return None if value is None else say("yes") if value else say("no")
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`value` to at least `digits` significant digits, its whole part in full: 1,072; 36.1."""
+    """`value` to at least so many significant digits, its whole part in full: 1,072; 36.1."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "–"
     if value == 0:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
+    return numeral(f"{value:,.{decimals}f}")
+
+
+def integer(value: float) -> str:
+    """A whole number: 1,072."""
+    return numeral(f"{value:,.0f}")
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share of one: 45%."""
+    return numeral(f"{share:.{decimals}%}")
 
 
 def short(value: float) -> str:
     """1,500,000 as 1.5M, 256,000 as 256k; below 10,000 in full."""
     if abs(value) < 1e4:
-        return f"{value:,.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
-    unit, name = next(
-        pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if abs(value) >= pair[0]
-    )
-    return f"{value / unit:.3g}{name}"
+        return numeral(f"{value:,.4g}" if abs(value) < 1e3 else f"{value:,.0f}")
+    for unit, text in ((1e9, mark("{number}G")), (1e6, mark("{number}M"))):
+        if abs(value) >= unit:
+            return say(text, number=numeral(f"{value / unit:.3g}"))
+    return say("{number}k", number=numeral(f"{value / 1e3:.3g}"))
 
 
 def memory_unit(largest: float) -> tuple[int, str]:
@@ -90,12 +140,7 @@ def markdown(text: str) -> str:
 def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def plural(count: int, singular: str, many: str | None = None) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count:,} {singular if count == 1 else many or singular + 's'}"
+    return say("{most} and {last}", most=", ".join(most), last=last) if most else last
 
 
 def ratio(value: float) -> str:

@@ -1,0 +1,131 @@
+"""Where the numbers come from: hardware, software and files, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from vramlab.provenance import Provenance
+from vramlab.report.catalog import Entry
+from vramlab.report.language import say, say_count
+from vramlab.report.load import KINDS, Results
+from vramlab.report.wording import listing, memory
+from vramlab.results.runs import RunRecord
+
+
+def hardware_and_software(results: Results) -> list[tuple[str, str]]:
+    """What the numbers were measured on and with; several values where records differ."""
+    measured = _measured(results)
+    every = [record.provenance for record in results.files.values()]
+    devices = [origin.device for origin in measured if origin.device]
+    limits = sorted({search.memory_limit for search in results.searches.values()})
+    rows = [
+        (say("Device"), _values(device.name for device in devices)),
+        (say("Memory of the device"), _values(memory(d.memory_bytes) for d in devices)),
+        (say("Memory allowed"), listing(map(memory, limits)) if limits else ""),
+        (say("Compute capability"), _values(device.capability for device in devices)),
+        ("CUDA", _values(device.cuda for device in devices)),
+        (say("Driver"), _values(device.driver for device in devices)),
+        (say("Operating system"), _values(origin.platform for origin in measured or every)),
+        ("Python", _values(origin.python for origin in measured or every)),
+        ("vramlab", _values(origin.vramlab for origin in every)),
+        (say("Commit"), _values(_commit(origin) for origin in every)),
+    ]
+    packages = dict.fromkeys(name for origin in measured or every for name in origin.packages)
+    rows += [(name, _values(o.packages.get(name) for o in measured or every)) for name in packages]
+    rows.append((say("Measured"), _days(measured or every)))
+    return [(name, value) for name, value in rows if value]
+
+
+def differences(results: Results) -> list[str]:
+    """What differs between the measured records, and so what does not compare."""
+    measured = _measured(results)
+    found: list[str] = []
+    devices = dict.fromkeys(origin.device.name for origin in measured if origin.device)
+    if len(devices) > 1:
+        found.append(
+            say(
+                "The numbers come from different devices, {devices}, so they do not compare; the "
+                "table of provenance tells which is from which.",
+                devices=listing(devices),
+            )
+        )
+    elif len({origin.device for origin in measured if origin.device}) > 1:
+        found.append(
+            say(
+                "The device's memory, driver or CUDA version differs between the records; the "
+                "table of provenance tells which is from which."
+            )
+        )
+    names = dict.fromkeys(name for origin in measured for name in origin.packages)
+    versions: dict[str, Callable[[Provenance], str | None]] = {
+        "vramlab": lambda origin: origin.vramlab,
+        "Python": lambda origin: origin.python,
+        **{name: lambda origin, name=name: origin.packages.get(name) for name in names},  # type: ignore[misc]
+    }
+    for name, version in versions.items():
+        values = dict.fromkeys(value for origin in measured if (value := version(origin)))
+        if len(values) > 1:
+            found.append(
+                say(
+                    "The numbers were measured with different versions of {name}: {versions}.",
+                    name=name,
+                    versions=listing(sorted(values)),
+                )
+            )
+    commits = dict.fromkeys(commit for origin in measured if (commit := _commit(origin)))
+    if len(commits) > 1:
+        found.append(
+            say(
+                "The numbers were measured at different commits of vramlab: {commits}.",
+                commits=listing(commits),
+            )
+        )
+    return found
+
+
+def source(entry: Entry, results: Results) -> str:
+    """The records that a table or figure was made from: how many, which, when, at which commit."""
+    kinds = tuple(KINDS[name] for name in entry.records)
+    records = {p: r for p, r in results.files.items() if isinstance(r, kinds)}
+    if not records:
+        return ""
+    folders = dict.fromkeys(name for p in records for name in Path(p).parts if name in KINDS)
+    origins = [record.provenance for record in records.values()]
+    commits = dict.fromkeys(commit for origin in origins if (commit := _commit(origin)))
+    text = say_count(
+        "Source: {count} file in {folders}, {days}",
+        "Source: {count} files in {folders}, {days}",
+        len(records),
+        folders=listing(f"`{folder}/`" for folder in folders),
+        days=_days(origins),
+    )
+    if commits:
+        text += say_count(
+            "; commit {commits}", "; commits {commits}", len(commits), commits=listing(commits)
+        )
+    return text + "."
+
+
+def _measured(results: Results) -> list[Provenance]:
+    """The origins of what was measured on the device, in the order of the files."""
+    return [r.provenance for r in results.files.values() if isinstance(r, RunRecord)]
+
+
+def _commit(origin: Provenance) -> str | None:
+    """Twelve digits, and whether the tree had changes."""
+    if origin.commit is None:
+        return None
+    commit, dash, dirty = origin.commit.partition("-")
+    return commit[:12] + dash + dirty
+
+
+def _values(found: Iterable[str | None]) -> str:
+    return " / ".join(dict.fromkeys(value for value in found if value))
+
+
+def _days(origins: list[Provenance]) -> str:
+    days = sorted({origin.finished.date().isoformat() for origin in origins})
+    if not days:
+        return ""
+    return days[0] if len(days) == 1 else say("{first} to {last}", first=days[0], last=days[-1])

@@ -1,0 +1,231 @@
+"""Every language says everything, and the same numbers."""
+
+import html
+import re
+import string
+
+import pytest
+from babel.messages.pofile import read_po
+from report.test_index import page
+
+from vramlab.config import report as config
+from vramlab.config.technique import Technique
+from vramlab.report import (
+    captions,
+    catalog,
+    chart,
+    discussion,
+    figures,
+    language,
+    tables,
+    translations,
+    wording,
+)
+from vramlab.results.runs import KINDS
+
+OTHERS = [code for code in config.LANGUAGES if code != language.SOURCE]
+MARKERS = {
+    *("the", "of", "and", "with", "at", "is", "are", "was", "were", "from", "which", "than", "by"),
+    *("this", "that", "for", "each", "its", "most", "batch", "training", "largest", "memory"),
+    *("speed", "time", "tokens", "steps", "step", "peak", "files", "source", "run", "device"),
+}
+"""Words that show a text to be English."""
+SAME = re.compile(
+    r"torch\S*|flash-attn|numpy|CUDA|Commit|Jaccard|SHA-256|FP32|Vramlab|Python|µJ/token|unigram"
+    r"|FP32, torch.nn.MultiheadAttention|(Limit|Feed-forward)( \([GM]iB\))?|ok"
+    r"|https?://\S+|[-\w]*\d[-\w.:+/]*|Numpy|Torch|NVIDIA H200"
+)
+"""Names, which are the same in every language."""
+
+
+def in_english(text, allowed):
+    """The English words of a text, what is a name or a quotation left out."""
+    for part in sorted(allowed, key=len, reverse=True):
+        text = text.replace(part, " ")
+    text = re.sub(r"`[^`]*`|\(\S+\.(?:png|svg|csv)\)|<[^>]*alt=", " ", text)
+    return MARKERS & set(re.findall(r"[\w-]+", text.lower()))
+
+
+def recorded(results):
+    """What stands in the records in whatever language it was written in."""
+    reasons = {run.reason.rstrip(".") for s in ("equal", "own") for run in results.runs(s)}
+    return {part for part in reasons | set(results.techniques) | set(results.files) if part}
+
+
+def plain(text):
+    """The numbers of a text, without what separates thousands and decimals."""
+    text = html.unescape(text)
+    text = re.sub(r"(\d)\s(tys\.|mln|mld)", r"\1", text.replace("\u202f", ""))
+    return re.findall(r"\d+", re.sub(r"(?<=\d)[.,](?=\d)", "", text))
+
+
+@pytest.fixture(params=OTHERS)
+def other(request):
+    """The texts and the catalog of a language that is not English."""
+    with language.catalog(request.param).open("rb") as file:
+        return read_po(file, locale=request.param)
+
+
+def test_there_is_another_language():
+    assert "pl" in OTHERS
+
+
+def test_every_text_is_translated(other):
+    ids = {m if isinstance(m, str) else m[0] for m, _ in translations.messages()}
+    known = {m.id if isinstance(m.id, str) else m.id[0] for m in other if m.id}
+    run = f"run: python -m vramlab.report.translations {other.locale}"
+    assert not ids - known, f"texts that are not in the catalog; {run}"
+    assert not known - ids, f"texts that nothing says any more; {run}"
+    assert translations.untranslated(other) == []
+
+
+def test_translations_fill_the_same_gaps(other):
+    def gaps(text):
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    for message in other:
+        if not message.id or "{{" in str(message.id):
+            continue
+        ids = [message.id] if isinstance(message.id, str) else message.id
+        given = [message.string] if isinstance(message.string, str) else message.string
+        for text in given:
+            assert gaps(text) == gaps(ids[0]), text
+
+
+def test_the_names_of_kinds_and_axes_are_known():
+    """A new one needs a line in `wording`, or it stands in English in every report."""
+    assert set(wording._KINDS) == set(KINDS)
+    named = {name.replace("_", " ") for name in Technique.model_fields}
+    assert named == {"precision", "attention", *wording._AXES}
+
+
+def test_the_page_has_no_english_left(case):
+    settings, results = case
+    with language.use("pl") as polish:
+        polish.missing.clear()
+        text = page(settings, results)
+        assert polish.missing == set()
+    text = text.replace("A caption.", "").replace("A title", "")
+    for line in text.splitlines():
+        # Cells of a table one by one: a title of a book may hold any word.
+        if line.startswith("|"):
+            continue
+        found = in_english(re.sub(r"<picture>.*alt=", "", line), recorded(results))
+        assert not found, f"{found} in {line!r}"
+
+
+def test_both_pages_hold_the_same_numbers(case):
+    settings, results = case
+    english = page(settings, results)
+    with language.use("pl"):
+        polish = page(settings, results)
+    assert sorted(plain(english)) == sorted(plain(polish))
+
+
+def test_no_cell_or_heading_is_left_in_english(results):
+    for entry in catalog.TABLES:
+        english = tables.to_markdown(tables.TABLES[entry.name](results))
+        with language.use("pl"):
+            polish = tables.to_markdown(tables.TABLES[entry.name](results))
+        allowed = recorded(results)
+        for one, two in zip(*map(cells, (english, polish)), strict=True):
+            alike = one.strip() == two.strip() and re.search(r"[a-zA-Z]{2}", one)
+            if alike and one.strip() not in allowed and not SAME.fullmatch(one.strip()):
+                assert in_data(one.strip(), results), f"{entry.name}: {one.strip()!r}"
+
+
+def cells(table):
+    return re.split(r"(?<!\\)\|", table)
+
+
+def in_data(cell, results):
+    """Whether a record holds the cell's text."""
+    return any(cell in record.model_dump_json() for record in results.files.values())
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_no_figure_is_left_in_english(results, name):
+    allowed = {*results.techniques}
+    with language.use("pl") as polish, chart.style():
+        polish.missing.clear()
+        figure = figures.FIGURES[name](results)
+        texts = [t.get_text() for t in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
+        assert polish.missing == set()
+    assert any(texts)
+    for text in texts:
+        assert not in_english(text, allowed), text
+        assert not re.search(r"\d[.]\d", text), text
+
+
+def test_captions_are_translated_whole():
+    with language.use("pl"):
+        for path in sorted(translations.CAPTIONS.glob("*/*.rst")):
+            text = captions.translated(path)
+            words = re.sub(r"\{\{.*?\}\}|``.*?``", " ", text, flags=re.DOTALL)
+            assert not in_english(words, {"Residual"}), text
+
+
+def test_numbers_as_poles_write_them():
+    with language.use("pl"):
+        assert wording.number(1234567.8) == "1\u202f234\u202f568"
+        assert wording.number(36.14) == "36,1"
+        assert wording.short(4018430) == "4,02 mln"
+        assert wording.percent(0.0125, 2) == "1,25%"
+        assert wording.memory(2**30) == "1,00 GiB"
+        assert wording.listing(["a", "b", "c"]) == "a, b i c"
+    assert wording.number(1234567.8) == "1,234,568"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "1 krok"),
+        (2, "2 kroki"),
+        (4, "4 kroki"),
+        (5, "5 kroków"),
+        (12, "12 kroków"),
+        (22, "22 kroki"),
+        (1112, "1\u202f112 kroków"),
+    ],
+)
+def test_polish_plurals(count, text):
+    with language.use("pl"):
+        assert language.say_count("{count} step", "{count} steps", count) == text
+
+
+def test_a_sentence_in_polish(two):
+    with language.use("pl"):
+        assert discussion.largest_batch(two) == (
+            "Największą partię mieści `bf16`. Jej rozmiar: 944 sekwencje, czyli 1,30× tyle co "
+            "`fp32` (728)."
+        )
+
+
+def test_csv_is_the_same_in_every_language_where_the_script_makes_it(two):
+    english = tables.to_csv(tables.summary(two))
+    with language.use("pl"), language.use(language.SOURCE):
+        assert tables.to_csv(tables.summary(two)) == english
+
+
+def test_a_text_without_a_translation_is_noticed():
+    with language.use("pl") as polish:
+        polish.missing.clear()
+        assert language.say("Not in any catalog") == "Not in any catalog"
+        assert polish.missing == {"Not in any catalog"}
+        polish.missing.clear()
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(ValueError, match="choose from en, pl"):
+        config.ReportConfig(language="xx")
+
+
+def test_the_tool_adds_what_is_new_and_keeps_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(language, "FOLDER", tmp_path)
+    missing = translations.update("de")
+    assert "Not run" in missing
+    path = tmp_path / "de.po"
+    path.write_text(
+        path.read_text().replace('msgid "Not run"\nmsgstr ""', 'msgid "Not run"\nmsgstr "N"')
+    )
+    assert set(missing) - set(translations.update("de")) == {"Not run"}

@@ -1,0 +1,53 @@
+"""What the numbers were measured on is told, and what differs is flagged."""
+
+import dataclasses
+import datetime
+
+from vramlab.report import catalog, origin
+
+
+def changed(results, **fields):
+    """The results with the provenance of the last record changed."""
+    path, record = list(results.files.items())[-1]
+    provenance = record.provenance.model_copy(update=fields)
+    moved = record.model_copy(update={"provenance": provenance})
+    return dataclasses.replace(results, files={**results.files, path: moved})
+
+
+def device(results):
+    return list(results.files.values())[-1].provenance.device
+
+
+def test_nothing_is_flagged_where_nothing_differs(two):
+    assert origin.differences(two) == []
+    facts = dict(origin.hardware_and_software(two))
+    assert facts["Device"] == "NVIDIA H200"
+    assert facts["torch"] == "2.11.0"
+    assert facts["Measured"] == "2026-11-23"
+
+
+def test_another_device_is_flagged(two):
+    other = changed(two, device=device(two).model_copy(update={"name": "NVIDIA A100"}))
+    [flag] = origin.differences(other)
+    assert "NVIDIA H200 and NVIDIA A100" in flag
+    assert "do not compare" in flag
+    assert dict(origin.hardware_and_software(other))["Device"] == "NVIDIA H200 / NVIDIA A100"
+
+
+def test_another_driver_version_or_commit_is_flagged(two):
+    [driver] = origin.differences(
+        changed(two, device=device(two).model_copy(update={"driver": "1"}))
+    )
+    assert "driver" in driver
+    [torch] = origin.differences(changed(two, packages={"torch": "2.8.0", "numpy": "2.4.6"}))
+    assert torch.endswith("versions of torch: 2.11.0 and 2.8.0.")
+    [commit] = origin.differences(changed(two, commit="feedfacefeedface-dirty"))
+    assert "0123456789ab and feedfacefeed-dirty" in commit
+
+
+def test_a_table_names_its_records(two):
+    entry = next(entry for entry in catalog.FIGURES if entry.name == "loss")
+    later = changed(two, finished=datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC))
+    assert origin.source(entry, later) == (
+        "Source: 3 files in `epoch/`, 2026-11-23 to 2026-11-25; commit 0123456789ab."
+    )
