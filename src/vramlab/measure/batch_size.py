@@ -23,7 +23,7 @@ from vramlab.training.step import prime, train_step
 log = logging.getLogger(__name__)
 
 FIRST_PROBE, GROWTH = 4, 8
-"""The first batch size tried; how many times that the next may be, and how far a line is trusted."""
+"""The first batch size tried; the factor to the next at least, and from which a line is trusted."""
 
 PATIENCE = 8
 """Trials after which the search no longer trusts predictions."""
