@@ -60,7 +60,7 @@ def points(results: Results, setting: Setting) -> list[Point]:
 
 
 def front(found: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats, of those that train as good a model; least memory first."""
+    """The points that none beats, of those that train as good a model; least memory first."""
     return sorted(
         (p for p in found if not p.dominated and p.as_good), key=lambda p: p.bytes_per_token
     )
