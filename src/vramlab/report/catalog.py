@@ -50,6 +50,7 @@ TABLES = (
     Entry("summary", "All techniques side by side", SUMMARY),
     Entry("memory", "Memory", MEMORY),
     Entry("search", "Search for the largest batch", MEMORY),
+    Entry("estimate", "Predicted and measured memory", MEMORY),
     Entry("speed", "Speed", SPEED),
     Entry("training", "Training runs", QUALITY),
     Entry("sweep", "Sequence lengths", LENGTH, sweep=True),
