@@ -60,6 +60,34 @@ def test_bfloat16_techniques_agree_with_float64(precision, attention, loss_head)
     assert 1e-4 < gradient < BF16[1]  # the lower bound shows that bfloat16 was used
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "block", "selective"])
+@pytest.mark.parametrize(
+    ("precision", "bounds"), [("fp32", FP32), ("bf16", BF16), ("pure-bf16", BF16)]
+)
+def test_a_recomputed_feed_forward_layer_agrees_with_float64(precision, bounds, checkpointing):
+    technique = regime(feed_forward="recomputed", precision=precision, checkpointing=checkpointing)
+    loss, gradient = compare(technique, *batch(), SMALL.heads)
+    assert loss < bounds[0]
+    assert gradient < bounds[1]
+
+
+def test_a_recomputed_feed_forward_layer_keeps_its_hidden_state_once():
+    kept = {}
+    model = SMALL.model_copy(update={"d_ff": 1024, "dropout": 0.1})
+    for feed_forward in ("full", "recomputed"):
+        technique = build(Technique(feed_forward=feed_forward), model, VOCABULARY, CPU, seed=9)
+        inputs, targets = batch(length=64, rows=8)
+        with meter(CPU, None) as memory:
+            technique.loss_sum(inputs, targets)
+            before = memory.point().allocated
+            loss = technique.loss_sum(inputs, targets)
+            kept[feed_forward] = memory.point().allocated - before
+            del loss
+    values = inputs.numel() * model.d_ff * model.layers
+    saved = kept["full"] - kept["recomputed"]
+    assert saved == pytest.approx(values * (4 + 4), rel=0.05)  # GELU's output, the mask by 1/(1-p)
+
+
 @pytest.mark.parametrize("loss_head", ["full", "fused"])
 def test_8_bit_floats_agree_with_float64(loss_head):
     technique = regime(precision="fp8", attention="sdpa", loss_head=loss_head)

@@ -2,11 +2,12 @@
 
 Serves a folder in the layout of SpeakLeash over HTTP on loopback, so that the experiment needs no
 network, and runs `snakemake` once for each entry of --runs: a set of techniques (core: those of
-CORE; all: the configuration's) and a memory limit in GiB, or none. Then, as asked for, the GPU
-tests and the benchmark of the harness. Each experiment is packed into one archive.
+CORE; all: the configuration's) and a memory limit in GiB, or none; before them the configuration,
+where it is another than config/config.yaml. Then, as asked for, the GPU tests and the benchmark of
+the harness. Each experiment is packed into one archive.
 
     python tools/gpu_experiment.py --corpora FOLDER --train NAME --validation NAME --out FOLDER \\
-        --runs core@39.4 all@39.4 core@none --tests --bench
+        --runs core@39.4 core@none lengths/all@39.4 --tests --bench
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import functools
 import http.server
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,12 +26,34 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ("fp32", "tf32", "bf16", "flash", "windowed", "checkpointing")
 """The techniques that the pipeline began with."""
+
+
+class Run(NamedTuple):
+    """One entry of --runs."""
+
+    config: str
+    techniques: str
+    limit: str
+
+    @classmethod
+    def of(cls, text: str) -> Run:
+        """Read [CONFIG/]SET@GIB."""
+        what, _, limit = text.partition("@")
+        config, _, techniques = what.rpartition("/")
+        return cls(config or "config", techniques, limit or "none")
+
+    @property
+    def experiment(self) -> str:
+        """The name of its results folder."""
+        limit = "uncapped" if self.limit == "none" else f"{self.limit}gib".replace(".", "_")
+        return f"gpu-{limit}" if self.config == "config" else f"gpu-{self.config}-{limit}"
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -48,15 +72,14 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def write_config(
-    path: Path, base: str, options: argparse.Namespace, run: str, experiment: str
+    path: Path, base: str, options: argparse.Namespace, run: Run, experiment: str
 ) -> None:
-    """The shipped configuration with another address, names, techniques and memory limit."""
-    techniques, _, limit = run.partition("@")
-    source = ROOT / "config" / f"{options.config}.yaml"
+    """A shipped configuration with another address, names, techniques and memory limit."""
+    source = ROOT / "config" / f"{run.config}.yaml"
     config = yaml.safe_load(source.read_text(encoding="utf-8"))
     config["experiment"] = experiment
-    config["measure"]["memory_limit_gib"] = None if limit == "none" else float(limit)
-    if techniques == "core":
+    config["measure"]["memory_limit_gib"] = None if run.limit == "none" else float(run.limit)
+    if run.techniques == "core":
         config["techniques"] = {name: config["techniques"][name] for name in CORE}
     if options.corpora:
         for split in ("train", "validation"):
@@ -69,18 +92,15 @@ def timed(name: str, command: list[str], log: Path, limit: float) -> bool:
     start = time.monotonic()
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     with log.open("w") as stream:
-        try:
-            code = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                timeout=limit,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = 124
+        environment = {**os.environ, "PYTHONPATH": path}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
+        ) as process:
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # Snakemake then stops its jobs and unlocks its folder
+                code = 124
     seconds = time.monotonic() - start
     print(f"== {name}: exit {code} after {seconds:.1f} s", flush=True)
     if code:
@@ -92,25 +112,26 @@ def pack(archive: Path, folder: Path) -> None:
     """Archive records, tables, figures and logs of a results folder; no corpora, no models."""
     with tarfile.open(archive, "w:gz") as tar:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".json", ".csv", ".md", ".png", ".svg", ".log", ".tsv"}:
+            if path.suffix in {".json", ".csv", ".md", ".png", ".svg", ".log", ".tsv", ".yaml"}:
                 tar.add(path, path.relative_to(folder.parent))
 
 
 def reuse_data(source: Path, target: Path) -> None:
     """Take over corpus, tokenizer and sequences, which do not depend on the memory limit."""
     for name in ("corpus", "tokenizer", "sequences"):
-        if not (target / name).exists():
+        if (source / name).exists() and not (target / name).exists():
             shutil.copytree(source / name, target / name)  # with the times of the files
 
 
 def main() -> int:
     """Run it; the exit status is the number of steps that failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="config", help="config/NAME.yaml to start from")
     parser.add_argument("--corpora", type=Path, help="folder in the layout of SpeakLeash")
     parser.add_argument("--train", help="name of the training data set in it")
     parser.add_argument("--validation", help="name of the validation data set in it")
-    parser.add_argument("--runs", nargs="*", default=["all@39.4", "all@none"], help="SET@GIB")
+    parser.add_argument(
+        "--runs", nargs="*", default=["all@39.4", "all@none"], help="[CONFIG/]SET@GIB"
+    )
     parser.add_argument("--jobs", type=int, default=4, help="GPU jobs that get ready at a time")
     parser.add_argument("--out", type=Path, required=True, help="folder for the archives")
     parser.add_argument("--tests", action="store_true", help="run the GPU tests afterwards")
@@ -122,20 +143,20 @@ def main() -> int:
     failed = 0
     first: Path | None = None
     with served(options.corpora or ROOT) as base:
-        for run in options.runs:
-            limit = run.partition("@")[2]
-            name = f"gpu-{'uncapped' if limit == 'none' else limit + 'gib'}".replace(".", "_")
+        for text in options.runs:
+            run = Run.of(text)
+            name = run.experiment
             results = ROOT / "results" / name
-            stem = run.replace("@", "-")
-            config = options.out / f"{stem}.yaml"
+            results.mkdir(parents=True, exist_ok=True)
+            config = results / "run.yaml"
             write_config(config, base, options, run, name)
             if first:
                 reuse_data(first, results)
             first = first or results
             command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
             command += ["--resources", f"gpu_jobs={options.jobs}"]
-            log = options.out / f"{stem}.log"
-            failed += not timed(run, command, log, end - time.monotonic())
+            log = results / "run.log"
+            failed += not timed(text, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)
             index = results / "report" / "tables" / "summary.md"
             if index.exists():
@@ -146,10 +167,13 @@ def main() -> int:
         failed += not timed("bench", command, log, max(10.0, end - time.monotonic()))
         print(log.read_text(errors="replace"), flush=True)
     if options.tests:
-        command = [sys.executable, "-m", "pytest", "-q", "-rA", "-m", "gpu", "tests/gpu"]
+        # Several at a time where pytest-xdist is installed: most of their time goes to compiling.
+        workers = ["-n", "8"] if importlib.util.find_spec("xdist") else []
+        command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=short", "--show-capture=no"]
+        command += [*workers, "--durations=10", "-m", "gpu", "tests/gpu"]
         log = options.out / "tests.log"
         failed += not timed("tests", command, log, max(10.0, end - time.monotonic()))
-        print(*log.read_text(errors="replace").splitlines()[-80:], sep="\n", flush=True)
+        print(*log.read_text(errors="replace").splitlines()[-150:], sep="\n", flush=True)
     return failed
 
 

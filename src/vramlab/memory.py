@@ -13,6 +13,7 @@ import functools
 import gc
 import logging
 import re
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -123,7 +124,13 @@ def missing(error: BaseException) -> int | None:
 
 
 def clear() -> None:
-    """Free what nothing refers to, and give cached blocks back to the device."""
+    """Free what nothing refers to, and give cached blocks back to the device.
+
+    Compiled code goes as well: its CUDA graphs hold memory, and of one function torch compiles a
+    few variants only before it falls back to eager code.
+    """
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -28,7 +28,7 @@ def changed(dotted, value):
     return config
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIG.glob("*.yaml")))
 def test_the_shipped_configurations_are_valid(name):
     config = experiment.load(CONFIG / name)
     assert config.baseline in config.techniques

@@ -11,11 +11,14 @@ from reference import compare
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
 from vramlab.device import resolve
-from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of
+from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of, waste
 from vramlab.measure.profile import profile
 from vramlab.memory import clear, is_out_of_memory, meter
+from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
+from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.sequences import Sequences
 from vramlab.technique import build, unavailable
 from vramlab.training import epoch as epoch_module
@@ -41,8 +44,10 @@ TECHNIQUES = {
     "flex": {"attention": "flex"},
     "checkpointing": {"checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
-    "fused_head": {"loss_head": "fused"},
-    "fused_head_bf16": {"loss_head": "fused", "precision": "bf16", "attention": "sdpa"},
+    "fused": {"loss_head": "fused"},
+    "fused_bf16": {"loss_head": "fused", "precision": "bf16", "attention": "sdpa"},
+    "recomputed": {"feed_forward": "recomputed"},
+    "recomputed_bf16": {"feed_forward": "recomputed", "precision": "bf16", "attention": "sdpa"},
     "selective": {"checkpointing": "selective", "precision": "bf16", "attention": "sdpa"},
     "selective_flash": {"checkpointing": "selective", "precision": "bf16", "attention": "flash"},
     "offload": {"offload": "activations"},
@@ -51,6 +56,12 @@ TECHNIQUES = {
     "fp8": {"precision": "fp8", "attention": "sdpa"},
     "compiled": {"compile": "default", "attention": "sdpa"},
     "compiled_fused": {"compile": "default", "attention": "sdpa", "loss_head": "fused"},
+    "compiled_recomputed": {
+        "compile": "default",
+        "attention": "sdpa",
+        "loss_head": "fused",
+        "feed_forward": "recomputed",
+    },
     "compiled_selective": {"compile": "default", "checkpointing": "selective"},
     "graphs": {"compile": "default", "cuda_graphs": True, "attention": "sdpa"},
     "graphs_chunked": {"compile": "default", "cuda_graphs": True, "loss_head": "chunked"},
@@ -68,6 +79,12 @@ BOUNDS = {
 }
 """Bounds of the relative error of the loss and of the gradients, by precision: some ten times what
 rounding to 24, 11 and 8 bits gives; of 8-bit floats, twice."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    """Without the compiled code and the CUDA graphs of the tests before."""
+    clear()
 
 
 @pytest.fixture
@@ -163,7 +180,7 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
 
 
 @pytest.mark.parametrize(
-    "name", ["fp32", "bf16", "sdpa", "flash", "checkpointing", "fused_head", "in_backward"]
+    "name", ["fp32", "bf16", "sdpa", "flash", "checkpointing", "fused", "recomputed", "in_backward"]
 )
 def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
     sequences = Sequences.of(np.arange(128 * 256 * 2 + 1) % 11_000 + 4, 256)
@@ -180,6 +197,45 @@ def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
     print(name, measured.by_kind, measured.peak)
     assert sum(measured.by_kind.values()) == pytest.approx(measured.peak.allocated, rel=0.02)
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_gelu_and_dropout_agrees_with_torch(dtype, rate, device):
+    generator = torch.Generator(device).manual_seed(1)
+    x, slope = torch.randn(2, 33, 1021, device=device, generator=generator).to(dtype)
+    seed = torch.tensor([7], device=device)
+    found, found_slope = gelu_dropout(x, seed, rate), slope.clone()
+    gelu_dropout_backward_(found_slope, x, seed, rate)
+    kept = gelu_dropout(torch.full_like(x, 64.0), seed, rate) / 64  # GELU is the identity there
+    assert (kept == 0).float().mean().item() == pytest.approx(rate, abs=0.01)
+    exact = x.double().requires_grad_()
+    expected = torch.nn.functional.gelu(exact) * kept.double()
+    expected.backward(slope.double())
+    precision = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.double(), expected, rtol=2 * precision, atol=precision)
+    torch.testing.assert_close(
+        found_slope.double(), exact.grad, rtol=2 * precision, atol=2 * precision
+    )
+
+
+@pytest.mark.parametrize("vocabulary", [97, 5000, 12_000, 50_257])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_cross_entropy_agrees_with_torch(dtype, vocabulary, device):
+    generator = torch.Generator(device).manual_seed(1)
+    logits = 5 * torch.randn(64, vocabulary, device=device, generator=generator)
+    logits = logits.to(dtype)
+    targets = torch.randint(4, vocabulary, (64,), device=device, generator=generator)
+    targets[::5] = PAD_ID
+    exact = logits.double().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(
+        exact, targets, ignore_index=PAD_ID, reduction="sum"
+    )
+    expected.backward()
+    loss = cross_entropy_(logits, targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    precision = torch.finfo(dtype).eps
+    torch.testing.assert_close(logits.double(), exact.grad, rtol=4 * precision, atol=1e-6)
 
 
 @pytest.mark.parametrize("window", [1, 7, 64, 200])
@@ -220,7 +276,7 @@ def test_the_search_is_exact(name, device):
     limit = 3 * 2**30
     bound = limit - spare(device, limit)
     arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, bound)
-    found, trials = search(trial_of(*arguments), bound, 2**20)
+    found, trials = search(trial_of(*arguments), bound, 2**20, waste(device))
     print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
     again = trial_of(*arguments)
     assert not again(found + 1).fits

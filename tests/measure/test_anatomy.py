@@ -24,6 +24,7 @@ TECHNIQUES = {
     "pure-bf16": {"precision": "pure-bf16"},
     "block": {"checkpointing": "block"},
     "selective": {"checkpointing": "selective"},
+    "recomputed": {"feed_forward": "recomputed"},
     "chunked": {"loss_head": "chunked"},
     "fused": {"loss_head": "fused", "checkpointing": "block"},
     "in-backward": {"optimizer": "in-backward", "loss_head": "fused"},

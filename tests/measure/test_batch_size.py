@@ -94,6 +94,34 @@ def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, waste,
     assert len(trials) <= 6
 
 
+@settings(deadline=None)
+@given(
+    slope=st.integers(35 * MIB, 64 * MIB),
+    waste=st.integers(0, 140 * MIB),
+    told=st.floats(0.3, 1),
+    limit=st.integers(4_000 * MIB, 140_000 * MIB),
+)
+def test_what_an_h200_wastes_is_expected(slope, waste, told, limit):
+    """What is missing is known in part only: the allocations after the failed one are not."""
+
+    def try_batch(batch_size):
+        peak = slope * batch_size
+        short = peak + waste - limit
+        fits = short <= 0
+        return Trial(
+            batch_size=batch_size,
+            fits=fits,
+            peak_allocated=peak if fits else None,
+            peak_reserved=peak + waste if fits else None,
+            missing=None if fits else int(told * short),
+            seconds=0,
+        )
+
+    found, trials = search(try_batch, limit, 2**20, 96 * MIB)
+    assert found == (limit - waste) // slope
+    assert len(trials) <= 6
+
+
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
 def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
     found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)

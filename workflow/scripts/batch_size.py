@@ -1,6 +1,6 @@
 """Search the largest batch of one technique."""
 
-from vramlab.measure.batch_size import search, spare, trial_of
+from vramlab.measure.batch_size import search, spare, trial_of, waste
 from vramlab.memory import meter
 from vramlab.results.base import write
 from vramlab.results.runs import BatchSizeRecord
@@ -25,7 +25,9 @@ def record_of(run, seed):
         limit - left,
         seed,
     )
-    largest, trials = search(try_batch, limit - left, run.measure.max_batch_size)
+    largest, trials = search(
+        try_batch, limit - left, run.measure.max_batch_size, waste(run.device)
+    )
     if largest == 0:
         reason = (
             f"not even one sequence of {run.length} tokens fits in {limit / 2**30:.4g} GiB; "
@@ -52,7 +54,7 @@ def record_of(run, seed):
 
 
 def main(snakemake):
-    with stage(snakemake), turn(snakemake.params.measure["device"]):
+    with stage(snakemake), turn(snakemake.params.measure):
         run = TechniqueRun.of(snakemake)
         write(record_of(run, snakemake.params.seed), snakemake.output[0])
 

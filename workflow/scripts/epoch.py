@@ -97,7 +97,7 @@ def record_of(run, snakemake):
 
 
 def main(snakemake):
-    with stage(snakemake), turn(snakemake.params.measure["device"]):
+    with stage(snakemake), turn(snakemake.params.measure):
         write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
         # Only now: until the result is on disk, a stopped run must be able to go on.
         remove(Path(snakemake.params.checkpoint))

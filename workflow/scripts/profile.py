@@ -55,7 +55,7 @@ def record_of(run, snakemake):
 
 
 def main(snakemake):
-    with stage(snakemake), turn(snakemake.params.measure["device"]):
+    with stage(snakemake), turn(snakemake.params.measure):
         write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
 
 

@@ -12,6 +12,7 @@ Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
 Attention = Literal["plain", "math", "sdpa", "flash", "flex", "masked"]
 Checkpointing = Literal["none", "block", "selective"]
 Offload = Literal["none", "activations"]
+FeedForward = Literal["full", "recomputed"]
 LossHead = Literal["full", "chunked", "fused"]
 Optimizer = Literal["adam", "fused", "8bit", "in-backward"]
 Compile = Literal["none", "default", "max-autotune"]
@@ -41,6 +42,9 @@ class Technique(Section):
     keep the results of matrix products and attention as well, compute the cheap rest again."""
     offload: Offload = "none"
     """activations: keep what the blocks save for the backward pass in pinned host memory."""
+    feed_forward: FeedForward = "full"
+    """recomputed: keep only the input of GELU, compute its output and the dropout mask again in the
+    backward pass; GELU and dropout are then one kernel on a GPU."""
     loss_head: LossHead = "full"
     """full: all logits at once; chunked: a piece at a time, computed again in the backward pass;
     fused: a piece at a time, with its gradients computed at once in the forward pass."""
@@ -79,6 +83,11 @@ class Technique(Section):
             raise ValueError(
                 "loss_head full has no pieces; set loss_head to chunked or fused, "
                 "or remove chunk_tokens"
+            )
+        if self.feed_forward == "recomputed" and self.precision == "fp8":
+            raise ValueError(
+                "feed_forward recomputed has no products in 8 bits; "
+                "set feed_forward to full, or precision to bf16"
             )
         return self
 

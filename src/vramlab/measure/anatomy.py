@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from vramlab.memory import Counter
 from vramlab.model.attention import SelfAttention
@@ -80,7 +81,9 @@ class Anatomy(Counter):
                 hooks.append(module.register_forward_hook(self._out, always_call=True))
         hooks += [p.register_hook(self._is_gradient) for p in self._regime.model.parameters()]
         try:
-            with self:
+            # The exception that ends a recomputation early is lost on its way through hooks and
+            # dispatch mode (torch 2.11: "returned NULL without setting an exception").
+            with set_checkpoint_early_stop(False), self:
                 self._note_nodes()
                 yield
         finally:

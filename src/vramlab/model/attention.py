@@ -115,6 +115,11 @@ def flash_attn(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: flo
     return attended
 
 
+_FLEX_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True}
+"""Not the decoding kernel for short sequences: it was seen to lack a version for one group of heads
+in float32 (torch 2.11, H200)."""
+
+
 def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
     """torch.nn.attention.flex_attention under a block mask. CUDA only, no dropout.
 
@@ -125,7 +130,9 @@ def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) ->
     mask = _block_mask(q.shape[1], window, q.device)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     grouped = q.shape[1] != k.shape[1]
-    attended: Tensor = _flex_attention()(q, k, v, block_mask=mask, enable_gqa=grouped)
+    attended: Tensor = _flex_attention()(
+        q, k, v, block_mask=mask, enable_gqa=grouped, kernel_options=_FLEX_OPTIONS
+    )
     return attended.transpose(1, 2)
 
 

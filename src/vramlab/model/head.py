@@ -20,6 +20,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from vramlab.config.tokenizer import PAD_ID
+from vramlab.model.cross_entropy import cross_entropy_
+from vramlab.model.triton import has_triton
 
 F = TypeVar("F", bound=Callable[..., Any])
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -104,6 +106,13 @@ def _pieces(
     return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
 
 
+def _by_kernel(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_loss_and_gradients`, with one kernel between the matrix products."""
+    slope = functional.linear(hidden, weight)
+    loss = cross_entropy_(slope, targets)
+    return loss, slope @ weight, slope.T @ hidden
+
+
 def _loss_and_gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,6 +148,8 @@ class _Fused(torch.autograd.Function):
         )
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         cast = weight.to(dtype)
+        if has_triton(hidden.device, dtype):
+            gradients = _by_kernel
         with torch.autocast(hidden.device.type, enabled=False):
             for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
                 loss, by_hidden, by_weight = gradients(part.to(dtype), cast, its_targets)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.model.attention import ATTENTION, SelfAttention
+from vramlab.model.feed_forward import FEED_FORWARD
 from vramlab.model.float8 import Float8Linear
 from vramlab.model.recompute import CHECKPOINTING, OFFLOAD
 
@@ -33,7 +34,7 @@ class Block(nn.Module):
             config.attention_dropout,
         )
         self.norm2 = nn.LayerNorm(config.d_model)
-        self.feed_forward = nn.Sequential(
+        self.feed_forward = FEED_FORWARD[technique.feed_forward](
             linear(config.d_model, config.d_ff),
             nn.GELU(),
             nn.Dropout(config.dropout),
