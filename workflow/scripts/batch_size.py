@@ -25,9 +25,7 @@ def record_of(run, seed):
         limit - left,
         seed,
     )
-    largest, trials = search(
-        try_batch, limit - left, run.measure.max_batch_size, waste(run.device)
-    )
+    largest, trials = search(try_batch, limit - left, run.measure.max_batch_size, waste(run.device))
     if largest == 0:
         reason = (
             f"not even one sequence of {run.length} tokens fits in {limit / 2**30:.4g} GiB; "

@@ -13,6 +13,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from vramlab.memory import Counter
+from vramlab.model import head
 from vramlab.model.attention import Kernel, SelfAttention, flash_attn, flex
 from vramlab.model.recompute import SMALLEST
 from vramlab.technique import Regime
@@ -43,18 +45,18 @@ _ATEN = torch.ops.aten
 
 @contextlib.contextmanager
 def as_on_cuda() -> Iterator[None]:
-    """Inside, functions of torch that choose another kernel on CUDA make what that one makes.
+    """Inside, functions that choose another kernel on CUDA make what that one makes.
 
     A TorchFunctionMode would not do: torch switches it off during a backward pass.
     """
-    before = {name: getattr(functional, name) for name in _FUNCTIONS}
+    before = {place: getattr(*place) for place in _FUNCTIONS}
     try:
-        for name, function in _FUNCTIONS.items():
-            setattr(functional, name, functools.partial(function, before[name]))
+        for place, function in _FUNCTIONS.items():
+            setattr(*place, functools.partial(function, before[place]))
         yield
     finally:
-        for name, function in before.items():
-            setattr(functional, name, function)
+        for place, function in before.items():
+            setattr(*place, function)
 
 
 class CudaCounter(Counter):
@@ -173,11 +175,17 @@ def _fused_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: 
     return out.transpose(1, 2)
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
-    "dropout": _dropout,
-    "scaled_dot_product_attention": _attention,
+def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype) -> bool:
+    """Triton comes with the CUDA builds of torch."""
+    return dtype in {torch.float32, *_HALF}
+
+
+_FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
+    (functional, "dropout"): _dropout,
+    (functional, "scaled_dot_product_attention"): _attention,
+    (head, "has_triton"): _has_triton,
 }
-"""Of torch.nn.functional; each is given the function that it replaces first."""
+"""By module and name; each is given the function that it replaces first."""
 _KERNELS: Mapping[Kernel | None, Kernel] = {flash_attn: _fused_kernel, flex: _fused_kernel}
 
 
@@ -230,6 +238,11 @@ def _embedding_backward(args: Any) -> Iterator[int]:
     yield 4 * parts * width
 
 
+def _cross_entropy(args: Any) -> Iterator[int]:
+    """The loss of each token, in float32."""
+    yield 4 * args[1].numel()
+
+
 def _up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
@@ -238,6 +251,7 @@ _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     _ATEN.embedding_dense_backward.default: _embedding_backward,
+    torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
 }
 """By operation: the bytes of each temporary tensor inside its CUDA kernel."""
 

@@ -14,7 +14,7 @@ import torch
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.measure.batch_size import spare
+from vramlab.measure.batch_size import spare, waste
 from vramlab.measure.fake_run import FakeRun
 from vramlab.memory import KERNEL_BYTES
 from vramlab.results.estimate import Estimate
@@ -97,22 +97,23 @@ def estimates(
                 batch_size=compared,
                 max_batch_size=own,
                 cards=on_cards,
+                waste=waste(device),
                 caveats=caveats(technique) if device == _CUDA else [],
             )
 
 
 def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
-    """Bytes that the search would fill under the configured limit; None where it sets none."""
+    """Bytes that live tensors may take under the configured limit; None where it sets none."""
     if measure.memory_limit_gib is None or (measure.device == "cpu") != (device == _CPU):
         return None
     limit = int(measure.memory_limit_gib * 2**30)
-    return limit - spare(device, limit)
+    return limit - spare(device, limit) - waste(device)
 
 
 def usable(card: float) -> int:
-    """Bytes that the search would fill on a card of so many GiB, going by its name."""
+    """Bytes that live tensors may take on a card of so many GiB, going by its name."""
     limit = int(card * SEEN * 2**30) - CONTEXT_BYTES - KERNEL_BYTES
-    return limit - spare(_CUDA, limit)
+    return limit - spare(_CUDA, limit) - waste(_CUDA)
 
 
 def caveats(technique: Technique) -> list[str]:

@@ -18,6 +18,8 @@ Row = dict[str, Any]
 
 TOLERANCE = 3.0
 """Percent of error above which the table says why."""
+_ENDLESS = 2**40
+"""Batch size at which a search for the limit gives up."""
 _UNKNOWN = "not explained: what kernels take for themselves is counted only where it is known"
 
 
@@ -73,7 +75,7 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
     predicted = peak_at(estimate.peaks, batch_size)
     largest, error = None, 0.0
     if search.max_batch_size and search.bounded_by == "memory":
-        largest = largest_under(estimate.peaks, search.memory_limit - search.spare)
+        largest = largest_under(estimate.peaks, search.memory_limit - search.spare - estimate.waste)
         error = _percent(largest, search.max_batch_size)
     error_of_peak = _percent(predicted, peak)
     large = max(abs(error), abs(error_of_peak)) > TOLERANCE
@@ -108,6 +110,8 @@ def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
     if batch_size in peaks:
         return peaks[batch_size]
     known = sorted(peaks.items())
+    if len(known) == 1:
+        return known[0][1]
     at = bisect_right(known, (batch_size, 0))
     (b1, m1), (b2, m2) = known[max(0, min(at - 1, len(known) - 2)) :][:2]
     return round(m1 + (m2 - m1) * (batch_size - b1) / (b2 - b1))
@@ -116,7 +120,7 @@ def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
 def largest_under(peaks: Mapping[int, int], limit: int) -> int:
     """The largest batch whose peak is at most `limit`, on the lines between the known ones."""
     fits, fails = 0, 2 * max(peaks)
-    while peak_at(peaks, fails) <= limit:
+    while peak_at(peaks, fails) <= limit and fails < _ENDLESS:
         fails *= 2
     while fails - fits > 1:
         middle = (fits + fails) // 2
