@@ -111,7 +111,14 @@ def test_grouped_heads_agree_with_float64(attention, window, kv_heads):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("axes", [{}, {"loss_head": "fused"}, {"checkpointing": "selective"}])
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {},
+        {"loss_head": "fused", "feed_forward": "recomputed"},
+        {"checkpointing": "selective"},
+    ],
+)
 def test_compiled_techniques_agree_with_float64(axes):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler here")

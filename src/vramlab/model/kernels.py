@@ -1,23 +1,22 @@
-"""Triton kernels. To be imported only where the package triton is installed."""
+"""Triton kernels. To be imported only where the package triton is installed.
 
-from __future__ import annotations
-
-from typing import Any
+Without annotations: Triton would take them for types of its own.
+"""
 
 import triton
 import triton.language as tl
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def cross_entropy(
-    logits: Any,
-    targets: Any,
-    losses: Any,
-    stride: Any,
+    logits,
+    targets,
+    losses,
+    stride,
     VOCABULARY: tl.constexpr,  # noqa: N803
     PADDING: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     """One row: its loss, and the gradient in place of its logits. In float32 inside."""
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets + row)
@@ -44,8 +43,8 @@ def cross_entropy(
         tl.store(start + first + columns, slope.to(logits.dtype.element_ty), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _kept(seed: Any, quadruples: Any, rate: Any) -> Any:
+@triton.jit
+def _kept(seed, quadruples, rate):
     """Four factors each: 0 for what dropout drops. Philox of 7 rounds: Salmon et al., 2011."""
     a, b, c, d = tl.rand4x(tl.load(seed), quadruples, n_rounds=7)
     factor = 1.0 / (1.0 - rate)
@@ -57,26 +56,26 @@ def _kept(seed: Any, quadruples: Any, rate: Any) -> Any:
     )
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _gelu(x: Any) -> Any:
+@triton.jit
+def _gelu(x):
     return 0.5 * x * (1.0 + tl.math.erf(x * 0.7071067811865476))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _gelu_slope(x: Any) -> Any:
+@triton.jit
+def _gelu_slope(x):
     density = 0.3989422804014327 * tl.exp(-0.5 * x * x)
     return 0.5 * (1.0 + tl.math.erf(x * 0.7071067811865476)) + x * density
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gelu_dropout(
-    x: Any,
-    out: Any,
-    seed: Any,
-    size: Any,
-    rate: Any,
+    x,
+    out,
+    seed,
+    size,
+    rate,
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     """GELU, then dropout, of 4 * BLOCK values. In float32 inside."""
     program = tl.program_id(0)
     a, b, c, d = _kept(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
@@ -87,22 +86,22 @@ def gelu_dropout(
     _gelu_dropout(x, out, at + 3 * BLOCK, size, d)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _gelu_dropout(x: Any, out: Any, at: Any, size: Any, factor: Any) -> None:
+@triton.jit
+def _gelu_dropout(x, out, at, size, factor):
     inside = at < size
     value = tl.load(x + at, mask=inside).to(tl.float32)
     tl.store(out + at, (_gelu(value) * factor).to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gelu_dropout_backward(
-    slope: Any,
-    x: Any,
-    seed: Any,
-    size: Any,
-    rate: Any,
+    slope,
+    x,
+    seed,
+    size,
+    rate,
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     """The slope of 4 * BLOCK values of GELU with dropout, in place. In float32 inside."""
     program = tl.program_id(0)
     a, b, c, d = _kept(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
@@ -113,8 +112,8 @@ def gelu_dropout_backward(
     _gelu_dropout_backward(slope, x, at + 3 * BLOCK, size, d)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _gelu_dropout_backward(slope: Any, x: Any, at: Any, size: Any, factor: Any) -> None:
+@triton.jit
+def _gelu_dropout_backward(slope, x, at, size, factor):
     inside = at < size
     value = tl.load(x + at, mask=inside).to(tl.float32)
     incoming = tl.load(slope + at, mask=inside).to(tl.float32)
