@@ -28,9 +28,9 @@ SEEN = 0.985
 CONTEXT_BYTES = 528 * 2**20
 """What CUDA takes before the first tensor; 527 MiB on an H200 (driver 580)."""
 _HOPPER = (9, 0)
-_START = (4, 32)
+_START = (32, 512)
 """The first batch sizes that a curve is drawn through."""
-_SLACK = 2**20
+_SLACK = 2**17
 """Bytes by which a curve is off its line, since each tensor takes whole granules."""
 PATIENCE = 12
 """Looks at a curve before it is bisected."""

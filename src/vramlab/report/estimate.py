@@ -94,7 +94,7 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
 
 
 def _percent(predicted: float, measured: float) -> float:
-    return 100 * (predicted / measured - 1)
+    return round(100 * (predicted / measured - 1), 3)
 
 
 def _peak(results: Results, search: BatchSizeRecord) -> tuple[int, int]:
