@@ -6,6 +6,7 @@ import torch
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.measure import estimate
 from vramlab.measure.batch_size import spare, trial_of
 from vramlab.measure.estimate import Curve, caveats, estimates, limit_of, usable
 
@@ -55,6 +56,7 @@ def test_the_limit_is_that_of_the_configured_device():
     assert limit_of(MeasureConfig(), CUDA) is None
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_each_technique_is_predicted_on_each_device():
     techniques = {
         "flash": Technique(precision="bf16", attention="flash"),
@@ -79,6 +81,24 @@ def test_each_technique_is_predicted_on_each_device():
     trial = trial_of(Technique(), SMALL, 500, 16, 2, CPU, limit_of(measure, CPU))
     assert trial(plain.max_batch_size).fits
     assert not trial(plain.max_batch_size + 1).fits
+
+
+def test_what_changes_no_size_is_run_once(monkeypatch):
+    runs = []
+
+    class Counted(estimate.FakeRun):
+        def __init__(self, *args, **options):
+            runs.append(args[0])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(estimate, "FakeRun", Counted)
+    techniques = {"fp32": Technique(), "tf32": Technique(precision="tf32")}
+    searches = [(name, 16) for name in techniques]
+    found = estimates(techniques, searches, "fp32", SMALL, 500, MeasureConfig(), [8])
+    fp32, tf32 = list(found)
+    assert runs == [Technique()]
+    assert (tf32.technique, tf32.axes.precision) == ("tf32", "tf32")
+    assert (tf32.peaks, tf32.cards) == (fp32.peaks, fp32.cards)
 
 
 def test_what_is_left_out_is_said():

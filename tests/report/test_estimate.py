@@ -43,8 +43,8 @@ def test_predicted_beside_measured(results):
 def test_an_error_above_the_tolerance_says_why(results):
     found = rows(comparison(results))["checkpointing", 256]
     state, rest = made_up.STATE, (made_up.LIMIT - made_up.STATE) * 728 / 1072
-    assert found["peak_error_percent"] == pytest.approx(10 * rest / (state + rest), abs=1e-3)
-    assert found["batch_error_percent"] == pytest.approx(100 * (974 / 1072 - 1))
+    assert found["peak_error_percent"] == pytest.approx(10 * rest / (state + rest), abs=1e-2)
+    assert found["batch_error_percent"] == pytest.approx(100 * (974 / 1072 - 1), abs=1e-2)
     assert found["note"] == "its scratch space is not known"
 
 

@@ -57,9 +57,8 @@ def estimates(
         measure: the device, its memory limit, and the largest batch size to consider.
         cards: their memory in GiB, as their names give it.
     """
-    reference: dict[tuple[int, torch.device], int] = {}
-    order = sorted(searches, key=lambda search: search[0] != baseline)
-    for name, length in order:
+    found: dict[tuple[Technique, int, torch.device], dict[str, Any]] = {}
+    for name, length in sorted(searches, key=lambda search: search[0] != baseline):
         for device in (_CPU, _CUDA) if measure.device == "cpu" else (_CUDA,):
             technique = techniques[name]
             head: dict[str, Any] = {
@@ -72,34 +71,65 @@ def estimates(
             if reason := unavailable(technique, model, device, supposed):
                 yield Estimate(**head, status="skipped", reason=reason)
                 continue
-            run = FakeRun(technique, model, vocab_size, length, cuda=device == _CUDA)
-            curve, upper = Curve(run.peak), measure.max_batch_size
-            limit = limit_of(measure, device)
-            own = None if limit is None else curve.largest(limit, upper)
-            on_cards = [curve.largest(usable(c), upper) for c in cards if device == _CUDA]
-            if name == baseline:
-                reference[length, device] = max(on_cards, default=0) if own is None else own
-            compared = reference.get((length, device))
-            if compared:
-                curve(compared)
-            run.close()
-            log.info(
-                "%s at %d tokens on %s: %s",
-                name,
-                length,
-                device.type,
-                on_cards if own is None else own,
-            )
-            yield Estimate(
+            key = _in_sizes(technique), length, device
+            if key not in found:
+                run = FakeRun(technique, model, vocab_size, length, cuda=device == _CUDA)
+                first = found.get((_in_sizes(techniques[baseline]), length, device), {})
+                found[key] = _look(run, device, measure, cards, first.get("batch_size"))
+                run.close()
+            estimate = Estimate(
                 **head,
                 status="ok",
-                peaks=dict(sorted(curve.peaks.items())),
-                batch_size=compared,
-                max_batch_size=own,
-                cards=on_cards,
+                **found[key],
                 waste=waste(device),
                 caveats=caveats(technique) if device == _CUDA else [],
             )
+            _say(estimate)
+            yield estimate
+
+
+def _in_sizes(technique: Technique) -> Technique:
+    """A technique whose tensors have the same sizes: TF32 products and windows inside a kernel
+    change none."""
+    changes: dict[str, Any] = {}
+    if technique.precision == "tf32":
+        changes["precision"] = "fp32"
+    if technique.attention in {"flash", "flex"}:
+        changes["window"] = None
+    return technique.model_copy(update=changes)
+
+
+def _look(
+    run: FakeRun,
+    device: torch.device,
+    measure: MeasureConfig,
+    cards: Sequence[float],
+    batch_size: int | None,
+) -> dict[str, Any]:
+    """The largest batches of a run, and its peak at `batch_size`; None stands for its largest."""
+    curve, upper = Curve(run.peak), measure.max_batch_size
+    limit = limit_of(measure, device)
+    own = None if limit is None else curve.largest(limit, upper)
+    on_cards = [curve.largest(usable(c), upper) for c in cards if device == _CUDA]
+    if batch_size is None:
+        batch_size = (max(on_cards, default=0) if own is None else own) or None
+    if batch_size is not None:
+        curve(batch_size)
+    return {
+        "peaks": dict(sorted(curve.peaks.items())),
+        "batch_size": batch_size,
+        "max_batch_size": own,
+        "cards": on_cards,
+    }
+
+
+def _say(estimate: Estimate) -> None:
+    batches = [b for b in (estimate.max_batch_size, *estimate.cards) if b is not None]
+    log.info(
+        "%s at %d tokens on %s: %s",
+        *(estimate.technique, estimate.sequence_length, estimate.device),
+        ", ".join(f"{batch:,}" for batch in batches) or "no limit to look for",
+    )
 
 
 def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
