@@ -56,7 +56,7 @@ def test_the_limit_is_that_of_the_configured_device():
     assert limit_of(MeasureConfig(), CUDA) is None
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("swift")
 def test_each_technique_is_predicted_on_each_device():
     techniques = {
         "flash": Technique(precision="bf16", attention="flash"),

@@ -13,7 +13,7 @@ from vramlab.measure.as_on_cuda import CudaCounter, as_on_cuda
 from vramlab.measure.batch_size import trial_of
 from vramlab.measure.fake_run import FakeRun
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("swift")
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)

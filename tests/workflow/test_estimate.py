@@ -2,28 +2,32 @@
 
 import csv
 import json
-import shutil
 
 import pytest
+import yaml
 from pipeline import ROOT
 
+TECHNIQUES = ("fp32", "flash", "checkpointing", "chunked", "least_memory")
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 def test_the_demo_is_predicted_and_shown(fresh):
-    shutil.copy(ROOT / "config/demo.yaml", fresh.root / "test.yaml")
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    # Each kind of technique once, and one card: the fewer, the sooner.
+    techniques = {name: demo["techniques"][name] for name in TECHNIQUES}
+    fresh.configure({**demo, "techniques": techniques, "estimate": {"cards": [24]}})
     shown = fresh.run("estimate")
     folder = fresh.root / "results/demo/estimate"
     record = json.loads((folder / "estimate.json").read_text())
     found = {(e["technique"], e["device"]): e for e in record["estimates"]}
-    assert len(found) == 2 * 11
+    assert len(found) == 2 * len(TECHNIQUES)
     # The search finds 17 on a CPU: see the summary of `make demo`.
     assert found["fp32", "cpu"]["max_batch_size"] == 17
     assert found["flash", "cpu"]["status"] == "skipped"
     for technique in ("checkpointing", "chunked", "least_memory"):
         cards = found[technique, "cuda"]["cards"]
-        assert len(cards) == 3
-        assert all(a > b for a, b in zip(cards, found["fp32", "cuda"]["cards"], strict=True))
+        assert len(cards) == 1
+        assert cards > found["fp32", "cuda"]["cards"]
     with (folder / "estimate.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(found)

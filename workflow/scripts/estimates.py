@@ -1,5 +1,7 @@
 """Predict the memory of all techniques, without a GPU."""
 
+import gc
+
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
@@ -31,6 +33,7 @@ def record_of(params):
 
 
 def main(snakemake):
+    gc.freeze()  # garbage is collected for each technique; what was imported is none
     with stage(snakemake):
         write(record_of(snakemake.params), snakemake.output[0])
 
