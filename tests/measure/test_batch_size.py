@@ -96,29 +96,31 @@ def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, waste,
 
 @settings(deadline=None)
 @given(
+    fixed=st.integers(40 * MIB, 200 * MIB),
     slope=st.integers(35 * MIB, 64 * MIB),
     waste=st.integers(0, 140 * MIB),
+    cached=st.sampled_from([0, 3_000 * MIB]),
     told=st.floats(0.3, 1),
     limit=st.integers(4_000 * MIB, 140_000 * MIB),
 )
-def test_what_an_h200_wastes_is_expected(slope, waste, told, limit):
+def test_what_an_h200_wastes_is_expected(fixed, slope, waste, cached, told, limit):
     """What is missing is known in part only: the allocations after the failed one are not."""
 
     def try_batch(batch_size):
-        peak = slope * batch_size
+        peak = fixed + slope * batch_size
         short = peak + waste - limit
         fits = short <= 0
         return Trial(
             batch_size=batch_size,
             fits=fits,
             peak_allocated=peak if fits else None,
-            peak_reserved=peak + waste if fits else None,
+            peak_reserved=min(peak + waste + cached, limit) if fits else None,
             missing=None if fits else int(told * short),
             seconds=0,
         )
 
     found, trials = search(try_batch, limit, 2**20, 96 * MIB)
-    assert found == (limit - waste) // slope
+    assert found == (limit - waste - fixed) // slope
     assert len(trials) <= 6
 
 

@@ -23,10 +23,7 @@ from vramlab.training.step import prime, train_step
 log = logging.getLogger(__name__)
 
 FIRST_PROBE, GROWTH = 4, 8
-"""The first batch size tried, and the factor to the next while there is no line to predict by."""
-
-MOST_WASTED = 2
-"""Sequences that a prediction takes off at most for what the allocator wastes."""
+"""The first batch size tried; the factor to the next at least, and from which a line is trusted."""
 
 PATIENCE = 8
 """Trials after which the search no longer trusts predictions."""
@@ -37,9 +34,10 @@ def search(
 ) -> tuple[int, list[Trial]]:
     """Find the largest batch that fits; batches that are larger than it do not.
 
-    A line through the peaks of the two largest batches that fitted predicts where memory runs out;
-    a prediction from far away is approached first, to be made again from nearby. A batch that does
-    not fit says by how much, and the line says how many sequences that is.
+    The first batch's bytes a sequence, which hold the model's as well, lead to a second, larger one
+    that fits. A line through the peaks of the two largest batches that fitted predicts where memory
+    runs out; a prediction from far away is approached first, to be made again from nearby. A batch
+    that does not fit says by how much, and the line says how many sequences that is.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
     was seen not to. Where predictions fail, the step back doubles, and after PATIENCE trials the
     search bisects, so that the trials stay logarithmic.
@@ -48,7 +46,7 @@ def search(
         try_batch: runs one batch size; its result says whether it fits, and its peak.
         limit: bytes that there are.
         upper: the largest batch size to try.
-        waste: bytes beyond the live ones that the allocator is expected to take near the limit.
+        waste: bytes beyond the live ones that the allocator takes at most near the limit.
 
     Returns:
         The largest batch size (0 where not even 1 fits; `upper` where that fits), and all trials.
@@ -63,31 +61,31 @@ def search(
         trials.append(trial)
         if trial.fits:
             fits, back = candidate, itertools.count()
-            candidate = min(_predict(trials, limit, waste) or GROWTH * fits, told)
+            candidate = min(_predict(trials, limit, waste), told)
         else:
             fails = candidate
             told = candidate - _excess(trials)
             candidate = min(candidate - 2 ** max(next(back) - 1, 0), told)
-        if len(trials) > PATIENCE and fails <= upper:
+        lost = _line(trials) is None or len(trials) > PATIENCE
+        if lost and fails <= upper:
             candidate = (fits + fails) // 2
         candidate = min(max(candidate, fits + 1), fails - 1)
     return fits, trials
 
 
-def _predict(trials: list[Trial], limit: int, waste: int) -> int | None:
-    """The next batch size if memory is linear in it; None where two points do not tell.
-
-    The waste takes MOST_WASTED sequences off at most: of smaller ones it may be any number, and a
-    batch that does not fit tells it.
-    """
+def _predict(trials: list[Trial], limit: int, waste: int) -> int:
+    """The next batch size if memory is linear in it."""
+    last = max((t for t in trials if t.fits), key=lambda t: t.batch_size)
     if (line := _line(trials)) is None:
-        return None
+        at_least = last.batch_size * limit // max(last.peak_allocated or 0, 1) * 9 // 10
+        return max(at_least, GROWTH * last.batch_size)
     batch, peak, slope = line
     largest = batch + int((limit - peak) / slope)
     if largest > GROWTH * batch and all(t.fits for t in trials):
         return batch + (largest - batch) * 9 // 10
-    wasted = min(MOST_WASTED, int(waste / slope))
-    return largest - wasted if largest - wasted > batch else largest
+    wasted = min(waste, (last.peak_reserved or peak) - peak)
+    expected = largest - int(wasted / slope)
+    return expected if expected > batch else largest
 
 
 def _excess(trials: list[Trial]) -> int:
