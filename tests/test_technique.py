@@ -3,17 +3,20 @@
 import importlib.util
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from reference import compare
 
+from vramlab.config.experiment import load
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.memory import meter
 from vramlab.model import head, recompute
 from vramlab.model.attention import causal_mask
+from vramlab.model.transformer import Transformer
 from vramlab.technique import build, parameter_count, unavailable
 
 CPU = torch.device("cpu")
@@ -126,6 +129,16 @@ def test_compiled_techniques_agree_with_float64(axes):
     loss, gradient = compare(technique, *batch(), SMALL.heads)
     assert loss < FP32[0]
     assert gradient < FP32[1]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("config", 2_855_680), ("gpt2", 123_456_000)])
+def test_the_shipped_models_have_the_parameters_that_their_files_say(name, parameters):
+    path = Path(__file__).parents[1] / "config" / f"{name}.yaml"
+    config = load(path)
+    with torch.device("meta"):
+        model = Transformer(config.model, config.tokenizer.vocab_size, Technique())
+    assert parameter_count(model) == parameters
+    assert f"{parameters:,}" in path.read_text()
 
 
 @pytest.mark.parametrize("window", [1, 7, 24, 64])

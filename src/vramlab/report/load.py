@@ -185,6 +185,10 @@ class Results:
         """The largest batch of a technique; None where it has none."""
         return self.searches[length or self.length, technique].max_batch_size
 
+    def has_run(self, technique: str, setting: Setting, length: int) -> bool:
+        """Whether there are results of a technique at a batch setting of its own name."""
+        return (length, technique, setting) in self._profiles
+
     def run(self, technique: str, setting: Setting, length: int | None = None) -> Run:
         """One run; the baseline's own largest batch is the equal one as well."""
         length = length or self.length

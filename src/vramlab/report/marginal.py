@@ -1,0 +1,124 @@
+"""What one axis changes on top of the others: from pairs of techniques that differ in it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vramlab.config.technique import Technique
+from vramlab.report.load import Results, Run
+
+Goal = Literal["memory", "speed"]
+GOALS: tuple[Goal, ...] = ("memory", "speed")
+
+_WITH = {"chunk_tokens": "loss_head", "window": "attention", "cuda_graphs": "compile"}
+"""Axes that mean something beside another one only: both may change as one."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one technique to another that differs in one axis."""
+
+    before: Run
+    after: Run
+    axis: str
+
+    @property
+    def values(self) -> tuple[Any, Any]:
+        """The axis' value before and after."""
+        return getattr(self.before.axes, self.axis), getattr(self.after.axes, self.axis)
+
+    @property
+    def batch_ratio(self) -> float | None:
+        """Largest batch, after over before."""
+        return _ratio(self.after.search.max_batch_size, self.before.search.max_batch_size)
+
+    @property
+    def peak_ratio(self) -> float | None:
+        """Peak memory at the same batch, after over before."""
+        return _ratio(self.after.peak, self.before.peak)
+
+    @property
+    def speed_ratio(self) -> float | None:
+        """Tokens a second at the same batch, after over before."""
+        return _ratio(self.after.tokens_per_second, self.before.tokens_per_second)
+
+
+def steps(results: Results) -> list[Step]:
+    """Every pair that differs in one axis, away from that axis' default where one has it.
+
+    Both run at the baseline's largest batch, so that memory and speed compare.
+    """
+    runs = results.runs("equal")
+    return [
+        Step(before, after, axis)
+        for before in runs
+        for after in runs
+        if (axis := differing_axis(before.axes, after.axes)) and _forward(before, after, axis)
+    ]
+
+
+def differing_axis(one: Technique, other: Technique) -> str | None:
+    """The only axis in which two techniques differ; None where there is none, or several."""
+    changed = {
+        name for name in Technique.model_fields if getattr(one, name) != getattr(other, name)
+    }
+    changed -= {name for name, main in _WITH.items() if name in changed and main in changed}
+    return changed.pop() if len(changed) == 1 else None
+
+
+def _forward(before: Run, after: Run, axis: str) -> bool:
+    """Of each pair one direction: from the default, else in the order of the configuration."""
+    default = Technique.model_fields[axis].default
+    if getattr(before.axes, axis) == default:
+        return True
+    return getattr(after.axes, axis) != default and before.technique < after.technique
+
+
+def greedy(results: Results, goal: Goal) -> list[Step]:
+    """From the baseline, the step of one axis that gains most, again and again while one gains.
+
+    memory: the largest batch grows most; speed: the tokens a second at the baseline's batch do.
+    Only measured techniques can be stepped to: `unmeasured` says what is missing.
+    """
+    at = results.run(results.baseline, "equal")
+    taken: list[Step] = []
+    while True:
+        nexts = [Step(at, run, axis) for run, axis in _neighbours(results, at)]
+        gains = [(gain, step) for step in nexts if (gain := _gain(step, goal)) and gain > 1]
+        if not gains:
+            return taken
+        taken.append(max(gains, key=lambda pair: pair[0])[1])
+        at = taken[-1].after
+
+
+def unmeasured(results: Results, at: Run) -> list[tuple[str, Any]]:
+    """Axis and value of each step from a technique that another one takes, but none from here."""
+    reached = {(axis, getattr(run.axes, axis)) for run, axis in _neighbours(results, at)}
+    used = dict.fromkeys(
+        (name, getattr(run.axes, name))
+        for run in results.runs("equal")
+        for name, field in Technique.model_fields.items()
+        if name not in _WITH and getattr(run.axes, name) != field.default
+    )
+    return [
+        (name, value)
+        for name, value in used
+        if (name, value) not in reached and getattr(at.axes, name) != value
+    ]
+
+
+def _neighbours(results: Results, at: Run) -> Iterator[tuple[Run, str]]:
+    for run in results.runs("equal"):
+        axis = differing_axis(at.axes, run.axes)
+        if axis is not None:
+            yield run, axis
+
+
+def _gain(step: Step, goal: Goal) -> float | None:
+    return step.batch_ratio if goal == "memory" else step.speed_ratio
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value and base else None

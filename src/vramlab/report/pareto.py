@@ -1,0 +1,127 @@
+"""Which techniques are not beaten in every respect, and which of them to take.
+
+A technique beats another if it needs no more memory for a token, is no slower, and is better in one
+of the two. Source of the notion: Pareto, 1906, *Manuale di economia politica*.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vramlab.config.technique import Setting
+from vramlab.report.load import SETTINGS, Results, Run
+
+TOLERANCE = 0.01
+"""How much larger than the baseline's a perplexity may be, as a share, to count as equal."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run as a point: what it needs, and what it gives."""
+
+    run: Run
+    bytes_per_token: float
+    """Peak memory over the tokens of a batch."""
+    tokens_per_second: float
+    perplexity_ratio: float | None
+    """Over the baseline's at the same batch setting; None where one of them is not known."""
+    dominated: bool = False
+    """Whether another point of the same setting needs no more, gives no less, and differs."""
+
+    @property
+    def as_good(self) -> bool:
+        """Whether the model became as good as the baseline's, as far as is known."""
+        return self.perplexity_ratio is None or self.perplexity_ratio <= 1 + TOLERANCE
+
+
+def points(results: Results, setting: Setting) -> list[Point]:
+    """Every technique that came through at one batch setting, in the order of the configuration."""
+    known = _perplexity(results.run(results.baseline, setting))
+    found = []
+    for run in results.runs(setting):
+        if run.peak is None or run.step_tokens is None or run.tokens_per_second is None:
+            continue
+        own = _perplexity(run)
+        found.append(
+            Point(
+                run=run,
+                bytes_per_token=run.peak / run.step_tokens,
+                tokens_per_second=run.tokens_per_second,
+                perplexity_ratio=own / known if own and known else None,
+            )
+        )
+    return [
+        Point(p.run, p.bytes_per_token, p.tokens_per_second, p.perplexity_ratio, _beaten(p, found))
+        for p in found
+    ]
+
+
+def front(found: Sequence[Point]) -> list[Point]:
+    """The points that none beats, of those that train as good a model; least memory first."""
+    return sorted(
+        (p for p in found if not p.dominated and p.as_good), key=lambda p: p.bytes_per_token
+    )
+
+
+def _beaten(point: Point, others: Sequence[Point]) -> bool:
+    """Whether one that trains as good a model beats it."""
+    mine = (point.bytes_per_token, -point.tokens_per_second)
+    return any(
+        (other.bytes_per_token, -other.tokens_per_second) != mine
+        and other.bytes_per_token <= point.bytes_per_token
+        and other.tokens_per_second >= point.tokens_per_second
+        and (other.as_good or not point.as_good)
+        for other in others
+    )
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One technique for one need."""
+
+    need: str
+    """memory, speed or balance."""
+    run: Run
+
+
+def recommended(results: Results) -> list[Recommendation]:
+    """The technique for each need, of those whose perplexity is that of the baseline.
+
+    memory: the largest batch, and of equal ones the faster; speed: the most tokens a second at
+    either batch, and of equal ones the one with less memory; balance: the knee of the front at the
+    baseline's batch, which is the point farthest from the line between the front's ends, both axes
+    in logarithms and scaled to the front's own range (Satopaa et al., 2011, *Finding a "kneedle" in
+    a haystack*). A front of two points or fewer has no knee.
+    """
+    by_setting = {s: [p for p in points(results, s) if p.as_good] for s in SETTINGS}
+    found = []
+    if by_setting["equal"]:
+        roomy = max(
+            by_setting["equal"],
+            key=lambda p: (p.run.search.max_batch_size or 0, p.tokens_per_second),
+        )
+        found.append(Recommendation("memory", roomy.run))
+    if every := [p for s in SETTINGS for p in by_setting[s]]:
+        fast = max(every, key=lambda p: (p.tokens_per_second, -p.bytes_per_token))
+        found.append(Recommendation("speed", fast.run))
+    if knee := _knee(front(by_setting["equal"])):
+        found.append(Recommendation("balance", knee.run))
+    return found
+
+
+def _knee(line: Sequence[Point]) -> Point | None:
+    if len(line) < 3:
+        return None
+    places = [(math.log(p.bytes_per_token), math.log(p.tokens_per_second)) for p in line]
+    (left, low), (right, high) = places[0], places[-1]
+    if left == right or low == high:
+        return None
+    above = [(y - low) / (high - low) - (x - left) / (right - left) for x, y in places]
+    return line[max(range(len(line)), key=above.__getitem__)]
+
+
+def _perplexity(run: Run) -> float | None:
+    return statistics.mean(run.perplexities) if run.perplexities else None

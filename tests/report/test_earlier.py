@@ -1,0 +1,74 @@
+"""The comparison with an earlier run finds what was changed, and nothing else."""
+
+import orjson
+import pytest
+from report import made_up
+
+from vramlab.errors import ConfigError
+from vramlab.report.earlier import changes, differing_origins, load_earlier, record_files, same_axes
+
+
+@pytest.fixture
+def two(tmp_path):
+    config = made_up.experiment(["fp32", "bf16", "chunked"])
+    now = made_up.make_results(tmp_path / "now", config, failures={})
+    made_up.make_results(tmp_path / "then", config, failures={})
+    return now, tmp_path / "then"
+
+
+def edit(path, change):
+    record = orjson.loads(path.read_bytes())
+    change(record)
+    path.write_bytes(orjson.dumps(record))
+
+
+def test_a_run_does_not_differ_from_itself(two):
+    now, then = two
+    found = list(changes(now, load_earlier(then, now)))
+    quantities = {c.quantity for c in found}
+    assert quantities == {
+        "max_batch_size", "peak_mib", "step_ms", "tokens_per_second", "train_seconds", "perplexity",
+    }  # fmt: skip
+    assert all(c.percent == 0 and not c.beyond_spread and same_axes(c) for c in found)
+    assert differing_origins(now, load_earlier(then, now)) == {}
+
+
+def test_a_slower_step_and_a_smaller_batch_are_found(two):
+    now, then = two
+
+    def slower(record):
+        record["step_seconds"] = [2 * s for s in record["step_seconds"]]
+        record["provenance"]["packages"]["torch"] = "2.8.0"
+
+    edit(then / "profile/256/bf16/equal.json", slower)
+    edit(then / "batch_size/256/chunked.json", lambda r: r.update(max_batch_size=1000))
+    earlier = load_earlier(then, now)
+    found = {(c.now.technique, c.now.setting, c.quantity): c for c in changes(now, earlier)}
+    step = found["bf16", "equal", "step_ms"]
+    assert step.percent == pytest.approx(-50)
+    assert step.beyond_spread
+    assert found["bf16", "equal", "tokens_per_second"].percent == pytest.approx(100)
+    batch = found["chunked", "own", "max_batch_size"]
+    assert (batch.before, batch.beyond_spread) == (1000, None)
+    assert batch.after == now.max_batch_size("chunked")
+    unchanged = [c for k, c in found.items() if k[0] == "fp32"]
+    assert unchanged
+    assert all(c.percent == 0 for c in unchanged)
+    assert differing_origins(now, earlier) == {"torch": ("2.11.0 / 2.8.0", "2.11.0")}
+
+
+def test_techniques_and_runs_that_one_of_them_lacks_are_left_out(two):
+    now, then = two
+    for path in (then / "batch_size/256/chunked.json", then / "profile/256/bf16/own.json"):
+        path.unlink()
+    found = {(c.now.technique, c.now.setting) for c in changes(now, load_earlier(then, now))}
+    assert found == {("fp32", "own"), ("bf16", "equal")}
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_without_results_is_refused(kind, tmp_path):
+    folder = tmp_path / "earlier"
+    if kind == "empty":
+        (folder / "corpus").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="give the results folder of an earlier run"):
+        record_files(folder)

@@ -1,0 +1,56 @@
+"""Marginal effects come from pairs that differ in one axis; the greedy path takes the best."""
+
+import pytest
+from report import made_up
+
+from vramlab.config.technique import Technique
+from vramlab.report.marginal import differing_axis, greedy, steps, unmeasured
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    config = made_up.experiment()
+    return made_up.make_results(tmp_path_factory.mktemp("marginal"), config, failures={})
+
+
+def test_only_one_axis_may_differ():
+    plain, bf16 = Technique(), Technique(precision="bf16")
+    assert differing_axis(plain, bf16) == "precision"
+    assert differing_axis(plain, plain) is None
+    assert differing_axis(plain, Technique(precision="bf16", attention="sdpa")) is None
+    windowed = Technique(attention="masked", window=64)
+    assert differing_axis(plain, windowed) == "attention"  # the window is a part of it
+    assert differing_axis(windowed, Technique(attention="masked", window=32)) == "window"
+    assert differing_axis(plain, Technique(loss_head="fused", chunk_tokens=9)) == "loss_head"
+
+
+def test_each_step_is_a_measured_pair_in_one_direction(found):
+    pairs = {(s.before.technique, s.after.technique): s for s in steps(found)}
+    assert ("fp32", "bf16") in pairs
+    assert ("bf16", "checkpointing") in pairs
+    assert ("bf16", "chunked") in pairs
+    assert not any((after, before) in pairs for before, after in pairs)
+    step = pairs["bf16", "chunked"]
+    assert (step.axis, step.values) == ("loss_head", ("full", "chunked"))
+    runs = {run.technique: run for run in found.runs("equal")}
+    assert step.batch_ratio == pytest.approx(
+        runs["chunked"].search.max_batch_size / runs["bf16"].search.max_batch_size
+    )
+    assert step.peak_ratio == pytest.approx(runs["chunked"].peak / runs["bf16"].peak)
+    assert step.before.batch_size == step.after.batch_size
+
+
+def test_the_greedy_path_gains_at_each_step_and_ends_where_none_does(found):
+    path = greedy(found, "memory")
+    assert [step.after.technique for step in path] == ["bf16", "chunked"]
+    assert all(step.batch_ratio > 1 for step in path)
+    for step in greedy(found, "speed"):
+        assert step.speed_ratio > 1
+
+
+def test_what_is_missing_for_the_next_step_is_said(found):
+    end = greedy(found, "memory")[-1].after
+    missing = unmeasured(found, end)
+    assert ("checkpointing", "block") in missing
+    assert ("attention", "sdpa") in missing
+    assert ("loss_head", "chunked") not in missing

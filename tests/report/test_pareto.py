@@ -1,0 +1,71 @@
+"""Dominance, the knee and the recommendations, on made-up results with known numbers."""
+
+import pytest
+from report import made_up
+
+from vramlab.report import pareto
+
+
+def results(tmp_path, **options):
+    return made_up.make_results(tmp_path, made_up.experiment(), failures={}, **options)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pareto")
+    return made_up.make_results(folder, made_up.experiment(), failures={})
+
+
+@pytest.mark.parametrize("setting", ["equal", "own"])
+def test_a_dominated_point_is_beaten_by_one_of_the_front_and_no_other_is(found, setting):
+    points = pareto.points(found, setting)
+    line = pareto.front(points)
+    assert 1 <= len(line) < len(points) == len(found.techniques)
+    for point in points:
+        beaten = any(
+            other.bytes_per_token <= point.bytes_per_token
+            and other.tokens_per_second >= point.tokens_per_second
+            and (other.as_good or not point.as_good)
+            and (other.bytes_per_token, other.tokens_per_second)
+            != (point.bytes_per_token, point.tokens_per_second)
+            for other in points
+        )
+        assert beaten == point.dominated
+    speeds = [point.tokens_per_second for point in line]
+    assert speeds == sorted(speeds)  # along the front, more memory buys more speed
+
+
+def test_each_need_has_the_technique_that_is_best_at_it(found):
+    by_need = {r.need: r.run for r in pareto.recommended(found)}
+    assert by_need["memory"].technique == "chunked"
+    runs = [run for setting in ("equal", "own") for run in found.runs(setting)]
+    assert by_need["speed"].tokens_per_second == max(run.tokens_per_second for run in runs)
+    assert {"memory", "speed"} <= set(by_need)
+
+
+def test_a_worse_model_is_never_recommended(found, monkeypatch):
+    best = {r.need: r.run.technique for r in pareto.recommended(found)}
+    original = pareto._perplexity
+    monkeypatch.setattr(
+        pareto,
+        "_perplexity",
+        lambda run: original(run) * (1.02 if run.technique == best["memory"] else 1),
+    )
+    assert best["memory"] not in {r.run.technique for r in pareto.recommended(found)}
+
+
+def test_the_knee_is_the_point_farthest_from_the_line():
+    def point(bytes_per_token, speed):
+        return pareto.Point(None, bytes_per_token, speed, None)
+
+    line = [point(1, 1), point(2, 80), point(10, 95), point(100, 100)]
+    assert pareto._knee(line) is line[1]
+    assert pareto._knee(line[:2]) is None
+
+
+def test_nothing_is_recommended_where_nothing_ran(tmp_path):
+    config = made_up.experiment(["fp32", "flash"])
+    failures = {("fp32", "*"): ("skipped", "no"), ("flash", "*"): ("skipped", "no")}
+    found = made_up.make_results(tmp_path, config, failures=failures)
+    assert pareto.recommended(found) == []
+    assert pareto.points(found, "own") == []
