@@ -131,7 +131,9 @@ def test_no_cell_or_heading_is_left_in_english(results):
         for one, two in zip(*map(cells, (english, polish)), strict=True):
             alike = one.strip() == two.strip() and re.search(r"[a-zA-Z]{2}", one)
             if alike and one.strip() not in allowed and not SAME.fullmatch(one.strip()):
-                assert in_data(one.strip(), results), f"{entry.name}: {one.strip()!r}"
+                assert in_data(one.strip().replace("\\|", "|"), results), (
+                    f"{entry.name}: {one.strip()!r}"
+                )
 
 
 def cells(table):
