@@ -13,6 +13,7 @@ RECORDS = {
         f"{RESULTS}/batch_size/{length}/{name}.json"
         for name, length in CONFIG.searches()
     ],
+    "estimate": [ESTIMATE] if CONFIG.estimate.in_report else [],
     "profile": [
         f"{RESULTS}/profile/{run.length}/{run.technique}/{run.setting}.json"
         for run in CONFIG.runs()

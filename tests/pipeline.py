@@ -21,6 +21,7 @@ TINY = {
         "validation": {"source": "synthetic", "documents": 20, "words": 60, "seed": 2},
     },
     "tokenizer": {"vocab_size": 300},
+    "estimate": {"cards": [24]},
     "model": {"d_model": 16, "layers": 1, "heads": 2, "d_ff": 32},
     "measure": {
         "device": "cpu",

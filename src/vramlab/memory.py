@@ -227,7 +227,7 @@ class Counter(TorchDispatchMode):
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = id(storage)  # torch keeps one Python object for as long as the storage lives
-        size = storage.nbytes()
+        size = self._size(storage)
         reference, counted = self._seen.get(key, (None, 0))
         if reference is None:
             reference = weakref.ref(storage, functools.partial(self._remove, key))
@@ -235,6 +235,9 @@ class Counter(TorchDispatchMode):
             return
         self._seen[key] = reference, size
         self._live += size - counted
+
+    def _size(self, storage: torch.UntypedStorage) -> int:
+        return storage.nbytes()
 
     def _remove(self, key: int, _: object) -> None:
         self._live -= self._seen.pop(key)[1]

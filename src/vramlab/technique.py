@@ -122,16 +122,25 @@ def _as_it_is(function: Any) -> Any:
     return function
 
 
-def unavailable(technique: Technique, model: ModelConfig, device: torch.device) -> str | None:
-    """Why the technique cannot run on this device, in one sentence; None where it can."""
-    cuda = device.type == "cuda"
-    capability = torch.cuda.get_device_capability(device) if cuda else (0, 0)
+def unavailable(
+    technique: Technique,
+    model: ModelConfig,
+    device: torch.device,
+    supposed: tuple[int, int] | None = None,
+) -> str | None:
+    """Why the technique cannot run on this device, in one sentence; None where it can.
+
+    `supposed` is the compute capability of a GPU that need not be here, and whose packages need
+    not be installed.
+    """
+    cuda, here = device.type == "cuda", supposed is None
+    capability = supposed or (torch.cuda.get_device_capability(device) if cuda else (0, 0))
     ampere = capability >= _AMPERE
     flash, flex = technique.attention == "flash", technique.attention == "flex"
     fp8, compiled = technique.precision == "fp8", technique.compile != "none"
     width = model.d_model // model.heads
-    installed = importlib.util.find_spec("flash_attn") is not None
-    broken = _import_error("flash_attn") if flash and ampere and installed else None
+    installed = not here or importlib.util.find_spec("flash_attn") is not None
+    broken = _import_error("flash_attn") if flash and ampere and installed and here else None
     obstacles = {
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
             technique.precision == "tf32" and not ampere
@@ -168,7 +177,7 @@ def unavailable(technique: Technique, model: ModelConfig, device: torch.device) 
             compiled and not cuda
         ),
         "compile needs the package triton, which is not installed": (
-            compiled and cuda and importlib.util.find_spec("triton") is None
+            compiled and cuda and here and importlib.util.find_spec("triton") is None
         ),
     }
     return next((reason for reason, stands in obstacles.items() if stands), None)

@@ -19,7 +19,9 @@ def read(files):
     return load(files, "fp32", 256, ["fp32", "bf16"])
 
 
-@pytest.mark.parametrize("stage", ["corpus", "tokenizer", "batch_size", "profile", "epoch"])
+@pytest.mark.parametrize(
+    "stage", ["corpus", "tokenizer", "batch_size", "estimate", "profile", "epoch"]
+)
 def test_a_damaged_record_is_named(files, stage):
     path = Path(files[stage][0])
     path.write_text(path.read_text()[:-40])

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vramlab.config.base import Section
 from vramlab.config.corpus import CorpusConfig
-from vramlab.config.measure import MeasureConfig, SweepConfig
+from vramlab.config.measure import EstimateConfig, MeasureConfig, SweepConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.report import ReportConfig
 from vramlab.config.technique import Setting, Technique
@@ -45,6 +45,7 @@ class Experiment(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     measure: MeasureConfig = MeasureConfig()
+    estimate: EstimateConfig = EstimateConfig()
     baseline: str = "fp32"
     """The technique that the others are compared with, and whose largest batch all run at."""
     techniques: Annotated[dict[Name, Technique], Field(min_length=1)]

@@ -7,6 +7,7 @@ entry is `workflow/report/<name>.rst`; the function that makes it is in `tables.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vramlab.config.experiment import Experiment
@@ -22,8 +23,8 @@ class Entry:
     title: str
     category: str
     """Heading that it stands under."""
-    sweep: bool = False
-    """Whether it needs several sequence lengths."""
+    needs: Callable[[Experiment], bool] = lambda _: True
+    """Whether a configuration leads to data for it."""
     records: tuple[str, ...] = ("batch_size", "profile", "epoch")
     """The stages whose result files it is made from."""
 
@@ -36,6 +37,15 @@ AS_CSV = mark("Tables as CSV")
 WHOLE = mark("The whole report")
 CATEGORIES = (SUMMARY, MEMORY, SPEED, QUALITY, LENGTH, ORIGIN)
 """In the order of the report."""
+
+
+def _swept(experiment: Experiment) -> bool:
+    return len(experiment.lengths) > 1
+
+
+def _predicted(experiment: Experiment) -> bool:
+    return experiment.estimate.in_report
+
 
 FIGURES = (
     Entry("memory_speed", "Memory against speed", SUMMARY, records=("batch_size", "profile")),
@@ -53,21 +63,21 @@ FIGURES = (
         "batch_size_by_length",
         "Largest batch by sequence length",
         LENGTH,
-        sweep=True,
+        needs=_swept,
         records=("batch_size",),
     ),
     Entry(
         "throughput_by_length",
         "Throughput by sequence length",
         LENGTH,
-        sweep=True,
+        needs=_swept,
         records=("profile",),
     ),
     Entry(
         "memory_by_length",
         "Peak memory by sequence length",
         LENGTH,
-        sweep=True,
+        needs=_swept,
         records=("profile",),
     ),
 )
@@ -75,9 +85,16 @@ TABLES = (
     Entry("summary", "All techniques side by side", SUMMARY),
     Entry("memory", "Memory", MEMORY, records=("profile",)),
     Entry("search", "Search for the largest batch", MEMORY, records=("batch_size",)),
+    Entry(
+        "estimate",
+        "Predicted and measured memory",
+        MEMORY,
+        records=("estimate", "batch_size", "profile"),
+        needs=_predicted,
+    ),
     Entry("speed", "Speed", SPEED, records=("profile",)),
     Entry("training", "Training runs", QUALITY, records=("epoch",)),
-    Entry("sweep", "Sequence lengths", LENGTH, sweep=True, records=("batch_size", "profile")),
+    Entry("sweep", "Sequence lengths", LENGTH, needs=_swept, records=("batch_size", "profile")),
     Entry(
         "corpus",
         "Corpora and tokenizer",
@@ -101,5 +118,4 @@ def tables(experiment: Experiment) -> list[Entry]:
 
 
 def _with_data(entries: tuple[Entry, ...], experiment: Experiment) -> list[Entry]:
-    swept = len(experiment.lengths) > 1
-    return [entry for entry in entries if swept or not entry.sweep]
+    return [entry for entry in entries if entry.needs(experiment)]

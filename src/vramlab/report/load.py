@@ -12,6 +12,7 @@ from vramlab.config.technique import Setting, Technique
 from vramlab.errors import ResultError
 from vramlab.results.base import Record, read
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.estimate import EstimateRecord
 from vramlab.results.runs import (
     BatchSizeRecord,
     EpochRecord,
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Record]] = {
     "tokenizer": TokenizerRecord,
     "sequences": SequencesRecord,
     "batch_size": BatchSizeRecord,
+    "estimate": EstimateRecord,
     "profile": ProfileRecord,
     "epoch": EpochRecord,
 }

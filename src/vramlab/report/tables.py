@@ -17,7 +17,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from vramlab.files import write_text
-from vramlab.report import wording
+from vramlab.report import estimate, wording
 from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
@@ -31,8 +31,12 @@ HEADINGS = {
     "setting": "Batch",
     "batch_size": "Batch size",
     "max_batch_size": "Largest batch",
+    "predicted_batch_size": "Predicted largest batch",
     "max_batch_ratio": "× baseline",
+    "batch_error_percent": "Error (%)",
+    "predicted_peak_gib": "Predicted peak",
     "peak_gib": "Peak",
+    "peak_error_percent": "Error of the peak (%)",
     "peak_ratio": "Peak × baseline",
     "peak_reserved_gib": "Peak reserved",
     "step_ms_median": "ms/step median",
@@ -390,6 +394,7 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "summary": summary,
     "memory": memory,
     "search": search,
+    "estimate": estimate.comparison,
     "speed": speed,
     "training": training,
     "sweep": sweep,

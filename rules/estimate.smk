@@ -1,0 +1,60 @@
+ESTIMATE = f"{RESULTS}/estimate/estimate.json"
+
+
+rule estimates:
+    input:
+        code=code("estimates.py"),
+    output:
+        ESTIMATE,
+    log:
+        f"{RESULTS}/logs/estimates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/estimates.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        techniques={name: settings(axes) for name, axes in CONFIG.techniques.items()},
+        searches=[list(search) for search in CONFIG.searches()],
+        baseline=CONFIG.baseline,
+        model=settings(CONFIG.model),
+        vocab_size=CONFIG.tokenizer.vocab_size,
+        measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
+        cards=list(CONFIG.estimate.cards),
+    message:
+        "Predict the memory of all techniques, without a GPU"
+    script:
+        "../workflow/scripts/estimates.py"
+
+
+rule estimate_tables:
+    input:
+        estimates=ESTIMATE,
+        code=code("estimate_tables.py"),
+    output:
+        expand(f"{RESULTS}/estimate/estimate.{{form}}", form=["csv", "md"]),
+    log:
+        f"{RESULTS}/logs/estimate_tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/estimate_tables.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Write the table of predictions"
+    script:
+        "../workflow/scripts/estimate_tables.py"
+
+
+# Without an output of its own it runs, and shows the table, each time that it is asked for.
+rule estimate:
+    input:
+        table=f"{RESULTS}/estimate/estimate.md",
+    log:
+        f"{RESULTS}/logs/estimate.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Show {input.table}"
+    script:
+        "../workflow/scripts/show.py"

@@ -1,0 +1,133 @@
+"""The predictions of memory as tables: by themselves, and beside what was measured."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any
+
+import pandas as pd
+
+from vramlab.report import wording
+from vramlab.report.load import Results
+from vramlab.results.estimate import Estimate, EstimateRecord
+from vramlab.results.runs import BatchSizeRecord
+
+Row = dict[str, Any]
+
+TOLERANCE = 3.0
+"""Percent of error above which the table says why."""
+_ENDLESS = 2**40
+"""Batch size at which a search for the limit gives up."""
+_UNKNOWN = "not explained: what kernels take for themselves is counted only where it is known"
+
+
+def predictions(record: EstimateRecord) -> pd.DataFrame:
+    """Each technique's peak at the baseline's largest batch, and its own largest batches.
+
+    Those for a CPU are under the configured limit; a GPU's are under it, and on each card.
+    """
+    return _frame(_prediction(record, estimate) for estimate in record.estimates)
+
+
+def comparison(results: Results) -> pd.DataFrame:
+    """Predicted beside measured: the largest batch, and the peak at the baseline's largest batch.
+
+    The error is that of the prediction, in percent of what was measured.
+    """
+    found: dict[tuple[int, str, str | None], Estimate] = {
+        (e.sequence_length, e.technique, e.device): e
+        for record in results.records(EstimateRecord)
+        for e in record.estimates
+        if e.status == "ok"
+    }
+    rows = []
+    for length in results.lengths:
+        for name in results.measured(length):
+            search = results.searches[length, name]
+            device = search.provenance.device.kind if search.provenance.device else None
+            estimate = found.get((length, name, device))
+            if estimate is not None and search.status == "ok":
+                rows.append(_compared(results, search, estimate))
+    return _frame(iter(rows or [{"technique": "nothing that was predicted was measured"}]))
+
+
+def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
+    peak = None if estimate.batch_size is None else estimate.peaks[estimate.batch_size]
+    return {
+        "technique": estimate.technique,
+        "sequence_length": estimate.sequence_length,
+        "device": {"cpu": "CPU", "cuda": "GPU"}[estimate.device],
+        "batch_size": estimate.batch_size,
+        "peak_gib": None if peak is None else peak / wording.GIB,
+        "largest_batch": estimate.max_batch_size,
+        **{
+            f"batch_on_{card:g}_GiB": batch
+            for card, batch in zip_longest(record.cards, estimate.cards)
+        },
+        "note": estimate.reason or "; ".join(estimate.caveats),
+    }
+
+
+def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> Row:
+    batch_size, peak = _peak(results, search)
+    predicted = peak_at(estimate.peaks, batch_size)
+    largest, error = None, 0.0
+    if search.max_batch_size and search.bounded_by == "memory":
+        largest = largest_under(estimate.peaks, search.memory_limit - search.spare - estimate.waste)
+        error = _percent(largest, search.max_batch_size)
+    error_of_peak = _percent(predicted, peak)
+    large = max(abs(error), abs(error_of_peak)) > TOLERANCE
+    return {
+        "technique": search.technique,
+        "sequence_length": search.sequence_length,
+        "predicted_batch_size": largest,
+        "max_batch_size": search.max_batch_size,
+        "batch_error_percent": error if largest is not None else None,
+        "batch_size": batch_size,
+        "predicted_peak_gib": predicted / wording.GIB,
+        "peak_gib": peak / wording.GIB,
+        "peak_error_percent": error_of_peak,
+        "note": ("; ".join(estimate.caveats) or _UNKNOWN) if large else "",
+    }
+
+
+def _percent(predicted: float, measured: float) -> float:
+    return round(100 * (predicted / measured - 1), 3)
+
+
+def _peak(results: Results, search: BatchSizeRecord) -> tuple[int, int]:
+    """A batch size and its peak: as profiled at the baseline's batch, else as last searched."""
+    run = results.run(search.technique, "equal", search.sequence_length)
+    if run.peak is not None and run.profile.batch_size is not None:
+        return run.profile.batch_size, run.peak
+    return max((t.batch_size, t.peak_allocated) for t in search.trials if t.peak_allocated)
+
+
+def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
+    """The peak of a batch size, on the line through the two known ones around it."""
+    if batch_size in peaks:
+        return peaks[batch_size]
+    known = sorted(peaks.items())
+    if len(known) == 1:
+        return known[0][1]
+    at = bisect_right(known, (batch_size, 0))
+    (b1, m1), (b2, m2) = known[max(0, min(at - 1, len(known) - 2)) :][:2]
+    return round(m1 + (m2 - m1) * (batch_size - b1) / (b2 - b1))
+
+
+def largest_under(peaks: Mapping[int, int], limit: int) -> int:
+    """The largest batch whose peak is at most `limit`, on the lines between the known ones."""
+    fits, fails = 0, 2 * max(peaks)
+    while peak_at(peaks, fails) <= limit and fails < _ENDLESS:
+        fails *= 2
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if peak_at(peaks, middle) <= limit else (fits, middle)
+    return fits
+
+
+def _frame(rows: Iterator[Row]) -> pd.DataFrame:
+    # Objects, so that a whole number stays whole beside a missing one.
+    return pd.DataFrame(list(rows), dtype=object)

@@ -1,0 +1,49 @@
+"""`snakemake estimate`: the demo's techniques, predicted end to end without a GPU."""
+
+import csv
+import json
+
+import pytest
+import yaml
+from pipeline import ROOT
+
+TECHNIQUES = ("fp32", "flash", "checkpointing", "chunked", "least_memory")
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+def test_the_demo_is_predicted_and_shown(fresh):
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    # Each kind of technique once, and one card: the fewer, the sooner.
+    techniques = {name: demo["techniques"][name] for name in TECHNIQUES}
+    fresh.configure({**demo, "techniques": techniques, "estimate": {"cards": [24]}})
+    shown = fresh.run("estimate")
+    folder = fresh.root / "results/demo/estimate"
+    record = json.loads((folder / "estimate.json").read_text())
+    found = {(e["technique"], e["device"]): e for e in record["estimates"]}
+    assert len(found) == 2 * len(TECHNIQUES)
+    # The search finds 17 on a CPU: see the summary of `make demo`.
+    assert found["fp32", "cpu"]["max_batch_size"] == 17
+    assert found["flash", "cpu"]["status"] == "skipped"
+    for technique in ("checkpointing", "chunked", "least_memory"):
+        cards = found[technique, "cuda"]["cards"]
+        assert len(cards) == 1
+        assert cards > found["fp32", "cuda"]["cards"]
+    with (folder / "estimate.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(found)
+    table = (folder / "estimate.md").read_text()
+    assert table.startswith("| Technique")
+    assert table in shown
+    again = fresh.run("estimate")  # nothing to predict, and shown all the same
+    assert table in again
+    assert "Predict the memory" not in again
+
+
+def test_the_report_compares_with_what_was_measured(finished):
+    with (finished.root / "results/tiny/report/tables/estimate.csv").open() as stream:
+        rows = {row["technique"]: row for row in csv.DictReader(stream)}
+    assert set(rows) == {"fp32", "bf16", "checkpointing"}
+    for row in rows.values():
+        assert row["predicted_batch_size"] == row["max_batch_size"]
+        assert abs(float(row["peak_error_percent"])) < 1
+        assert row["note"] == ""
