@@ -54,7 +54,7 @@ def test_the_same_results_give_the_same_bytes(two, tmp_path, name, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize(("code", "narrow"), [("en", False), ("pl", False), ("pl", True)])
+@pytest.mark.parametrize(("code", "narrow"), [("en", False), ("pl", True)])
 def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
     config, results = case
     for entry in catalog.figures(config):

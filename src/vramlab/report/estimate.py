@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vramlab.report import wording
+from vramlab.report.language import mark, say
 from vramlab.report.load import Results
 from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.results.runs import BatchSizeRecord
@@ -20,7 +21,7 @@ TOLERANCE = 3.0
 """Percent of error above which the table says why."""
 _ENDLESS = 2**40
 """Batch size at which a search for the limit gives up."""
-_UNKNOWN = "not explained: what kernels take for themselves is counted only where it is known"
+_UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
 
 def predictions(record: EstimateRecord) -> pd.DataFrame:
@@ -50,7 +51,7 @@ def comparison(results: Results) -> pd.DataFrame:
             estimate = found.get((length, name, device))
             if estimate is not None and search.status == "ok":
                 rows.append(_compared(results, search, estimate))
-    return _frame(iter(rows or [{"technique": "nothing that was predicted was measured"}]))
+    return _frame(iter(rows or [{"technique": say("nothing that was predicted was measured")}]))
 
 
 def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
@@ -89,7 +90,9 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         "predicted_peak_gib": predicted / wording.GIB,
         "peak_gib": peak / wording.GIB,
         "peak_error_percent": error_of_peak,
-        "note": ("; ".join(estimate.caveats) or _UNKNOWN) if large else "",
+        "note": ("; ".join(map(wording.recorded, estimate.caveats)) or say(_UNKNOWN))
+        if large
+        else "",
     }
 
 
