@@ -10,7 +10,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from vramlab.report import catalog, chart, figures, webpage
+from vramlab.report import catalog, chart, figures, language, webpage
 
 
 def drawn(name, results, narrow=False):
@@ -54,11 +54,12 @@ def test_the_same_results_give_the_same_bytes(two, tmp_path, name, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
-def test_no_text_covers_another_or_leaves_the_figure(case, narrow):
+@pytest.mark.parametrize(("code", "narrow"), [("en", False), ("pl", True)])
+def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
     config, results = case
     for entry in catalog.figures(config):
-        figure = drawn(entry.name, results, narrow)
+        with language.use(code):
+            figure = drawn(entry.name, results, narrow)
         boxes = [(text.get_text(), Text.get_window_extent(text)) for text in words(figure)]
         for (a, one), (b, two) in itertools.combinations(boxes, 2):
             across = min(one.x1, two.x1) - max(one.x0, two.x0)

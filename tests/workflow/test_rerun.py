@@ -64,6 +64,22 @@ def test_the_title_reruns_the_report_only(checkout):
     assert stages(checkout.planned()) == {"report"}
 
 
+def test_the_language_reruns_the_report_only(checkout):
+    edited(checkout, report={"language": "pl"})
+    assert stages(checkout.planned()) == {"report"}
+    checkout.run()
+    page = (checkout.root / "results/tiny/report/index.html").read_text()
+    assert '<html lang="pl">' in page
+    assert "Sprzęt i oprogramowanie" in page
+    checkout.run("--report", "report.html")
+    assert "Wszystkie techniki obok siebie" in (checkout.root / "report.html").read_text()
+
+
+def test_a_translation_reruns_the_report_of_its_language_only(checkout):
+    checkout.append("src/vramlab/report/locale/pl.po", "\n# edited\n")
+    assert checkout.planned() == set()
+
+
 def test_the_number_of_profile_steps_reruns_profiles_but_no_search(checkout):
     edited(checkout, measure={"profile_steps": 4})
     assert stages(checkout.planned()) == {"profile", "report"}

@@ -158,9 +158,18 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _shortened(svg: str) -> str:
-    """Paths to the hundredth of a point: half the size, and nothing that one could see."""
-    return re.sub(
-        r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace("\n", " "), svg
+    """Half the size, and nothing that one could see: paths to a tenth of a point."""
+    svg = re.sub(r' d="[^"]*"', lambda path: _short_path(path[0]), svg)
+    # Texts are drawn as paths: between the tags there are comments and indents only.
+    svg = re.sub(r"<!-- .*? -->", "", svg, flags=re.DOTALL)
+    return re.sub(r">\s+<", "><", svg)
+
+
+def _short_path(path: str) -> str:
+    # Behind one L (a line to) others may be left out.
+    tenths = re.sub(r"(\.\d)\d+", r"\1", " ".join(path.split()))
+    return " " + re.sub(
+        r"(?<=L)[^A-Z\"]+(?:L[^A-Z\"]+)+", lambda run: run[0].replace("L ", ""), tenths
     )
 
 
@@ -320,13 +329,19 @@ def _part_style(index: int) -> dict[str, Any]:
     }
 
 
+def _width(lengths: Sequence[int], columns: int) -> int:
+    """Characters across a legend, whose columns are filled one after the other."""
+    rows = -(-len(lengths) // columns)
+    return sum(max(lengths[i : i + rows]) + 9 for i in range(0, len(lengths), rows))
+
+
 def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
     """A legend below the panels, with up to `columns` columns in a wide figure."""
     if not handles:
         return
-    if narrow():
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(columns, 56 // (longest + 8)))
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    while columns > 1 and _width(lengths, columns) > characters(134):
+        columns -= 1
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
 
 

@@ -94,7 +94,7 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
 
 def _why(estimate: Estimate) -> str:
     """What the prediction is known not to hold."""
-    return "; ".join(map(say, estimate.caveats))
+    return "; ".join(map(wording.recorded, estimate.caveats))
 
 
 def _percent(predicted: float, measured: float) -> float:

@@ -93,8 +93,9 @@ def _front_handles() -> Iterator[Line2D]:
         "$\\circ$": say("hollow: perplexity more than 1 % above the baseline's"),
     }
     for marker, text in texts.items():
-        line = "none" if marker else "--"
-        yield Line2D([], [], color=colour, marker=marker, linestyle=line, linewidth=1, label=text)
+        handle = Line2D([], [], color=colour, marker=marker, linewidth=1, label=text)
+        handle.set_linestyle("none" if marker else "--")
+        yield handle
 
 
 def batch_size(results: Results) -> Figure:

@@ -59,6 +59,7 @@ HEADINGS = {
     "validation_opening": "Validation document begins",
     "training_opening": "Training document begins",
     "technique": "Technique",
+    "note": "Note",
     "status": "Status",
     "reason": "Reason",
     "perplexity": "Perplexity",

@@ -57,6 +57,20 @@ _KINDS = (
 """What memory is told apart into."""
 
 
+_RECORDED = (
+    mark("compiled code is counted as if it were not compiled, which takes more"),
+    mark("the pools of CUDA graphs, which keep what they ever used, are not counted"),
+    mark("flex_attention is counted as a flash kernel"),
+    mark("the scaling of 8-bit products is counted as its operations one by one"),
+)
+"""What the estimate writes into its records; what else is there stays as it was recorded."""
+
+
+def recorded(text: str) -> str:
+    """A text of a record, translated as far as it is a known one."""
+    return say(text) if text in _RECORDED else text
+
+
 def describe(axes: Technique) -> str:
     """A technique's precision and attention, and each other axis that is not at its default."""
     parts = [
