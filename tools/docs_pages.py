@@ -1,4 +1,4 @@
-"""A hook of MkDocs: adds the repository's own pages and the reference of the package to the site."""
+"""A hook of MkDocs: adds the pages kept elsewhere and the reference of the package to the site."""
 
 from __future__ import annotations
 
