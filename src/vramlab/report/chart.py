@@ -160,6 +160,8 @@ def save(figure: Figure, path: Path) -> None:
 def _shortened(svg: str) -> str:
     """Half the size, and nothing that one could see: paths to a tenth of a point."""
     svg = re.sub(r' d="[^"]*"', lambda path: _short_path(path[0]), svg)
+    places = r'translate\([^)]*\)| [xy]="[^"]*"'
+    svg = re.sub(places, lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), svg)
     # Texts are drawn as paths: between the tags there are comments and indents only.
     svg = re.sub(r"<!-- .*? -->", "", svg, flags=re.DOTALL)
     return re.sub(r">\s+<", "><", svg)

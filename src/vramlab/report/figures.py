@@ -460,6 +460,7 @@ def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> F
         chart.technique_rows(axes, names)
         axes.set_title(_batch_of(results, setting))
         draw(axes, results.runs(setting))
+        axes.set_xlabel(textwrap.fill(axes.get_xlabel(), 56))  # no wider than its panel
     return figure
 
 
