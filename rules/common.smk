@@ -12,6 +12,7 @@ from vramlab.config.corpus import Limits
 from vramlab.corpus.folder import find_files
 from vramlab.errors import ConfigError, CorpusError
 from vramlab.report import catalog, language
+from vramlab.report.earlier import record_files
 from vramlab.workflow.code import code_finder, export
 
 export(SOURCE)

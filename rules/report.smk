@@ -25,6 +25,13 @@ RECORDS = {
 }
 
 
+# Earlier runs, whose result files may be anywhere.
+COMPARED = list(CONFIG.report.compare)
+try:
+    EARLIER = [path for folder in COMPARED for path in record_files(folder)]
+except ConfigError as error:
+    sys.exit(f"vramlab: {error}")
+
 # The texts of the report in its language; English stands in the code.
 LANGUAGE = CONFIG.report.language
 TEXTS = (
@@ -77,6 +84,7 @@ rule captions:
 rule tables:
     input:
         **RECORDS,
+        earlier=EARLIER,
         texts=TEXTS,
         code=code("tables.py"),
     output:
@@ -102,6 +110,7 @@ rule tables:
         ENVIRONMENT
     params:
         shown=SHOWN,
+        compare=COMPARED,
         language=LANGUAGE,
     message:
         "Write the tables"
@@ -151,6 +160,7 @@ rule index:
     output:
         markdown=f"{RESULTS}/report/index.md",
         html=shown("index.html", "page", catalog.WHOLE, catalog.SUMMARY, "index"),
+        recommended=f"{RESULTS}/report/recommended.yaml",
     log:
         f"{RESULTS}/logs/index.log",
     benchmark:

@@ -5,6 +5,7 @@ from pathlib import Path
 from vramlab.files import write_text
 from vramlab.report.captions import title
 from vramlab.report.catalog import FIGURES, TABLES
+from vramlab.report.choice import recommended_yaml
 from vramlab.report.index import page
 from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
@@ -21,9 +22,10 @@ def main(snakemake):
         files = {kind: snakemake.input[kind] for kind in KINDS}
         figures = by_name(snakemake.input.figures, ".png")
         tables = by_name(snakemake.input.tables, ".md")
+        results = load(files, **snakemake.params.shown)
         text = page(
             title(snakemake.params.title),
-            load(files, **snakemake.params.shown),
+            results,
             [entry for entry in FIGURES if entry.name in figures],
             {e: tables[e.name].read_text("utf-8") for e in TABLES if e.name in tables},
             {
@@ -31,6 +33,7 @@ def main(snakemake):
                 for path in map(Path, snakemake.input.captions)
             },
         )
+        write_text(snakemake.output.recommended, recommended_yaml(results))
         write_text(snakemake.output.markdown, text)
         folder = Path(snakemake.output.markdown).parent
         write_text(snakemake.output.html, to_html(text, title(snakemake.params.title), folder))

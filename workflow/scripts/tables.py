@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vramlab.report.catalog import TABLES
+from vramlab.report.earlier import with_earlier
 from vramlab.report.language import SOURCE, say, use
 from vramlab.report.load import KINDS, load
 from vramlab.report.tables import TABLES as BUILD
@@ -13,7 +14,8 @@ from vramlab.workflow.stage import stage
 def main(snakemake):
     with stage(snakemake):
         files = {kind: snakemake.input[kind] for kind in KINDS}
-        results = load(files, **snakemake.params.shown)
+        now = load(files, **snakemake.params.shown)
+        results = with_earlier(now, snakemake.params.compare)
         titles = {entry.name: entry.title for entry in TABLES}
         for path in map(Path, snakemake.output):
             # What programs read is the same in every language.

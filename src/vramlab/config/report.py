@@ -21,6 +21,9 @@ class ReportConfig(Section):
     language: str = Field("en", json_schema_extra={"enum": list(LANGUAGES)})
     """Language of the report, its tables and figures: en (English) or pl (Polish)."""
 
+    compare: tuple[str, ...] = ()
+    """Results folders of earlier runs, such as `results/before`: the report says what changed."""
+
     @field_validator("language")
     @classmethod
     def _known(cls, language: str) -> str:

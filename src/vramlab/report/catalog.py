@@ -47,6 +47,10 @@ def _predicted(experiment: Experiment) -> bool:
     return experiment.estimate.in_report
 
 
+def _compared(experiment: Experiment) -> bool:
+    return bool(experiment.report.compare)
+
+
 FIGURES = (
     Entry("memory_speed", "Memory against speed", SUMMARY, records=("batch_size", "profile")),
     Entry("batch_size", "Largest batch", MEMORY, records=("batch_size",)),
@@ -83,6 +87,15 @@ FIGURES = (
 )
 TABLES = (
     Entry("summary", "All techniques side by side", SUMMARY),
+    Entry("recommended", "Which technique to take", SUMMARY),
+    Entry("next_technique", "Which technique next", SUMMARY, records=("batch_size", "profile")),
+    Entry(
+        "marginal_effects",
+        "What one axis changes",
+        SUMMARY,
+        records=("batch_size", "profile"),
+    ),
+    Entry("earlier", "Changes since an earlier run", SUMMARY, needs=_compared),
     Entry("memory", "Memory", MEMORY, records=("profile",)),
     Entry("search", "Search for the largest batch", MEMORY, records=("batch_size",)),
     Entry(

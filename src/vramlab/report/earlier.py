@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vramlab.errors import ConfigError
@@ -39,6 +39,11 @@ def record_files(folder: Path | str) -> list[str]:
             "earlier run, such as results/wolne-lektury"
         )
     return found
+
+
+def with_earlier(now: Results, folders: Iterable[str]) -> Results:
+    """The results, with those of the earlier runs in these folders beside them."""
+    return replace(now, earlier={folder: load_earlier(folder, now) for folder in folders})
 
 
 def load_earlier(folder: Path | str, now: Results) -> Results:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import zip_longest
-from typing import Any
 
 import pandas as pd
 
 from vramlab.report import wording
+from vramlab.report.frame import Row, frame
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results
 from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.results.runs import BatchSizeRecord
-
-Row = dict[str, Any]
 
 TOLERANCE = 3.0
 """Percent of error above which the table says why."""
@@ -29,7 +27,7 @@ def predictions(record: EstimateRecord) -> pd.DataFrame:
 
     Those for a CPU are under the configured limit; a GPU's are under it, and on each card.
     """
-    return _frame(_prediction(record, estimate) for estimate in record.estimates)
+    return frame(_prediction(record, estimate) for estimate in record.estimates)
 
 
 def comparison(results: Results) -> pd.DataFrame:
@@ -51,7 +49,7 @@ def comparison(results: Results) -> pd.DataFrame:
             estimate = found.get((length, name, device))
             if estimate is not None and search.status == "ok":
                 rows.append(_compared(results, search, estimate))
-    return _frame(iter(rows or [{"technique": say("nothing that was predicted was measured")}]))
+    return frame(rows or [{"technique": say("nothing that was predicted was measured")}])
 
 
 def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
@@ -67,7 +65,7 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
             f"batch_on_{card:g}_GiB": batch
             for card, batch in zip_longest(record.cards, estimate.cards)
         },
-        "note": estimate.reason or "; ".join(estimate.caveats),
+        "note": estimate.reason or _why(estimate),
     }
 
 
@@ -90,10 +88,13 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         "predicted_peak_gib": predicted / wording.GIB,
         "peak_gib": peak / wording.GIB,
         "peak_error_percent": error_of_peak,
-        "note": ("; ".join(map(wording.recorded, estimate.caveats)) or say(_UNKNOWN))
-        if large
-        else "",
+        "note": (_why(estimate) or say(_UNKNOWN)) if large else "",
     }
+
+
+def _why(estimate: Estimate) -> str:
+    """What the prediction is known not to hold."""
+    return "; ".join(map(wording.recorded, estimate.caveats))
 
 
 def _percent(predicted: float, measured: float) -> float:
@@ -129,8 +130,3 @@ def largest_under(peaks: Mapping[int, int], limit: int) -> int:
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if peak_at(peaks, middle) <= limit else (fits, middle)
     return fits
-
-
-def _frame(rows: Iterator[Row]) -> pd.DataFrame:
-    # Objects, so that a whole number stays whole beside a missing one.
-    return pd.DataFrame(list(rows), dtype=object)

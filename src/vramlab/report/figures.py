@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import seaborn
@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from vramlab.config.technique import Setting
-from vramlab.report import chart, wording
+from vramlab.report import chart, pareto, wording
 from vramlab.report.discussion import headline, peak_parts
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
@@ -35,33 +35,67 @@ Draw = Callable[[Axes, list[Run]], None]
 
 
 def memory_speed(results: Results) -> Figure:
-    """Peak memory over throughput, one point for each technique and batch setting."""
-    height = 5.0 + 0.25 * min(len(results.techniques), 12)
+    """Peak memory over throughput, one point for each technique and batch setting; the front."""
+    height = 5.4 + 0.25 * min(len(results.techniques), 12)
     figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
     fill, shapes = chart.colours(results), chart.markers(results)
     labels = []
     for axes, setting in zip(panels, SETTINGS, strict=True):
-        runs = [run for run in results.runs(setting) if run.peak and run.tokens_per_second]
-        unit, name = wording.memory_unit(max((run.peak or 0 for run in runs), default=0))
-        points = [(run.tokens_per_second or 0.0, (run.peak or 0) / unit) for run in runs]
-        for run, (speed, peak) in zip(runs, points, strict=True):
-            axes.scatter(speed, peak, s=60, color=fill[run.technique], marker=shapes[run.technique])
-        left_out = _left_out(results, {run.technique for run in runs})
+        found = pareto.points(results, setting)
+        left_out = _left_out(results, {point.run.technique for point in found})
         axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, chart.characters(110)))
         axes.set_xlabel(say("throughput (tokens/s; further right is faster)"))
-        axes.set_ylabel(say("peak memory ({unit})", unit=name))
-        if not points:
+        if setting == "equal":
+            unit, name = wording.memory_unit(max((p.run.peak or 0 for p in found), default=0))
+            sizes = {p.run.technique: (p.run.peak or 0) / unit for p in found}
+            axes.set_ylabel(say("peak memory ({unit})", unit=name))
+        else:  # each fills the same limit: what differs is how many tokens share it
+            sizes = {p.run.technique: p.bytes_per_token / 2**10 for p in found}
+            axes.set_ylabel(say("peak memory for a token ({unit})", unit="KiB"))
+        if not found:
             chart.blank(axes)
             continue
-        axes.set_ylim(0, max(peak for _, peak in points) * 1.3)
-        speeds = [speed for speed, _ in points]
+        places = [(p.tokens_per_second, sizes[p.run.technique]) for p in found]
+        for point, (speed, size) in zip(found, places, strict=True):
+            name = point.run.technique
+            colour = chart.theme().muted if point.dominated else fill[name]
+            inside = colour if point.as_good else "none"
+            axes.scatter(
+                *(speed, size), s=60, facecolors=inside, edgecolors=colour, marker=shapes[name]
+            )
+        line = pareto.front(found)
+        axes.plot(
+            [point.tokens_per_second for point in line],
+            [sizes[point.run.technique] for point in line],
+            linestyle="--",
+            color=chart.theme().muted,
+            linewidth=1,
+            zorder=0,
+        )
+        axes.set_ylim(0, max(size for _, size in places) * 1.3)
+        speeds = [speed for speed, _ in places]
         margin = 0.12 * (max(speeds) - min(speeds)) or 0.1 * max(speeds)
         axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
         chart.thousands(axes)
-        labels.append((axes, points, [run.technique for run in runs]))
-    for axes, points, names in labels:
-        chart.label_points(axes, points, names)
+        labels.append((axes, places, [point.run.technique for point in found]))
+    chart.legend(figure, list(_front_handles()), 1)
+    for axes, places, names in labels:
+        chart.label_points(axes, places, names)
     return figure
+
+
+def _front_handles() -> Iterator[Line2D]:
+    """What grey, hollow and the line mean."""
+    colour = chart.theme().muted
+    texts = {
+        "": say("the front: no other technique beats these"),
+        "o": say("grey: another technique needs no more memory and is no slower"),
+        "$\\circ$": say("hollow: perplexity more than 1 % above the baseline's"),
+    }
+    for marker, text in texts.items():
+        handle = Line2D([], [], color=colour, marker=marker, linewidth=1, label=text)
+        handle.set_linestyle("none" if marker else "--")
+        yield handle
 
 
 def batch_size(results: Results) -> Figure:

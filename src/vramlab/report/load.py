@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -158,6 +158,8 @@ class Results:
     """In the order of the configuration."""
     files: Mapping[str, Record]
     """Every record by the path of its file."""
+    earlier: Mapping[str, Results] = field(default_factory=dict)
+    """Earlier runs to compare with, by the paths of their folders."""
 
     def records(self, kind: type[R]) -> list[R]:
         """The records of one kind, in the order of the files."""

@@ -17,13 +17,12 @@ import pandas as pd
 from tabulate import tabulate
 
 from vramlab.files import write_text
-from vramlab.report import estimate, wording
+from vramlab.report import choice, estimate, wording
+from vramlab.report.frame import Row, frame
 from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
 from vramlab.results.runs import KINDS, MemoryPoint
-
-Row = dict[str, Any]
 
 HEADINGS = {
     "axes": "How it computes",
@@ -64,6 +63,21 @@ HEADINGS = {
     "status": "Status",
     "reason": "Reason",
     "perplexity": "Perplexity",
+    "need": "For",
+    "goal": "Goal",
+    "place": "Step",
+    "change": "Change",
+    "on_top_of": "On top of",
+    "max_batch_factor": "Largest batch ×",
+    "peak_factor": "Peak ×",
+    "speed_factor": "Speed ×",
+    "not_measured_from_here": "Not measured from here",
+    "earlier_run": "Earlier run",
+    "then": "Then",
+    "now": "Now",
+    "change_percent": "Change (%)",
+    "beyond_spread": "More than the spread",
+    "note": "Note",
     "before_gib": "Before",
     "after_forward_gib": "After forward",
     "after_backward_gib": "After backward",
@@ -125,7 +139,7 @@ th:first-child {{ z-index: 1 }}
 
 def summary(results: Results) -> pd.DataFrame:
     """All that was measured at the main sequence length, a row for each technique and batch."""
-    return _frame(
+    return frame(
         {
             "technique": run.technique,
             "axes": wording.describe(run.axes),
@@ -168,12 +182,12 @@ def memory(results: Results) -> pd.DataFrame:
             result[f"{kind.replace(' ', '_').replace('-', '_')}_gib"] = _gib(size)
         return result | {"reason": run.reason}
 
-    return _frame(row(setting, run) for setting, run in _rows(results))
+    return frame(row(setting, run) for setting, run in _rows(results))
 
 
 def search(results: Results) -> pd.DataFrame:
     """The trials of each search for the largest batch, in the order in which they ran."""
-    return _frame(
+    return frame(
         {
             "technique": record.technique,
             "sequence_length": record.sequence_length,
@@ -194,7 +208,7 @@ def search(results: Results) -> pd.DataFrame:
 
 def speed(results: Results) -> pd.DataFrame:
     """Step times with their spread, throughput, and energy where the device reports it."""
-    return _frame(
+    return frame(
         _head(setting, run)
         | {
             "samples": len(run.step_ms) or None,
@@ -217,7 +231,7 @@ def speed(results: Results) -> pd.DataFrame:
 
 def training(results: Results) -> pd.DataFrame:
     """Each training run: a row for each technique, batch and seed."""
-    return _frame(
+    return frame(
         {
             "technique": run.technique,
             "setting": setting,
@@ -245,7 +259,7 @@ def training(results: Results) -> pd.DataFrame:
 def sweep(results: Results) -> pd.DataFrame:
     """Batch, memory and speed of the swept techniques at each sequence length."""
     swept = [name for name in results.techniques if results.swept(name)]
-    return _frame(
+    return frame(
         {
             "technique": name,
             "sequence_length": length,
@@ -307,7 +321,7 @@ def corpus(results: Results) -> pd.DataFrame:
                 say("unknown pieces"): tokenizer.unknown[split],
             }
     quantities = dict.fromkeys(name for column in columns.values() for name in column)
-    return _frame(
+    return frame(
         {"quantity": name} | {split: column.get(name) for split, column in columns.items()}
         for name in quantities
     )
@@ -315,7 +329,7 @@ def corpus(results: Results) -> pd.DataFrame:
 
 def overlap(results: Results) -> pd.DataFrame:
     """What the corpora share with each other and with themselves, and what was dropped."""
-    return _frame(
+    return frame(
         {"quantity": quantity, "train": in_train, "validation": in_validation}
         for record in results.records(OverlapRecord)
         for quantity, in_train, in_validation in _overlap_rows(record)
@@ -368,12 +382,12 @@ def overlap_pairs(results: Results) -> pd.DataFrame:
         for pair in record.pairs
     ]
     none = say("no document of the two corpora overlaps by 1 % or more")
-    return _frame(iter(rows or [{"overlap": none}]))
+    return frame(iter(rows or [{"overlap": none}]))
 
 
 def provenance(results: Results) -> pd.DataFrame:
     """Where each result file comes from: device, versions, commit, settings, time."""
-    return _frame(
+    return frame(
         {
             "file": path,
             "finished": origin.finished.isoformat(),
@@ -393,6 +407,10 @@ def provenance(results: Results) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "summary": summary,
+    "recommended": choice.recommended,
+    "next_technique": choice.next_technique,
+    "marginal_effects": choice.marginal_effects,
+    "earlier": choice.changes,
     "memory": memory,
     "search": search,
     "estimate": estimate.comparison,
@@ -462,11 +480,6 @@ def _head(setting: str, run: Run) -> Row:
         "status": wording.status(run.profile.status),
         "batch_size": run.batch_size,
     }
-
-
-def _frame(rows: Iterator[Row]) -> pd.DataFrame:
-    # Objects, so that a whole number stays whole beside a missing one.
-    return pd.DataFrame(list(rows), dtype=object)
 
 
 def _gib(size: int | None) -> float | None:
