@@ -230,6 +230,26 @@ def height(rows: int, row: float = 0.38) -> float:
     return 1.1 + row * max(rows, 2)
 
 
+def x_label(axes: Axes, text: str) -> None:
+    """Name the value axis, on as many lines as its panel needs."""
+    axes.set_xlabel(textwrap.fill(text, 44 if narrow() else 112 // _columns(axes)))
+
+
+def y_label(axes: Axes, text: str) -> None:
+    """Name the vertical axis of a low panel, on as many lines as it needs."""
+    axes.set_ylabel(textwrap.fill(text, 20 if narrow() else 40))
+
+
+def title(axes: Axes, text: str) -> None:
+    """Write the title of a panel, on as many lines as it needs."""
+    axes.set_title(textwrap.fill(text, 58 if narrow() else 124 // _columns(axes)))
+
+
+def _columns(axes: Axes) -> int:
+    place = axes.get_subplotspec()
+    return place.get_geometry()[1] if place else 1
+
+
 def technique_rows(axes: Axes, techniques: Sequence[str]) -> None:
     """Give each technique a row, the first on top; only the values have grid lines."""
     axes.set_yticks(range(len(techniques)), techniques)
