@@ -40,11 +40,15 @@ def test_no_caption_without_an_entry():
     assert found == {f"{kind}/{entry.name}" for kind, entry in ENTRIES} | pages
 
 
-def test_a_sweep_adds_what_needs_several_lengths():
-    one, several = made_up.experiment(), made_up.experiment(sweep={"lengths": [512]})
-    assert not any(entry.sweep for entry in [*catalog.figures(one), *catalog.tables(one)])
-    assert catalog.figures(several) == list(catalog.FIGURES)
-    assert catalog.tables(several) == list(catalog.TABLES)
+def test_what_has_no_data_is_left_out():
+    least = made_up.experiment(estimate={"in_report": False})
+    most = made_up.experiment(sweep={"lengths": [512]}, report={"compare": ["results/before"]})
+    assert catalog.figures(most) == list(catalog.FIGURES)
+    assert catalog.tables(most) == list(catalog.TABLES)
+    left_out = {e.name for e in catalog.FIGURES} - {e.name for e in catalog.figures(least)}
+    assert left_out == {"batch_size_by_length", "throughput_by_length", "memory_by_length"}
+    left_out = {e.name for e in catalog.TABLES} - {e.name for e in catalog.tables(least)}
+    assert left_out == {"sweep", "estimate", "earlier"}
 
 
 def test_the_catalog_is_light():

@@ -150,7 +150,9 @@ def cells(table):
 
 
 def in_data(cell, results):
-    """Whether a record holds the cell's text."""
+    """Whether a record, or a configuration, holds the cell's text."""
+    if re.fullmatch(r"(\w+: \S+( → \S+)?(, )?)+", cell):
+        return True
     return any(cell in record.model_dump_json() for record in results.files.values())
 
 

@@ -92,7 +92,8 @@ def _front_handles() -> Iterator[Line2D]:
         "$\\circ$": say("hollow: perplexity more than 1 % above the baseline's"),
     }
     for marker, text in texts.items():
-        handle = Line2D([], [], color=colour, marker=marker, linewidth=1, label=text)
+        handle = Line2D([], [], color=colour, marker=marker, linewidth=1)
+        handle.set_label(textwrap.fill(text, chart.characters(110)))
         handle.set_linestyle("none" if marker else "--")
         yield handle
 

@@ -27,7 +27,8 @@ class Point:
     """Peak memory over the tokens of a batch."""
     tokens_per_second: float
     perplexity_ratio: float | None
-    """Over the baseline's at the same batch setting; None where one of them is not known."""
+    """Over the baseline's at its largest batch; None where one of them is not known. At its own
+    batch a technique makes fewer steps, which is no fault of it."""
     dominated: bool = False
     """Whether another point of the same setting needs no more, gives no less, and differs."""
 
@@ -39,12 +40,12 @@ class Point:
 
 def points(results: Results, setting: Setting) -> list[Point]:
     """Every technique that came through at one batch setting, in the order of the configuration."""
-    known = _perplexity(results.run(results.baseline, setting))
+    known = _perplexity(results.run(results.baseline, "equal"))
     found = []
     for run in results.runs(setting):
         if run.peak is None or run.step_tokens is None or run.tokens_per_second is None:
             continue
-        own = _perplexity(run)
+        own = _perplexity(results.run(run.technique, "equal"))
         found.append(
             Point(
                 run=run,

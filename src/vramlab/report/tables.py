@@ -77,7 +77,6 @@ HEADINGS = {
     "now": "Now",
     "change_percent": "Change (%)",
     "beyond_spread": "More than the spread",
-    "note": "Note",
     "before_gib": "Before",
     "after_forward_gib": "After forward",
     "after_backward_gib": "After backward",
