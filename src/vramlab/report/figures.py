@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import textwrap
 from collections.abc import Callable, Iterator
 
 import pandas as pd
@@ -35,7 +36,8 @@ Draw = Callable[[Axes, list[Run]], None]
 
 def memory_speed(results: Results) -> Figure:
     """Peak memory over throughput, one point for each technique and batch setting; the front."""
-    height = 5.4 + 0.25 * min(len(results.techniques), 12)
+    # A narrow one has as many names to place on half the width.
+    height = 5.4 + (0.6 if chart.narrow() else 0.25) * min(len(results.techniques), 12)
     figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
     fill, shapes = chart.colours(results), chart.markers(results)
     labels = []
