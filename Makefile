@@ -49,7 +49,7 @@ format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile rules
 
-reference: $(VENV)/run.stamp ## Write config/README.md and config/schema.json anew
+reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
 
 docs: $(VENV)/docs.stamp ## Build the documentation into site/
