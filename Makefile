@@ -51,6 +51,7 @@ format: $(VENV)/dev.stamp ## Format the code
 
 reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
+	PYTHONPATH=tests:src $(BIN)/python -m faults.page docs
 
 docs: $(VENV)/docs.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

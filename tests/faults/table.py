@@ -264,12 +264,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         *("any", "files from the future, as after a clock that was set back"),
-        *("contents are compared: nothing runs again", NOTHING),
+        *("at most that stage runs again, to the same bytes", NOTHING),
         HERE + "a_clock_that_jumps[future]",
     ),
     Fault(
         *("any", "files from long ago, as after a clock that was wrong"),
-        *("contents are compared: nothing runs again", NOTHING),
+        *("at most that stage runs again, to the same bytes", NOTHING),
         HERE + "a_clock_that_jumps[past]",
     ),
     Fault(

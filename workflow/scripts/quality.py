@@ -5,6 +5,8 @@ from pathlib import Path
 from vramlab.config.corpus import Selection
 from vramlab.corpus.fetch import FetchRecord
 from vramlab.corpus.quality import select
+from vramlab.errors import CorpusError
+from vramlab.files import sha256
 from vramlab.provenance import provenance
 from vramlab.results.base import write
 from vramlab.results.data import CorpusRecord
@@ -18,8 +20,15 @@ def main(snakemake):
             FetchRecord.model_validate_json(Path(path).read_bytes())
             for path in snakemake.input.download
         ]
+        paths = [Path(path) for path in snakemake.input.corpus]
+        for path, part in zip(paths, fetched, strict=True):
+            if sha256(path) != part.sha256:
+                raise CorpusError(
+                    f"{path}: does not have the bytes that were fetched; "
+                    "delete it and run snakemake again"
+                )
         counts = select(
-            [Path(path) for path in snakemake.input.corpus],
+            paths,
             Path(snakemake.output.corpus),
             selection,
         )

@@ -57,7 +57,7 @@ def stage(snakemake: Any) -> Iterator[None]:
         advice = _ADVICE[error.errno]
         log.error("%s: %s; %s, and run snakemake again", where, error.strerror, advice)
         sys.exit(1)
-    except Exception:
+    except Exception:  # noqa: BLE001  it ends the process, with its traceback in the log
         _unexpected(snakemake.rule)
 
 
