@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format reference bench clean help
+.PHONY: demo test lint format reference docs bench clean help
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -20,6 +20,10 @@ $(VENV)/run.stamp: envs/common.txt envs/cpu.txt
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp envs/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/dev.txt
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/run.stamp envs/docs.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/docs.txt
 	@touch $@
 
 demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CPU cores, offline
@@ -47,6 +51,9 @@ format: $(VENV)/dev.stamp ## Format the code
 
 reference: $(VENV)/run.stamp ## Write config/README.md and config/schema.json anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
+
+docs: $(VENV)/docs.stamp ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/dev.stamp ## Print the speed of filter, tokenizer and an up-to-date run
 	PYTHONPATH=src $(BIN)/python benchmarks/run.py

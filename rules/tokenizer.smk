@@ -4,6 +4,7 @@ rule tokenizer:
         code=code("tokenizer.py"),
     output:
         f"{RESULTS}/tokenizer/tokenizer.model",
+        f"{RESULTS}/tokenizer/tokenizer.sha256",
     log:
         f"{RESULTS}/logs/tokenizer.log",
     benchmark:

@@ -27,7 +27,7 @@ def test_conda_and_pip_install_the_same(kind):
     assert of_pip == pins(f"{kind}.txt")
 
 
-@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt", "dev.txt", "docs.txt"])
 def test_every_requirement_is_pinned_once(name):
     found = [pin for pin in pins(name) if not pin.startswith("flash-attn @ https://")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in found), found

@@ -92,6 +92,16 @@ def test_a_damaged_stream_is_refused(tmp_path, damage):
         Sequences(path, 4)
 
 
+def test_a_stream_with_a_flipped_bit_is_refused(tokenizer, tmp_path):
+    path = tmp_path / "x.npy"
+    pack(iter(TEXTS), tokenizer, path)
+    content = bytearray(path.read_bytes())
+    content[140] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="does not have the bytes that were written"):
+        Sequences(path, 4)
+
+
 def test_a_missing_stream_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="holds no sequences"):
         Sequences(tmp_path / "x.npy", 4)

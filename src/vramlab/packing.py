@@ -6,6 +6,7 @@ The stream is EOS, document, EOS, document, ..., EOS: each token but the first i
 from __future__ import annotations
 
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from vramlab.config.tokenizer import EOS_ID
 from vramlab.files import atomic_path
 from vramlab.progress import progress
+from vramlab.sequences import TRAILER
 from vramlab.tokenizer import Tokenizer
 
 _BATCH_CHARACTERS = 2**16
@@ -63,13 +65,17 @@ def pack(
         progress("tokenise", None, "documents") as advance,
     ):
         _write_header(stream, dtype, 0)
-        stream.write(np.array([EOS_ID], dtype).tobytes())
+        first = np.array([EOS_ID], dtype).tobytes()
+        stream.write(first)
+        checksum = zlib.crc32(first)
         for batch, ids in _in_order(encode, _batches(texts), threads or os.cpu_count() or 1):
-            stream.write(ids.tobytes())
+            stream.write(ids.data)
+            checksum = zlib.crc32(ids.data, checksum)
             counts.documents += len(batch)
             counts.tokens += len(ids)
             counts.utf8_bytes += sum(len(text.encode()) for text in batch)
             advance(len(batch))
+        stream.write(TRAILER.format(checksum).encode())
         # numpy leaves room in the header for the length, which is known only now.
         stream.seek(0)
         _write_header(stream, dtype, counts.tokens)

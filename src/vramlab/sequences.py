@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import numpy.typing as npt
 
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.errors import CorpusError
+
+TRAILER = "crc32 {:08x}\n"
+"""What follows the array in the file: the checksum of its bytes. numpy reads no further than the
+array."""
+_TRAILER_BYTES = len(TRAILER.format(0))
+_CHUNK = 2**24
 
 Indices = npt.NDArray[np.integer[Any]]
 
@@ -37,6 +44,11 @@ class Sequences:
             raise CorpusError(
                 f"{path}: holds {stream.dtype} of shape {stream.shape}, not a stream of tokens; "
                 "delete it and run snakemake again"
+            )
+        if not _is_intact(path, stream):
+            raise CorpusError(
+                f"{path}: does not have the bytes that were written, or is of another version of "
+                "vramlab; delete it and run snakemake again"
             )
         self._take(stream, length)
 
@@ -73,3 +85,15 @@ class Sequences:
 def count(tokens: int, length: int) -> int:
     """Number of sequences of `length` that a stream of `tokens` gives."""
     return math.ceil((tokens - 1) / length)
+
+
+def _is_intact(path: Path, stream: np.memmap[Any, Any]) -> bool:
+    """Whether the checksum behind the array is that of its bytes."""
+    end = stream.offset + stream.nbytes
+    checksum = 0
+    with path.open("rb") as file:
+        file.seek(stream.offset)
+        for start in range(stream.offset, end, _CHUNK):
+            checksum = zlib.crc32(file.read(min(_CHUNK, end - start)), checksum)
+        trailer = file.read(_TRAILER_BYTES + 1)
+    return trailer == TRAILER.format(checksum).encode()

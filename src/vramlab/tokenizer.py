@@ -20,7 +20,7 @@ import sentencepiece
 
 from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
 from vramlab.errors import CorpusError
-from vramlab.files import atomic_path
+from vramlab.files import atomic_path, sha256, write_text
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,13 @@ def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
         raise CorpusError(_sentence(str(error), config)) from None
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.getvalue())
+    write_text(checksum_file(target), sha256(target) + "\n")
     log.info("wrote %s", target)
+
+
+def checksum_file(model: Path) -> Path:
+    """The file beside a model file that has its SHA-256, by which a damaged model is known."""
+    return model.with_suffix(".sha256")
 
 
 class Tokenizer:
@@ -74,10 +80,13 @@ class Tokenizer:
         """Load a model file.
 
         Raises:
-            CorpusError: the file is missing or no SentencePiece model.
+            CorpusError: the file is missing, no SentencePiece model, or not as it was written.
         """
+        known = checksum_file(path)
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
+            if known.exists() and known.read_text(encoding="ascii").strip() != sha256(path):
+                raise RuntimeError("it does not have the bytes that were written")
             self._processor.LoadFromSerializedProto(path.read_bytes())
         except (OSError, RuntimeError) as error:
             raise CorpusError(

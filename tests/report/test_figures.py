@@ -27,6 +27,7 @@ def words(figure):
     for axes in figure.axes:
         low, high = sorted(axes.get_ylim())
         found += [t for t in axes.get_yticklabels() if low <= t.get_position()[1] <= high]
+    found += [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
     found += [figure._suptitle, figure._supxlabel, figure._supylabel]
     return [text for text in found if isinstance(text, Text) and text.get_text().strip()]
 

@@ -160,6 +160,8 @@ def save(figure: Figure, path: Path) -> None:
 def _shortened(svg: str) -> str:
     """Half the size, and nothing that one could see: paths to a tenth of a point."""
     svg = re.sub(r' d="[^"]*"', lambda path: _short_path(path[0]), svg)
+    places = r'translate\([^)]*\)| [xy]="[^"]*"'
+    svg = re.sub(places, lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), svg)
     # Texts are drawn as paths: between the tags there are comments and indents only.
     svg = re.sub(r"<!-- .*? -->", "", svg, flags=re.DOTALL)
     return re.sub(r">\s+<", "><", svg)
@@ -226,6 +228,26 @@ def panels(
 def height(rows: int, row: float = 0.38) -> float:
     """The height in inches of a figure with `rows` rows of `row` inches."""
     return 1.1 + row * max(rows, 2)
+
+
+def x_label(axes: Axes, text: str) -> None:
+    """Name the value axis, on as many lines as its panel needs."""
+    axes.set_xlabel(textwrap.fill(text, 44 if narrow() else 112 // _columns(axes)))
+
+
+def y_label(axes: Axes, text: str) -> None:
+    """Name the vertical axis of a low panel, on as many lines as it needs."""
+    axes.set_ylabel(textwrap.fill(text, 20 if narrow() else 40))
+
+
+def title(axes: Axes, text: str) -> None:
+    """Write the title of a panel, on as many lines as it needs."""
+    axes.set_title(textwrap.fill(text, 58 if narrow() else 124 // _columns(axes)))
+
+
+def _columns(axes: Axes) -> int:
+    place = axes.get_subplotspec()
+    return place.get_geometry()[1] if place else 1
 
 
 def technique_rows(axes: Axes, techniques: Sequence[str]) -> None:

@@ -36,22 +36,23 @@ Draw = Callable[[Axes, list[Run]], None]
 
 def memory_speed(results: Results) -> Figure:
     """Peak memory over throughput, one point for each technique and batch setting; the front."""
-    height = 5.4 + 0.25 * min(len(results.techniques), 12)
+    # A narrow one has as many names to place on half the width.
+    height = 5.4 + (0.6 if chart.narrow() else 0.25) * min(len(results.techniques), 12)
     figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
     fill, shapes = chart.colours(results), chart.markers(results)
     labels = []
     for axes, setting in zip(panels, SETTINGS, strict=True):
         found = pareto.points(results, setting)
         left_out = _left_out(results, {point.run.technique for point in found})
-        axes.set_title(textwrap.fill(_batch_of(results, setting) + left_out, chart.characters(110)))
-        axes.set_xlabel(say("throughput (tokens/s; further right is faster)"))
+        chart.title(axes, _batch_of(results, setting) + left_out)
+        chart.x_label(axes, say("throughput (tokens/s; further right is faster)"))
         if setting == "equal":
             unit, name = wording.memory_unit(max((p.run.peak or 0 for p in found), default=0))
             sizes = {p.run.technique: (p.run.peak or 0) / unit for p in found}
-            axes.set_ylabel(say("peak memory ({unit})", unit=name))
+            chart.y_label(axes, say("peak memory ({unit})", unit=name))
         else:  # each fills the same limit: what differs is how many tokens share it
             sizes = {p.run.technique: p.bytes_per_token / 2**10 for p in found}
-            axes.set_ylabel(say("peak memory for a token ({unit})", unit="KiB"))
+            chart.y_label(axes, say("peak memory for a token ({unit})", unit="KiB"))
         if not found:
             chart.blank(axes)
             continue
@@ -117,12 +118,13 @@ def batch_size(results: Results) -> Figure:
         axes, results, runs, value=lambda run: run.search.max_batch_size, label=label, room=0.2
     )
     limit = max(run.search.memory_limit for run in runs)
-    axes.set_xlabel(
+    chart.x_label(
+        axes,
         say(
             "largest batch (sequences of {length} tokens) in {memory}",
             length=wording.integer(results.length),
             memory=wording.memory(limit),
-        )
+        ),
     )
     chart.thousands(axes)
     return figure
@@ -151,7 +153,7 @@ def memory(results: Results) -> Figure:
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row + 0.26, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(say("memory in live tensors ({unit})", unit=name))
+        chart.x_label(axes, say("memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory", draw, row=0.5)
     handles = [
@@ -187,7 +189,7 @@ def memory_anatomy(results: Results) -> Figure:
             ends.append(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row, wording.number(ends[-1]))
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(say("peak memory in live tensors ({unit})", unit=name))
+        chart.x_label(axes, say("peak memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory_anatomy", draw)
     handles = [
@@ -218,7 +220,7 @@ def memory_kinds(results: Results) -> Figure:
             label = wording.number(run.memory.peak.allocated / unit)
             chart.end_label(axes, ends[-1], row, label)
         chart.room_for_labels(axes, ends, share=0.15)
-        axes.set_xlabel(say("peak memory in live tensors ({unit})", unit=name))
+        chart.x_label(axes, say("peak memory in live tensors ({unit})", unit=name))
 
     figure = _by_setting(results, "memory_kinds", draw)
     _legend_of_kinds(figure, shown)
@@ -247,11 +249,11 @@ def memory_timeline(results: Results) -> Figure:
             lw=0,
         )
         top = max(top, *(sum(moment.by_kind.values()) / unit for moment in timeline))
-        axes.set_title(run.technique)
+        chart.title(axes, run.technique)
         axes.set_xlim(0, timeline[-1].operation)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         if index + columns >= len(runs):  # no panel below
-            axes.set_xlabel(say("operations of one training step"))
+            chart.x_label(axes, say("operations of one training step"))
         chart.thousands(axes)
     for axes in panels[: len(runs)]:
         axes.set_ylim(0, 1.05 * top)  # one scale: the techniques are to be compared
@@ -293,7 +295,8 @@ def step_time(results: Results) -> Figure:
             spread = wording.number(statistics.stdev(run.step_ms), 2)
             chart.end_label(axes, max(run.step_ms), row, f" {median} ± {spread}")
         chart.room_for_labels(axes, [max(run.step_ms) for run in runs if run.step_ms], 0.3)
-        axes.set(xlabel=say("time of a training step (ms; median ± sd written)"), ylabel="")
+        axes.set_ylabel("")
+        chart.x_label(axes, say("time of a training step (ms; median ± sd written)"))
 
     return _by_setting(results, "step_time", draw)
 
@@ -309,7 +312,7 @@ def throughput(results: Results) -> Figure:
             value=lambda run: run.tokens_per_second,
             label=lambda _, speed: wording.short(speed),
         )
-        axes.set_xlabel(say("throughput (tokens/s)"))
+        chart.x_label(axes, say("throughput (tokens/s)"))
         chart.thousands(axes)
 
     return _by_setting(results, "throughput", draw)
@@ -331,8 +334,8 @@ def epoch_time(results: Results) -> Figure:
             label=label,
             spread=lambda run: _deviation(run.train_seconds),
         )
-        axes.set_xlabel(
-            "; ".join(filter(None, [say("time of training (s)"), _over_seeds(results)]))
+        chart.x_label(
+            axes, "; ".join(filter(None, [say("time of training (s)"), _over_seeds(results)]))
         )
 
     return _by_setting(results, "epoch_time", draw)
@@ -371,9 +374,9 @@ def perplexity(results: Results) -> Figure:
             axes.set_xticks([])
         seeds = _over_seeds(results)
         if seeds:
-            axes.set_xlabel(say("validation perplexity ({seeds}; dots: seeds)", seeds=seeds))
+            chart.x_label(axes, say("validation perplexity ({seeds}; dots: seeds)", seeds=seeds))
         else:
-            axes.set_xlabel(say("validation perplexity"))
+            chart.x_label(axes, say("validation perplexity"))
 
     return _by_setting(results, "perplexity", draw)
 
@@ -386,7 +389,7 @@ def loss(results: Results) -> Figure:
     for row, setting in enumerate(SETTINGS):
         runs = [run for run in results.runs(setting) if any(e.loss_curve for e in run.epochs)]
         left_out = _left_out(results, {run.technique for run in runs})
-        panels[2 * row].set_title(_batch_of(results, setting) + left_out)
+        chart.title(panels[2 * row], _batch_of(results, setting) + left_out)
         for axes, attribute in zip(panels[2 * row :], ("tokens", "seconds"), strict=False):
             for epoch in (epoch for run in runs for epoch in run.epochs):
                 name = epoch.technique
@@ -399,7 +402,7 @@ def loss(results: Results) -> Figure:
                     label=name,
                 )
             tokens, seconds = say("training tokens"), say("training time (s)")
-            axes.set_xlabel(tokens if attribute == "tokens" else seconds)
+            chart.x_label(axes, tokens if attribute == "tokens" else seconds)
             axes.set_ylabel(say("training loss (nats/token)"))
             chart.thousands(axes)
             if not runs:
@@ -430,7 +433,7 @@ def throughput_by_length(results: Results) -> Figure:
     )
     for axes, setting in zip(panels, SETTINGS, strict=True):
         _over_lengths(axes, results, setting, lambda run: run.tokens_per_second)
-        axes.set_title(say(SETTING_WORDS[setting]))
+        chart.title(axes, say(SETTING_WORDS[setting]))
         axes.set_ylim(bottom=0)
         chart.thousands(axes, "y")
     panels[0].legend()
@@ -453,7 +456,7 @@ def memory_by_length(results: Results) -> Figure:
         _over_lengths(
             axes, results, setting, lambda run: None if run.peak is None else run.peak / unit
         )
-        axes.set_title(say(SETTING_WORDS[setting]))
+        chart.title(axes, say(SETTING_WORDS[setting]))
         axes.set_ylim(bottom=0)
     panels[0].legend()
     panels[0].set_ylabel(say("peak memory in live tensors ({unit})", unit=unit_name))
@@ -495,7 +498,7 @@ def _by_setting(results: Results, name: str, draw: Draw, row: float = 0.38) -> F
     figure, panels = chart.panels(headline(name, results), 2, height, share_rows=True)
     for axes, setting in zip(panels, SETTINGS, strict=True):
         chart.technique_rows(axes, names)
-        axes.set_title(_batch_of(results, setting))
+        chart.title(axes, _batch_of(results, setting))
         draw(axes, results.runs(setting))
     return figure
 
@@ -522,7 +525,7 @@ def _over_lengths(
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(results.lengths, list(map(wording.integer, results.lengths)))
-    axes.set_xlabel(say("sequence length (tokens)"))
+    chart.x_label(axes, say("sequence length (tokens)"))
     axes.margins(y=0.1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,14 +20,22 @@ class Record(BaseModel):
 
     schema_version: Literal[1] = 1
     provenance: Provenance
+    checksum: str | None = None
+    """First 16 digits of the SHA-256 of all else, by which a damaged file is known."""
 
 
 R = TypeVar("R", bound=Record)
 
 
 def write(record: Record, path: Path | str) -> None:
-    """Write `record` as JSON, whole or not at all."""
-    write_text(path, record.model_dump_json(indent=1) + "\n")
+    """Write `record` as JSON with its checksum, whole or not at all."""
+    sealed = record.model_copy(update={"checksum": _checksum(record)})
+    write_text(path, sealed.model_dump_json(indent=1) + "\n")
+
+
+def _checksum(record: Record) -> str:
+    content = record.model_dump_json(exclude={"checksum"})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def read(kind: type[R], path: Path | str) -> R:
@@ -36,7 +45,7 @@ def read(kind: type[R], path: Path | str) -> R:
         ResultError: the file is missing, damaged, or of another version of vramlab.
     """
     try:
-        return kind.model_validate_json(Path(path).read_bytes())
+        record = kind.model_validate_json(Path(path).read_bytes())
     except OSError as error:
         raise ResultError(
             f"{path}: cannot be read ({error.strerror}); run snakemake again"
@@ -48,3 +57,9 @@ def read(kind: type[R], path: Path | str) -> R:
             f"{path}: is damaged or of another version of vramlab "
             f"({where + ': ' if where else ''}{first['msg']}); delete it and run snakemake again"
         ) from None
+    if record.checksum not in {None, _checksum(record)}:
+        raise ResultError(
+            f"{path}: was changed after it was written, or is damaged; "
+            "delete it and run snakemake again"
+        )
+    return record

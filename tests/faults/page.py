@@ -1,0 +1,29 @@
+"""`docs/faults.md` from the table of faults: `PYTHONPATH=tests:src python -m faults.page FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from faults.table import FAULTS
+
+from vramlab.files import write_text
+
+HEAD = """<!-- Made from tests/faults/table.py by `make reference`. -->
+# What happens when something goes wrong
+Each of these {count} faults is injected by a test. It ends in the right result, or in one clear sentence
+and a non-zero exit; and the next run of the same command heals it.
+
+| stage | fault | what happens | what to do |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    rows = (f"| {f.stage} | {f.fault} | {f.outcome} | {f.advice} |" for f in FAULTS)
+    return HEAD.format(count=len(FAULTS)) + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    write_text(Path(sys.argv[1]) / "faults.md", page())

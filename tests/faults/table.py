@@ -1,0 +1,308 @@
+"""The faults that are injected: at which stage, what happens, what to do, and the test that does it.
+
+`docs/faults.md` is made from this table: `make reference`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AGAIN = "run snakemake again"
+NOTHING = "nothing"
+DELETE = "delete the file that is named and run snakemake again"
+
+KILL = "workflow/test_kill.py::test_a_job_killed_at_its_worst_moment_is_made_again"
+LEFT = "workflow/test_kill.py::test_a_killed_snakemake_leaves_a_job_that_spoils_nothing"
+FETCH = "corpus/test_fetch.py::test_"
+RESUME = "training/test_resume.py::test_"
+BAD = "workflow/test_bad_input.py::test_"
+SLURM = "slurm/test_slurm.py::test_"
+HERE = "faults/test_faults.py::test_"
+STAGES = (
+    *("download", "quality", "overlap", "tokenizer", "sequences", "batch_size", "profile"),
+    *("epoch", "report"),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault at one stage."""
+
+    stage: str
+    fault: str
+    outcome: str
+    advice: str
+    test: str
+    """Where it is injected: the test's path below `tests/`."""
+
+
+def _killed() -> list[Fault]:
+    half = "no half-written file has its final name; the rerun gives the same results"
+    job = "the job goes on alone; the next run waits for it, and the results are the same"
+    return [
+        *(
+            Fault(s, "kill -9 of the job just before it names its output", half, AGAIN, f"{KILL}[{s}]")
+            for s in STAGES
+        ),
+        *(Fault(s, "kill -9 of Snakemake", job, AGAIN, f"{LEFT}[{s}]") for s in STAGES),
+    ]
+
+
+def _damaged() -> list[Fault]:
+    refused = "one sentence that names the file, exit status 1; the rerun makes it again"
+    files = {
+        "quality": ("download", "quality"),
+        "overlap": ("quality", "overlap"),
+        "tokenizer": ("corpus", "tokenizer"),
+        "sequences": ("tokenizer", "sequences"),
+        "profile": ("tokens", "profile"),
+        "epoch": ("tokens", "epoch"),
+    }
+    return [
+        Fault(stage, f"{damage} of what it reads", refused, DELETE, f"{HERE}damage[{stage}-{key}]")
+        for stage in files
+        for key, damage in (("truncated", "truncation"), ("flipped", "a flipped bit"))
+    ] + [
+        Fault(
+            stage,
+            f"{damage} of a record that it reads",
+            refused,
+            DELETE,
+            f"{HERE}damaged_record[{stage}-{key}]",
+        )
+        for stage in ("profile", "epoch", "report")
+        for key, damage in (("truncated", "truncation"), ("flipped", "a changed digit"))
+    ]
+
+
+def _disk() -> list[Fault]:
+    made = ("quality", "tokenizer", "sequences", "batch_size", "profile", "epoch", "report")
+    whole = "one sentence with the system's reason, non-zero exit; nothing half-written is left"
+    return [
+        *(
+            Fault(s, "full disk", whole, f"make room; {AGAIN}", f"{HERE}a_disk_that_is_full[{s}]")
+            for s in made
+        ),
+        *(
+            Fault(
+                s,
+                "read-only results",
+                whole,
+                f"make the folder writable; {AGAIN}",
+                f"{HERE}results_that_cannot_be_written[{s}]",
+            )
+            for s in made
+        ),
+        *(
+            Fault(
+                s,
+                "a folder stands where the output belongs",
+                whole,
+                f"move the folder away; {AGAIN}",
+                f"{HERE}a_folder_in_the_place_of_the_output[{s}]",
+            )
+            for s in made
+        ),
+    ]
+
+
+FAULTS: tuple[Fault, ...] = (
+    *_killed(),
+    *_damaged(),
+    *_disk(),
+    Fault(
+        *("any", "Snakemake was killed and has left its lock"),
+        *("the next run says so and names --unlock", "run it once with --unlock"),
+        "workflow/test_kill.py::test_after_a_killed_snakemake_the_next_one_says_what_to_do[download]",
+    ),
+    Fault(
+        *("download", "the server answers 503, then properly"),
+        *("tried again with growing pauses; the download succeeds", NOTHING),
+        FETCH + "recovers_from_server_errors[.jsonl.zst]",
+    ),
+    Fault(
+        *("download", "the server keeps answering 503"),
+        *("six attempts, then one sentence with the address and the status", AGAIN),
+        FETCH + "an_error_that_stays[503-6-.jsonl.zst]",
+    ),
+    Fault(
+        *("download", "the connection is dropped"),
+        *("resumed by range from the byte that was reached", NOTHING),
+        FETCH + "resumes_a_dropped_connection",
+    ),
+    Fault(
+        *("download", "the connection is dropped, and the server knows no ranges"),
+        *("begun anew", NOTHING),
+        FETCH + "starts_anew_where_the_server_knows_no_ranges",
+    ),
+    Fault(
+        *("download", "the server sends another range than asked for"),
+        *("refused; the bytes are not mixed in", AGAIN),
+        FETCH + "a_server_that_sends_another_range",
+    ),
+    Fault(
+        *("download", "the server keeps cutting the file short"),
+        *("one sentence with the bytes expected and received", AGAIN),
+        FETCH + "a_server_that_keeps_truncating[True-True]",
+    ),
+    Fault(
+        *("download", "the server sends a byte now and then"),
+        *("given up after the time allowed, in one sentence", AGAIN),
+        FETCH + "a_trickle_comes_to_an_end",
+    ),
+    Fault(
+        *("download", "the file is longer than its manifest says"),
+        *("refused in one sentence", "ask the publisher, or pin another version"),
+        FETCH + "a_file_longer_than_its_manifest",
+    ),
+    Fault(
+        *("download", "the file changed on the server between two attempts"),
+        *("begun anew; parts of two versions are never mixed", NOTHING),
+        FETCH + "parts_of_another_version_are_not_mixed_in",
+    ),
+    Fault(
+        *("download", "a web page instead of the list of data sets"),
+        *("refused in one sentence", "correct `base`"),
+        FETCH + "descriptions_that_are_none[speakleash.json-<html>-Invalid JSON]",
+    ),
+    Fault(
+        *("download", "wrong SHA-256"),
+        *("refused; both checksums are named", "correct `sha256`, or remove it"),
+        FETCH + "wrong_sha256",
+    ),
+    Fault(
+        *("download", "the server cannot be reached"),
+        *("one sentence with the address", "check `base` and the network"),
+        FETCH + "bases_that_lead_nowhere[http://127.0.0.1:1-cannot be reached]",
+    ),
+    Fault(
+        *("download", "a link out of the folder of a local mirror"),
+        *("refused", "copy the file into the folder"),
+        FETCH + "a_link_out_of_the_folder[.jsonl.zst]",
+    ),
+    Fault(
+        *("quality", "a corrupt archive whose size is right"),
+        *("one sentence, no output", "download it again"),
+        BAD + "a_corrupt_archive",
+    ),
+    Fault(
+        *("quality", "a line that is no JSON"),
+        *("one sentence with the number of the line, no output", "correct the line"),
+        BAD + "a_bad_json_line",
+    ),
+    Fault(
+        *("epoch", "SIGTERM"),
+        *("the step is finished and saved; the rerun goes on, bit for bit", AGAIN),
+        RESUME + "a_signal_saves_and_the_rest_is_bit_equal[10-15]",
+    ),
+    Fault(
+        *("epoch", "SIGUSR1, as SLURM sends before the time limit"),
+        *("the step is finished and saved; the rerun goes on, bit for bit", AGAIN),
+        RESUME + "a_signal_saves_and_the_rest_is_bit_equal[10-10]",
+    ),
+    Fault(
+        *("epoch", "kill -9 in the middle of an epoch"),
+        *("the rerun goes on from the last periodic checkpoint, bit for bit", AGAIN),
+        RESUME + "a_killed_run_goes_on_from_its_last_periodic_checkpoint",
+    ),
+    Fault(
+        *("epoch", "the newest checkpoint is damaged"),
+        *("the one before is used", NOTHING),
+        RESUME + "a_damaged_checkpoint_gives_way_to_the_previous_one",
+    ),
+    Fault(
+        *("epoch", "both checkpoints are damaged"),
+        *("the run begins anew, and says so", NOTHING),
+        RESUME + "two_damaged_checkpoints_start_the_run_anew",
+    ),
+    Fault(
+        *("epoch", "a checkpoint of another run, code or data"),
+        *("is not used", NOTHING),
+        RESUME + "a_checkpoint_of_another_run_is_not_used",
+    ),
+    Fault(
+        *("epoch", "a checkpoint that holds code"),
+        *("is not run: only tensors and plain values are read", NOTHING),
+        RESUME + "a_checkpoint_never_runs_code",
+    ),
+    Fault(
+        *("epoch", "the loss becomes NaN"),
+        *("recorded as diverged with the step; the other runs go on", "lower the learning rate"),
+        RESUME + "a_loss_that_is_no_number_ends_the_run",
+    ),
+    Fault(
+        *("epoch", "out of memory in the middle"),
+        *("recorded as out of memory with the reason; the other runs go on", "see the report"),
+        HERE + "memory_that_runs_out_in_the_middle_of_an_epoch",
+    ),
+    Fault(
+        *("profile", "out of memory"),
+        *("recorded as out of memory with the reason; the other runs go on", "see the report"),
+        HERE + "memory_that_runs_out_in_a_profile",
+    ),
+    Fault(
+        *("batch_size", "not even one sequence fits"),
+        *("recorded with what to change; the report says it", "raise the limit"),
+        BAD + "a_cap_under_one_sequence_is_a_result_with_its_reason",
+    ),
+    Fault(
+        *("any", "two runs in one folder want the same result"),
+        *("the second waits, and names the process that it waits for", NOTHING),
+        "workflow/test_alone.py::test_the_second_waits_until_the_first_is_gone",
+    ),
+    Fault(
+        *("any", "two jobs want one GPU"),
+        *("they take turns; a job that dies leaves no lock", NOTHING),
+        "workflow/test_turn.py::test_the_next_one_waits_until_the_first_is_gone",
+    ),
+    Fault(
+        *("any", "the lock of a process that is gone"),
+        *("it ended with the process: no wait", NOTHING),
+        HERE + "a_stale_lock_is_no_obstacle",
+    ),
+    Fault(
+        *("any", "files from the future, as after a clock that was set back"),
+        *("contents are compared: nothing runs again", NOTHING),
+        HERE + "a_clock_that_jumps[future]",
+    ),
+    Fault(
+        *("any", "files from long ago, as after a clock that was wrong"),
+        *("contents are compared: nothing runs again", NOTHING),
+        HERE + "a_clock_that_jumps[past]",
+    ),
+    Fault(
+        *("any", "temporary files of a killed process"),
+        *("removed by the next run of the job", NOTHING),
+        "test_files.py::test_leftovers_of_a_killed_process_are_removed_and_nothing_else",
+    ),
+    Fault(
+        *("SLURM job", "killed for its memory"),
+        *("submitted again with more", NOTHING),
+        SLURM + "a_job_killed_for_its_memory_is_submitted_again_with_more",
+    ),
+    Fault(
+        *("SLURM job", "requeued, then preempted"),
+        *("the epoch goes on bit for bit", NOTHING),
+        SLURM + "an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit",
+    ),
+    Fault(
+        *("SLURM job", "cancelled from outside"),
+        *("submitted again", NOTHING),
+        SLURM + "a_job_cancelled_from_outside_is_submitted_again",
+    ),
+    Fault(
+        *("SLURM job", "its time limit"),
+        *("the epoch saves itself and goes on in a new job", NOTHING),
+        SLURM + "an_epoch_at_its_time_limit_saves_itself_and_goes_on_in_a_new_job",
+    ),
+    Fault(
+        *("SLURM", "Snakemake is interrupted"),
+        *("no job is left; the next run goes on", AGAIN),
+        SLURM + "interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on",
+    ),
+    Fault(
+        *("SLURM", "the controller is restarted"),
+        *("no job is lost", NOTHING),
+        SLURM + "a_restarted_controller_loses_no_job",
+    ),
+)
