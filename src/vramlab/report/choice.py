@@ -83,7 +83,9 @@ def recommended_yaml(results: Results) -> str:
     lines = ["techniques:"]
     for name, entry in axes.items():
         lines.append(f"  # for {' and '.join(needs[name])}")
-        text = yaml.safe_dump({name: entry}, sort_keys=False, default_flow_style=None, width=math.inf)
+        text = yaml.safe_dump(
+            {name: entry}, sort_keys=False, default_flow_style=None, width=math.inf
+        )
         lines.append(textwrap.indent(text.rstrip(), "  "))
     return "\n".join(lines) + "\n"
 
