@@ -376,10 +376,8 @@ def undominated(results: Results) -> str:
     points = pareto.points(results, "equal")
     front = {point.run.technique for point in pareto.front(points)}
     best = [p.run.technique for p in points if p.run.technique in front]
-    if not points:
-        return ""
     if not best:
-        return say("No technique trained a model to its end.")
+        return say("No technique trained a model to its end.") if points else ""
     if len(points) == 1:
         return say(
             "Only {name} was measured, so there is nothing to weigh it against.",
