@@ -30,7 +30,7 @@ ELSEWHERE = {
     r"git clone <address": "needs an address",
     r"cd ": "changes the folder",
     r"(python3(\.11)?|.*/python\S*) -m venv": "`make` does it in .ci/run",
-    r".*pip install .*envs/(cpu|gpu)\.txt": "tests/test_envs.py compares the pins; `make` installs cpu.txt",
+    r".*pip install .*envs/(cpu|gpu)\.txt": "`make` installs cpu.txt; test_envs.py compares",
     r".*pip install --no-index wheelhouse": "needs the wheels of minutes of download",
     r".*pip wheel": "downloads for minutes",
     r"MAX_JOBS=.*flash-attn": "compiles for hours",
@@ -54,7 +54,7 @@ def commands():
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A checkout in which a reader works, with the folder of a profile that the docs have copied."""
+    """A checkout in which a reader works, with the profile that the docs have copied."""
     folder = tmp_path_factory.mktemp("docs") / "vramlab"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
     (folder / ".venv").symlink_to(ROOT / ".venv")

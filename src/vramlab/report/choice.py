@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import textwrap
 from collections.abc import Iterator
@@ -83,9 +82,7 @@ def recommended_yaml(results: Results) -> str:
     lines = ["techniques:"]
     for name, entry in axes.items():
         lines.append(f"  # for {' and '.join(needs[name])}")
-        text = yaml.safe_dump(
-            {name: entry}, sort_keys=False, default_flow_style=None, width=math.inf
-        )
+        text = yaml.safe_dump({name: entry}, sort_keys=False, default_flow_style=None, width=9999)
         lines.append(textwrap.indent(text.rstrip(), "  "))
     return "\n".join(lines) + "\n"
 

@@ -376,10 +376,8 @@ def undominated(results: Results) -> str:
     points = pareto.points(results, "equal")
     front = {point.run.technique for point in pareto.front(points)}
     best = [p.run.technique for p in points if p.run.technique in front]
-    if not points:
-        return ""
     if not best:
-        return say("No technique trained a model to its end.")
+        return say("No technique trained a model to its end.") if points else ""
     if len(points) == 1:
         return say(
             "Only {name} was measured, so there is nothing to weigh it against.",
@@ -393,17 +391,16 @@ def undominated(results: Results) -> str:
         )
     if len(best) == len(points):
         return say("No technique is beaten in both memory and step time by another.")
-    if all(point.as_good for point in points):
-        return say(
-            "Only {names} are worth weighing: every other technique needs no less memory and makes "
-            "no faster step than one of them.",
-            names=_names(best),
-        )
-    return say(
+    beaten = mark(
         "Only {names} are worth weighing: every other technique needs no less memory and makes no "
-        "faster step than one of them, or trains a worse model.",
-        names=_names(best),
+        "faster step than one of them."
     )
+    or_worse = mark(
+        "Only {names} are worth weighing: every other technique needs no less memory and makes no "
+        "faster step than one of them, or trains a worse model."
+    )
+    text = beaten if all(point.as_good for point in points) else or_worse
+    return say(text, names=_names(best))
 
 
 def not_run(results: Results) -> list[str]:
