@@ -10,7 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from pipeline import ROOT
+
+from vramlab.config import experiment
 
 PAGES = sorted(
     path
@@ -96,6 +99,19 @@ def run(command, folder):
         timeout=300,
         check=False,
     )
+
+
+def configurations():
+    for page in PAGES:
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            content = yaml.safe_load(block)
+            if isinstance(content, dict) and "experiment" in content:
+                yield pytest.param(content, id=f"{page.name}: {content['experiment']}")
+
+
+@pytest.mark.parametrize("content", configurations())
+def test_a_configuration_of_the_documentation(content):
+    assert experiment.parse(content).experiment == content["experiment"]
 
 
 def test_the_options_of_the_gpu_script_exist():
