@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vramlab.config.corpus import Selection
-from vramlab.corpus.fetch import FetchRecord
+from vramlab.corpus.fetch import read_record
 from vramlab.corpus.quality import select
 from vramlab.provenance import provenance
 from vramlab.results.base import write
@@ -14,15 +14,10 @@ from vramlab.workflow.stage import stage
 def main(snakemake):
     with stage(snakemake):
         selection = Selection.model_validate(snakemake.params.selection)
-        fetched = [
-            FetchRecord.model_validate_json(Path(path).read_bytes())
-            for path in snakemake.input.download
-        ]
-        counts = select(
-            [Path(path) for path in snakemake.input.corpus],
-            Path(snakemake.output.corpus),
-            selection,
-        )
+        corpora = [Path(path) for path in snakemake.input.corpus]
+        records = map(Path, snakemake.input.download)
+        fetched = list(map(read_record, records, corpora))
+        counts = select(corpora, Path(snakemake.output.corpus), selection)
         record = CorpusRecord(
             provenance=provenance(snakemake.params.selection),
             split=snakemake.wildcards.split,
