@@ -49,8 +49,9 @@ format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile rules
 
-reference: $(VENV)/run.stamp ## Write config/README.md and config/schema.json anew
+reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
+	PYTHONPATH=tests:src $(BIN)/python -m faults.page docs
 
 docs: $(VENV)/docs.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""`docs/faults.md` from the table of faults: `PYTHONPATH=tests:src python -m faults.page FOLDER`."""
+"""`docs/faults.md` from the table: `PYTHONPATH=tests:src python -m faults.page FOLDER`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vramlab.files import write_text
 
 HEAD = """<!-- Made from tests/faults/table.py by `make reference`. -->
 # What happens when something goes wrong
-Each of these {count} faults is injected by a test. It ends in the right result, or in one clear sentence
-and a non-zero exit; and the next run of the same command heals it.
+Each of these {count} faults is injected by a test. It ends in the right result, or in one clear
+sentence and a non-zero exit; and the next run of the same command heals it.
 
 | stage | fault | what happens | what to do |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""The faults that are injected: at which stage, what happens, what to do, and the test that does it.
+"""The faults that are injected: where, what happens, what to do, and the test that does it.
 
 `docs/faults.md` is made from this table: `make reference`.
 """
@@ -41,7 +41,9 @@ def _killed() -> list[Fault]:
     job = "the job goes on alone; the next run waits for it, and the results are the same"
     return [
         *(
-            Fault(s, "kill -9 of the job just before it names its output", half, AGAIN, f"{KILL}[{s}]")
+            Fault(
+                s, "kill -9 of the job just before it names its output", half, AGAIN, f"{KILL}[{s}]"
+            )
             for s in STAGES
         ),
         *(Fault(s, "kill -9 of Snakemake", job, AGAIN, f"{LEFT}[{s}]") for s in STAGES),
@@ -262,12 +264,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         *("any", "files from the future, as after a clock that was set back"),
-        *("contents are compared: nothing runs again", NOTHING),
+        *("at most that stage runs again, to the same bytes", NOTHING),
         HERE + "a_clock_that_jumps[future]",
     ),
     Fault(
         *("any", "files from long ago, as after a clock that was wrong"),
-        *("contents are compared: nothing runs again", NOTHING),
+        *("at most that stage runs again, to the same bytes", NOTHING),
         HERE + "a_clock_that_jumps[past]",
     ),
     Fault(

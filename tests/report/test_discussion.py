@@ -3,7 +3,7 @@
 import pytest
 from report.test_tables import is_profile, replaced
 
-from vramlab.report import discussion
+from vramlab.report import discussion, pareto
 from vramlab.results.runs import BatchSizeRecord, EpochRecord, ProfileRecord
 
 
@@ -112,6 +112,8 @@ def test_what_holds_the_peak_is_named(results):
 def test_undominated(results):
     text = discussion.undominated(results)
     assert text.startswith("Only `sdpa` and `chunked` are worth weighing")
+    front = pareto.front(pareto.points(results, "equal"))  # the figure's, under this headline
+    assert {point.run.technique for point in front} == {"sdpa", "chunked"}
 
 
 def test_failures_are_grouped_by_reason(results):

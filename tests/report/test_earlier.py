@@ -48,7 +48,7 @@ def test_a_slower_step_and_a_smaller_batch_are_found(two):
     assert step.percent == pytest.approx(-50)
     assert step.beyond_spread
     assert found["bf16", "equal", "tokens_per_second"].percent == pytest.approx(100)
-    batch = found["chunked", "own", "max_batch_size"]
+    batch = found["chunked", "equal", "max_batch_size"]  # once, at whichever comes first
     assert (batch.before, batch.beyond_spread) == (1000, None)
     assert batch.after == now.max_batch_size("chunked")
     unchanged = [c for k, c in found.items() if k[0] == "fp32"]
@@ -72,3 +72,12 @@ def test_a_folder_without_results_is_refused(kind, tmp_path):
         (folder / "corpus").mkdir(parents=True)
     with pytest.raises(ConfigError, match="give the results folder of an earlier run"):
         record_files(folder)
+
+
+def test_a_file_that_is_not_vramlabs_is_named_and_not_to_be_deleted(two):
+    now, then = two
+    path = then / "profile/256/bf16/own.json"
+    path.write_text('{"foreign": true}')
+    with pytest.raises(ConfigError, match=r"^report.compare: .*own.json: .* take .* out of") as e:
+        load_earlier(then, now)
+    assert "delete" not in str(e.value)

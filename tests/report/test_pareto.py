@@ -2,8 +2,10 @@
 
 import pytest
 from report import made_up
+from report.test_tables import replaced
 
 from vramlab.report import pareto
+from vramlab.results.runs import EpochRecord
 
 
 def results(tmp_path, **options):
@@ -52,6 +54,23 @@ def test_a_worse_model_is_never_recommended(found, monkeypatch):
         lambda run: original(run) * (1.02 if run.technique == best["memory"] else 1),
     )
     assert best["memory"] not in {r.run.technique for r in pareto.recommended(found)}
+
+
+def test_a_technique_that_diverged_is_never_recommended_nor_on_the_front(found):
+    """Its profile came through, and it has no perplexity that could be too high."""
+    best = {r.run.technique for r in pareto.recommended(found)}
+    lost = replaced(
+        found,
+        lambda r: isinstance(r, EpochRecord) and r.technique in best and r.setting == "equal",
+        status="diverged",
+        reason="the loss became NaN in step 3",
+        validation=None,
+    )
+    assert {r.run.technique for r in pareto.recommended(lost)}.isdisjoint(best)
+    for setting in ("equal", "own"):
+        points = pareto.points(lost, setting)
+        assert {p.run.technique for p in pareto.front(points)}.isdisjoint(best)
+        assert best <= {p.run.technique for p in points}
 
 
 def test_the_knee_is_the_point_farthest_from_the_line():

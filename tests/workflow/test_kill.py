@@ -28,7 +28,11 @@ SAVING = {**TINY, "training": {"effective_batch_size": 2, "checkpoint_seconds": 
 EPOCH = "epoch/16/fp32/own/seed9.json"
 # Each measurement of them differs; what they were made with must not.
 VARIABLE = {"seconds", "train_seconds", "step_seconds", "interruptions", "finished"}
-VARIABLE |= {"command", "address", "checksum"}  # the names of the temporary script and of the checkout
+VARIABLE |= {
+    "command",
+    "address",
+    "checksum",
+}  # the names of the temporary script and of the checkout
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Only what changed runs again: edit, then ask Snakemake what it would do."""
 
 import copy
+import shutil
 
 import pytest
 import yaml
@@ -73,6 +74,23 @@ def test_the_language_reruns_the_report_only(checkout):
     assert "Sprzęt i oprogramowanie" in page
     checkout.run("--report", "report.html")
     assert "Wszystkie techniki obok siebie" in (checkout.root / "report.html").read_text()
+
+
+def test_an_earlier_run_to_compare_with_reruns_the_report_only(checkout):
+    results = checkout.root / "results"
+    for stage in ("batch_size", "profile", "epoch"):
+        shutil.copytree(results / "tiny" / stage, results / "before" / stage)
+    edited(checkout, report={"compare": ["results/before"]})
+    assert stages(checkout.planned()) == {"report"}
+    checkout.run()
+    table = (results / "tiny/report/tables/earlier.md").read_text()
+    assert "largest batch" in table
+    assert "made otherwise" not in table
+    edited(checkout, report={"compare": ["results/nowhere"]})
+    refused = checkout.snakemake("--dry-run")
+    assert refused.returncode != 0
+    assert "report.compare: results/nowhere is no folder; give" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_translation_reruns_the_report_of_its_language_only(checkout):

@@ -59,7 +59,8 @@ def read_lines(
         ) from None
     except (zstd.ZstdError, EOFError) as error:
         raise CorpusError(
-            f"{path}: is no whole zstd file ({error}); delete it and fetch it again"
+            f"{path}: is no whole zstd file ({error}); delete it and run snakemake again, or get a "
+            "whole copy of it"
         ) from None
 
 

@@ -43,7 +43,7 @@ def chunk_size(tokens: int, vocabulary: int) -> int:
 def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
-    # float32 from here on, in one kernel on CUDA: a copy of the logits would take twice their size.
+    # float32 from here on; of bfloat16 logits torch makes a copy for it.
     exact = torch.promote_types(logits.dtype, torch.float32)
     return functional.nll_loss(
         functional.log_softmax(logits, dim=-1, dtype=exact),

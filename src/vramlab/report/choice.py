@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterator
 
 import pandas as pd
@@ -20,6 +21,12 @@ _NEEDS = {
     "balance": mark("both: the knee of the front"),
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
+_ORIGINS = {
+    "device": mark("device"),
+    "driver": mark("driver"),
+    "memory limit": mark("memory limit"),
+}
+"""Of what an earlier run was made with, what is no name."""
 _QUANTITIES = {
     "max_batch_size": mark("largest batch"),
     "peak_mib": mark("peak (MiB)"),
@@ -28,6 +35,14 @@ _QUANTITIES = {
     "train_seconds": mark("training (s)"),
     "perplexity": mark("perplexity"),
 }
+
+_COMPARISON: Row = dict.fromkeys(
+    (
+        *("earlier_run", "technique", "sequence_length", "setting", "quantity"),
+        *("then", "now", "change_percent", "beyond_spread", "note"),
+    )
+)
+"""The columns of the comparison, in their order."""
 
 
 def recommended(results: Results) -> pd.DataFrame:
@@ -52,12 +67,24 @@ def recommended(results: Results) -> pd.DataFrame:
 
 
 def recommended_yaml(results: Results) -> str:
-    """The recommended techniques as entries of a configuration, to paste under `techniques`."""
-    entries: dict[str, Row] = {}
+    """The recommended techniques as the section `techniques` of a configuration.
+
+    A comment over each entry names its needs (see `pareto.recommended`), in English as all keys.
+    """
+    needs: dict[str, list[str]] = {}
+    axes: dict[str, Row] = {}
     for choice in recommend(results):
-        axes = choice.run.axes.model_dump(mode="json", exclude_defaults=True)
-        entries.setdefault(choice.run.technique, axes)
-    return yaml.safe_dump({"techniques": entries}, sort_keys=False, default_flow_style=None)
+        name = choice.run.technique
+        needs.setdefault(name, []).append(choice.need)
+        axes[name] = choice.run.axes.model_dump(mode="json", exclude_defaults=True)
+    if not axes:
+        return "techniques: {}\n"
+    lines = ["techniques:"]
+    for name, entry in axes.items():
+        lines.append(f"  # for {' and '.join(needs[name])}")
+        text = yaml.safe_dump({name: entry}, sort_keys=False, default_flow_style=None, width=9999)
+        lines.append(textwrap.indent(text.rstrip(), "  "))
+    return "\n".join(lines) + "\n"
 
 
 def marginal_effects(results: Results) -> pd.DataFrame:
@@ -78,13 +105,19 @@ def marginal_effects(results: Results) -> pd.DataFrame:
 
 def next_technique(results: Results) -> pd.DataFrame:
     """From the baseline, the change of one axis that gains most, then the next, for each goal."""
-    rows = [row for goal in marginal.GOALS for row in _path(results, goal)]
-    return frame(rows or [{"goal": say("no change of one axis gains")}])
+    return frame(row for goal in marginal.GOALS for row in _path(results, goal))
 
 
 def _path(results: Results, goal: marginal.Goal) -> Iterator[Row]:
     base = results.run(results.baseline, "equal")
     path = marginal.greedy(results, goal)
+    if not path:
+        yield {
+            "goal": say(_GOALS[goal]),
+            "change": say("no measured change of one axis gains"),
+            "technique": base.technique,
+            "not_measured_from_here": _missing(results, base),
+        }
     for index, step in enumerate(path, 1):
         last = index == len(path)
         yield {
@@ -92,7 +125,9 @@ def _path(results: Results, goal: marginal.Goal) -> Iterator[Row]:
             "place": index,
             "change": _change(step),
             "technique": step.after.technique,
+            "max_batch_size": step.after.search.max_batch_size,
             "max_batch_ratio": _ratio(step.after.search.max_batch_size, base.search.max_batch_size),
+            "peak_ratio": _ratio(step.after.peak, base.peak),
             "speed_ratio": _ratio(step.after.tokens_per_second, base.tokens_per_second),
             "not_measured_from_here": _missing(results, step.after) if last else None,
         }
@@ -105,7 +140,9 @@ def _missing(results: Results, run: Run) -> str | None:
 
 def _change(step: marginal.Step) -> str:
     before, after = map(_value, step.values)
-    return f"{step.axis}: {before} → {after}"
+    parts = [f"{step.axis}: {before} → {after}"]
+    parts += [f"{axis}: {_value(value)}" for axis, value in step.companions]
+    return ", ".join(parts)
 
 
 def _value(value: object) -> str:
@@ -123,23 +160,47 @@ def changes(results: Results) -> pd.DataFrame:
 def _changes(name: str, then: Results, now: Results) -> Iterator[Row]:
     for what, (before, after) in earlier.differing_origins(now, then).items():
         note = say("made otherwise: numbers may not compare")
-        yield {"earlier_run": name, "quantity": what, "then": before, "now": after, "note": note}
+        yield _COMPARISON | {
+            "earlier_run": name,
+            "quantity": say(_ORIGINS[what]) if what in _ORIGINS else what,
+            "then": before,
+            "now": after,
+            "note": note,
+        }
     found = list(earlier.changes(now, then))
     for change in found:
-        yield {
+        largest = change.quantity == earlier.LARGEST.name
+        yield _COMPARISON | {
             "earlier_run": name,
             "quantity": say(_QUANTITIES[change.quantity]),
             "then": change.before,
             "now": change.after,
             "change_percent": change.percent,
-            "beyond_spread": wording.yes_no(change.beyond_spread),
+            "beyond_spread": wording.yes_no(change.beyond_spread if change.same_batch else None),
             "technique": change.now.technique,
             "sequence_length": change.now.length,
-            "setting": say(change.now.setting),
-            "note": None if earlier.same_axes(change) else say("was another technique then"),
+            "setting": None if largest else say(change.now.setting),
+            "note": _note(change),
         }
     if not found:
-        yield {"earlier_run": name, "quantity": say("no run is in both")}
+        yield _COMPARISON | {"earlier_run": name, "quantity": say("no run is in both")}
+
+
+def _note(change: earlier.Change) -> str | None:
+    """Why the two values of a change may not compare."""
+    notes = []
+    if not earlier.same_axes(change):
+        notes.append(say("was another technique then"))
+    if not change.same_batch:
+        then, now = change.then.batch_size or 0, change.now.batch_size or 0
+        notes.append(
+            say(
+                "another batch size: {then} then, {now} now",
+                then=wording.integer(then),
+                now=wording.integer(now),
+            )
+        )
+    return "; ".join(notes) or None
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

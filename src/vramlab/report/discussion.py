@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from vramlab.report import wording
+from vramlab.report import pareto, wording
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.wording import integer, listing, memory, number, percent, ratio, short
@@ -372,19 +372,12 @@ def repeatability(results: Results) -> str:
 
 
 def undominated(results: Results) -> str:
-    """The techniques that no other one beats in both largest batch and speed."""
-    points = [
-        (run.technique, run.search.max_batch_size, run.tokens_per_second)
-        for run in results.runs("equal")
-        if run.search.max_batch_size is not None and run.tokens_per_second is not None
-    ]
-    best = [
-        name
-        for name, batch, speed in points
-        if not any(b >= batch and s >= speed and (b, s) != (batch, speed) for _, b, s in points)
-    ]
-    if not points:
-        return ""
+    """The front of the figure: those that none beats in both memory and speed."""
+    points = pareto.points(results, "equal")
+    front = {point.run.technique for point in pareto.front(points)}
+    best = [p.run.technique for p in points if p.run.technique in front]
+    if not best:
+        return say("No technique trained a model to its end.") if points else ""
     if len(points) == 1:
         return say(
             "Only {name} was measured, so there is nothing to weigh it against.",
@@ -392,16 +385,22 @@ def undominated(results: Results) -> str:
         )
     if len(best) == 1:
         return say(
-            "No other technique fits a larger batch or steps faster than {name}.",
+            "No other technique that trains as good a model needs less memory or steps faster than "
+            "{name}.",
             name=_name(best[0]),
         )
     if len(best) == len(points):
-        return say("No technique is beaten in both largest batch and step time by another.")
-    return say(
-        "Only {names} are worth weighing: every other technique fits no larger batch and makes no "
-        "faster step than one of them.",
-        names=_names(best),
+        return say("No technique is beaten in both memory and step time by another.")
+    beaten = mark(
+        "Only {names} are worth weighing: every other technique needs no less memory and makes no "
+        "faster step than one of them."
     )
+    or_worse = mark(
+        "Only {names} are worth weighing: every other technique needs no less memory and makes no "
+        "faster step than one of them, or trains a worse model."
+    )
+    text = beaten if all(point.as_good for point in points) else or_worse
+    return say(text, names=_names(best))
 
 
 def not_run(results: Results) -> list[str]:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vramlab.errors import ConfigError
+from vramlab.config.technique import Setting
+from vramlab.errors import ConfigError, ResultError
 from vramlab.provenance import Provenance
+from vramlab.report import wording
 from vramlab.report.load import KINDS, SETTINGS, Results, Run
 from vramlab.results.base import Record, read
-from vramlab.results.runs import RunRecord
+from vramlab.results.runs import BatchSizeRecord, RunRecord
 
 STAGES = ("batch_size", "profile", "epoch")
 """The stages that are compared."""
@@ -50,13 +52,21 @@ def load_earlier(folder: Path | str, now: Results) -> Results:
     """The results of an earlier run, of whatever techniques it had, finished or not.
 
     Raises:
-        ConfigError: see `record_files`.
-        ResultError: a file is damaged, or of another version of vramlab.
+        ConfigError: see `record_files`; or a file is damaged, of another version of vramlab, or
+            none of vramlab's.
     """
-    records: dict[str, Record] = {
-        path: read(KINDS[Path(path).relative_to(folder).parts[0]], path)
-        for path in record_files(folder)
-    }
+    files = record_files(folder)
+    try:
+        records: dict[str, Record] = {
+            path: read(KINDS[Path(path).relative_to(folder).parts[0]], path) for path in files
+        }
+    except ResultError as error:
+        # Its own advice is to delete the file and run again: not with what may be the last copy.
+        what = str(error).rpartition("; ")[0]
+        raise ConfigError(
+            f"report.compare: {what}; take {folder} out of report.compare, or give a folder that "
+            "this version of vramlab wrote"
+        ) from None
     names = dict.fromkeys(r.technique for r in records.values() if isinstance(r, RunRecord))
     return Results(now.baseline, now.length, tuple(names), records)
 
@@ -71,8 +81,9 @@ class Quantity:
     """Its values in one run; several where it was measured several times."""
 
 
+LARGEST = Quantity("max_batch_size", lambda r: _one(r.search.max_batch_size))
 QUANTITIES = (
-    Quantity("max_batch_size", lambda r: _one(r.search.max_batch_size)),
+    LARGEST,  # first: see `changes`
     Quantity("peak_mib", lambda r: _one(r.peak / 2**20 if r.peak else None)),
     Quantity("step_ms", lambda r: r.step_ms),
     Quantity(
@@ -101,6 +112,11 @@ class Change:
     measured once only."""
 
     @property
+    def same_batch(self) -> bool:
+        """Whether both ran at one batch size, or the quantity is of no batch."""
+        return self.quantity == LARGEST.name or self.now.batch_size == self.then.batch_size
+
+    @property
     def percent(self) -> float:
         """How much more it is now, in percent of what it was."""
         return 100 * (self.after / self.before - 1)
@@ -112,14 +128,21 @@ def changes(now: Results, then: Results) -> Iterator[Change]:
         for name in now.measured(length):
             if (length, name) not in then.searches:
                 continue
-            for setting in SETTINGS:
-                stored = "own" if name == now.baseline else setting
-                if stored == setting and then.has_run(name, setting, length):
-                    yield from _of(now.run(name, setting, length), then.run(name, setting, length))
+            settings: list[Setting] = [
+                setting
+                for setting in SETTINGS
+                if (setting == "own" or name != now.baseline)
+                and then.has_run(name, setting, length)
+            ]
+            for setting in settings:
+                # The largest batch is the technique's, whatever batch it then runs at: once.
+                quantities = QUANTITIES if setting == settings[0] else QUANTITIES[1:]
+                pair = now.run(name, setting, length), then.run(name, setting, length)
+                yield from _of(*pair, quantities)
 
 
-def _of(now: Run, then: Run) -> Iterator[Change]:
-    for quantity in QUANTITIES:
+def _of(now: Run, then: Run, quantities: Iterable[Quantity]) -> Iterator[Change]:
+    for quantity in quantities:
         after, before = quantity.samples(now), quantity.samples(then)
         if not after or not before:
             continue
@@ -146,12 +169,14 @@ def same_axes(change: Change) -> bool:
 
 
 def origins(results: Results) -> dict[str, set[str]]:
-    """Device, driver, commit and versions that the records of a run were made with, by name."""
+    """Device, driver, versions and memory limit that the records of a run were made with."""
     found: dict[str, set[str]] = {}
     for record in results.files.values():
         if isinstance(record, RunRecord):
             for name, value in _origin(record.provenance).items():
                 found.setdefault(name, set()).add(value)
+        if isinstance(record, BatchSizeRecord):
+            found.setdefault("memory limit", set()).add(wording.memory(record.memory_limit))
     return found
 
 

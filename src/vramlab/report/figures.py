@@ -89,9 +89,11 @@ def _front_handles() -> Iterator[Line2D]:
     """What grey, hollow and the line mean."""
     colour = chart.theme().muted
     texts = {
-        "": say("the front: no other technique beats these"),
+        "": say("the front: no technique that trains as good a model beats these"),
         "o": say("grey: another technique needs no more memory and is no slower"),
-        "$\\circ$": say("hollow: perplexity more than 1 % above the baseline's"),
+        "$\\circ$": say(
+            "hollow: not trained to the end, or perplexity more than 1 % above the baseline's"
+        ),
     }
     for marker, text in texts.items():
         handle = Line2D([], [], color=colour, marker=marker, linewidth=1)

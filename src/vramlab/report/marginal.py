@@ -30,6 +30,16 @@ class Step:
         return getattr(self.before.axes, self.axis), getattr(self.after.axes, self.axis)
 
     @property
+    def companions(self) -> list[tuple[str, Any]]:
+        """The axes that change with this one because they mean something beside it only."""
+        return [
+            (name, getattr(self.after.axes, name))
+            for name, main in _WITH.items()
+            if main == self.axis
+            and getattr(self.before.axes, name) != getattr(self.after.axes, name)
+        ]
+
+    @property
     def batch_ratio(self) -> float | None:
         """Largest batch, after over before."""
         return _ratio(self.after.search.max_batch_size, self.before.search.max_batch_size)

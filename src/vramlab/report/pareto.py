@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vramlab.config.technique import Setting
 from vramlab.report.load import SETTINGS, Results, Run
@@ -29,12 +29,16 @@ class Point:
     perplexity_ratio: float | None
     """Over the baseline's at its largest batch; None where one of them is not known. At its own
     batch a technique makes fewer steps, which is no fault of it."""
+    trained: bool = True
+    """Whether no training of it failed, here or at the baseline's batch."""
     dominated: bool = False
     """Whether another point of the same setting needs no more, gives no less, and differs."""
 
     @property
     def as_good(self) -> bool:
         """Whether the model became as good as the baseline's, as far as is known."""
+        if not self.trained:  # without a perplexity, which must not pass for an unknown one
+            return False
         return self.perplexity_ratio is None or self.perplexity_ratio <= 1 + TOLERANCE
 
 
@@ -45,19 +49,18 @@ def points(results: Results, setting: Setting) -> list[Point]:
     for run in results.runs(setting):
         if run.peak is None or run.step_tokens is None or run.tokens_per_second is None:
             continue
-        own = _perplexity(results.run(run.technique, "equal"))
+        equal = results.run(run.technique, "equal")
+        own = _perplexity(equal)
         found.append(
             Point(
                 run=run,
                 bytes_per_token=run.peak / run.step_tokens,
                 tokens_per_second=run.tokens_per_second,
                 perplexity_ratio=own / known if own and known else None,
+                trained=run.status == "ok" and equal.status != "diverged",
             )
         )
-    return [
-        Point(p.run, p.bytes_per_token, p.tokens_per_second, p.perplexity_ratio, _beaten(p, found))
-        for p in found
-    ]
+    return [replace(point, dominated=_beaten(point, found)) for point in found]
 
 
 def front(found: Sequence[Point]) -> list[Point]:

@@ -1,0 +1,112 @@
+"""Every command of README, CONTRIBUTING and docs: run, or checked as far as a test machine can.
+
+A `sh` block is judged line by line. What this machine cannot do (clusters, GPUs, installations that
+take minutes) is listed in ELSEWHERE with the test that covers it or the reason; all else runs here.
+"""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from pipeline import ROOT
+
+PAGES = sorted(
+    path
+    for pattern in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "envs/README.md",
+        "config/README.md",
+        "docs/**/*.md",
+    )
+    for path in ROOT.glob(pattern)
+)
+CI = (ROOT / ".ci" / "run").read_text().splitlines()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+ELSEWHERE = {
+    r"git clone <address": "needs an address",
+    r"cd ": "changes the folder",
+    r"(python3(\.11)?|.*/python\S*) -m venv": "`make` does it in .ci/run",
+    r".*pip install .*envs/(cpu|gpu)\.txt": "`make` installs cpu.txt; test_envs.py compares",
+    r".*pip install --no-index wheelhouse": "needs the wheels of minutes of download",
+    r".*pip wheel": "downloads for minutes",
+    r"MAX_JOBS=.*flash-attn": "compiles for hours",
+    r"conda ": "needs conda; tests/test_envs.py compares the pins",
+    r"rsync ": "needs a cluster",
+    r"apt-get install": "tests/slurm needs it and says so",
+    r".*import (torch|flash_attn)": "prints what the GPU offers",
+    r"python3 tools/gpu_experiment.py": "needs a GPU; the options are checked below",
+    r"snakemake$": "as .venv/bin/snakemake, in a conda environment",
+}
+
+
+def commands():
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = re.sub(r"\s+#.*", "", line).strip()
+                if command and not command.startswith("#"):
+                    yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command[:60]}")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A checkout in which a reader works, with the profile that the docs have copied."""
+    folder = tmp_path_factory.mktemp("docs") / "vramlab"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run(["cp", "-r", "profiles/slurm", "profiles/mine"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_documentation(command, copy):
+    if any(re.match(pattern, command) for pattern in ELSEWHERE):
+        return
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE), (
+            "the Makefile has no such target"
+        )
+        assert command in CI or words[1] in {"format", "bench", "reference", "clean"}
+        return
+    if words[0].endswith("snakemake"):
+        dry = [] if "--report" in words or "-n" in words else ["-n"]
+        if "--report" in words:  # of results that only a run makes; the demo's is made in .ci/run
+            assert "snakemake --workflow-profile profiles/demo --report" in MAKEFILE
+            return
+        done = run(f".venv/bin/{command.removeprefix('.venv/bin/')} {' '.join(dry)}", copy)
+    elif words[0] == "cp":
+        done = run(command.replace("profiles/mine", "profiles/another"), copy)
+    else:
+        pytest.fail(f"no rule says how to test the command {command!r}: add one")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(command, folder):
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_options_of_the_gpu_script_exist():
+    text = (ROOT / "tools" / "gpu_experiment.py").read_text()
+    for page in PAGES:
+        for call in re.findall(r"gpu_experiment\.py((?:.|\\\n)*?)```", page.read_text()):
+            for option in re.findall(r"--\w+", call):
+                assert f'"{option}"' in text, f"{page.name}: {option}"
+
+
+def test_the_other_tests_are_not_all_elsewhere():
+    here = [p.values[0] for p in commands() if not any(re.match(e, p.values[0]) for e in ELSEWHERE)]
+    assert len(here) >= 10
+    assert Path(PAGES[0]).exists()
