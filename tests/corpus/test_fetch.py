@@ -346,7 +346,9 @@ def test_a_damaged_record_of_a_fetched_file(fetched: tuple[Path, Path], content:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize(("kind", "clue"), [("none", "No such"), ("folder", "Is a directory")])
+@pytest.mark.parametrize(
+    ("kind", "clue"), [("none", "No such"), ("folder", "Is a directory); move the folder away")]
+)
 def test_a_fetched_file_that_is_none(
     fetched: tuple[Path, Path], which: int, kind: str, clue: str
 ) -> None:

@@ -80,8 +80,10 @@ def read_record(path: Path, corpus: Path) -> FetchRecord:
         record = FetchRecord.model_validate_json(path.read_bytes())
         found = record.file_sha256 and sha256(corpus)
     except OSError as error:
+        folder = isinstance(error, IsADirectoryError)
+        advice = "move the folder away and run snakemake again" if folder else "run snakemake again"
         raise CorpusError(
-            f"{error.filename}: cannot be read ({error.strerror}); run snakemake again"
+            f"{error.filename}: cannot be read ({error.strerror}); {advice}"
         ) from None
     except ValidationError as error:
         raise CorpusError(
