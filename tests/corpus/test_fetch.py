@@ -14,7 +14,7 @@ import pytest
 from servers import Faults, FaultyServer
 
 from vramlab.config.corpus import SpeakLeashSource
-from vramlab.corpus.fetch import FetchRecord, fetch
+from vramlab.corpus.fetch import FetchRecord, fetch, read_record
 from vramlab.errors import CorpusError
 
 Serve = Callable[..., FaultyServer]
@@ -309,3 +309,59 @@ def test_survives_kill_9(serve: Serve, target: Path, whole: bytes) -> None:
     get(server.base, target)
     assert server.asked()[-1].range == f"bytes={arrived}-"
     assert only_file(target, whole)
+
+
+@pytest.fixture
+def fetched(layout: Path, target: Path) -> tuple[Path, Path]:
+    """A corpus and the record of it."""
+    record = target.with_name("train.json")
+    record.write_text(get(layout.as_uri(), target).model_dump_json())
+    return record, target
+
+
+def damaged(fetched: tuple[Path, Path]) -> str:
+    with pytest.raises(CorpusError) as caught:
+        read_record(*fetched)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith("run snakemake again")
+    return sentence
+
+
+def test_any_flipped_bit_of_a_fetched_file_is_noticed(fetched: tuple[Path, Path]) -> None:
+    record, corpus = fetched
+    assert read_record(record, corpus).documents == 300
+    whole = corpus.read_bytes()
+    for at in range(0, len(whole), len(whole) // 50):
+        content = bytearray(whole)
+        content[at] ^= 4
+        corpus.write_bytes(content)
+        assert f"{corpus}: does not have the bytes that were fetched" in damaged(fetched)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff", b"[]"])
+def test_a_damaged_record_of_a_fetched_file(fetched: tuple[Path, Path], content: bytes) -> None:
+    fetched[0].write_bytes(content)
+    assert f"{fetched[0]}: is damaged" in damaged(fetched)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "clue"), [("none", "No such"), ("folder", "Is a directory); move the folder away")]
+)
+def test_a_fetched_file_that_is_none(
+    fetched: tuple[Path, Path], which: int, kind: str, clue: str
+) -> None:
+    fetched[which].unlink()
+    if kind == "folder":
+        fetched[which].mkdir()
+    sentence = damaged(fetched)
+    assert str(fetched[which]) in sentence
+    assert clue in sentence
+
+
+def test_a_record_of_an_earlier_version_has_no_checksum(fetched: tuple[Path, Path]) -> None:
+    record = orjson.loads(fetched[0].read_bytes())
+    del record["file_sha256"]
+    fetched[0].write_bytes(orjson.dumps(record))
+    assert read_record(*fetched).file_sha256 is None

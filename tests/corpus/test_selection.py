@@ -8,7 +8,7 @@ import pytest
 
 from vramlab.config.corpus import HeldOut, Limits, Selection
 from vramlab.corpus.documents import read_documents
-from vramlab.corpus.quality import HELD_OUT, NOT_HELD_OUT, select
+from vramlab.corpus.quality import BEYOND_LIMIT, HELD_OUT, NOT_HELD_OUT, select
 from vramlab.corpus.selection import Document, limited, mixed
 from vramlab.errors import CorpusError
 
@@ -147,5 +147,31 @@ def test_a_split_of_one_document_is_refused(corpus: Write, tmp_path: Path) -> No
 
 def test_a_limit_below_the_first_document_is_refused(corpus: Write, tmp_path: Path) -> None:
     selection = Selection(quality=HIGH, limits=Limits(max_bytes=1))
-    with pytest.raises(CorpusError, match="higher limit"):
+    with pytest.raises(CorpusError, match=r"larger than max_bytes .* higher limit"):
         select([corpus(*lines("a", 5))], tmp_path / "out.jsonl.zst", selection)
+
+
+@pytest.mark.parametrize(
+    ("limits", "part", "kept", "beyond"),
+    [
+        ({"max_bytes": 10}, {}, 3, 1),  # of the whole
+        ({}, {"max_bytes": 10}, 6, 1),  # of one part, which ends the mix
+        ({"max_bytes": 9}, {}, 3, 1),  # full to the byte: the next one is read, and left out
+        ({"max_documents": 3}, {}, 3, 0),
+        ({}, {}, 18, 0),
+    ],
+)
+def test_each_document_that_was_read_is_kept_or_dropped_for_a_reason(
+    corpus: Write, tmp_path: Path, limits: dict, part: dict, kept: int, beyond: int
+) -> None:
+    sources = [corpus(*lines(p, 9), *lines(p, 3, "LOW"), name=p) for p in "ab"]
+    selection = Selection(
+        quality=HIGH,
+        weights=(1, 1),
+        part_limits=(Limits(**part), Limits()),
+        limits=Limits(**limits),
+    )
+    counts = select(sources, tmp_path / "out.jsonl.zst", selection)
+    assert counts.kept == kept
+    assert counts.dropped.get(BEYOND_LIMIT, 0) == beyond
+    assert counts.documents == counts.kept + sum(counts.dropped.values())

@@ -188,6 +188,21 @@ FAULTS: tuple[Fault, ...] = (
         BAD + "a_corrupt_archive",
     ),
     Fault(
+        *("quality", "a bit flipped anywhere in the fetched file, even where it decodes"),
+        *("one sentence with both checksums, no output", DELETE),
+        FETCH + "any_flipped_bit_of_a_fetched_file_is_noticed",
+    ),
+    Fault(
+        *("quality", "the record of the download is damaged"),
+        *("one sentence that names the record, no output", DELETE),
+        FETCH + "a_damaged_record_of_a_fetched_file[{]",
+    ),
+    Fault(
+        *("quality", "a folder stands where the fetched file belongs"),
+        *("one sentence that names it, no output", f"move the folder away; {AGAIN}"),
+        FETCH + "a_fetched_file_that_is_none[folder-Is a directory); move the folder away-1]",
+    ),
+    Fault(
         *("quality", "a line that is no JSON"),
         *("one sentence with the number of the line, no output", "correct the line"),
         BAD + "a_bad_json_line",
@@ -206,6 +221,16 @@ FAULTS: tuple[Fault, ...] = (
         *("epoch", "kill -9 in the middle of an epoch"),
         *("the rerun goes on from the last periodic checkpoint, bit for bit", AGAIN),
         RESUME + "a_killed_run_goes_on_from_its_last_periodic_checkpoint",
+    ),
+    Fault(
+        *("epoch", "stopped again and again before its next checkpoint"),
+        *("each interruption is counted; the result is the same, bit for bit", AGAIN),
+        RESUME + "each_interruption_counts_though_no_checkpoint_is_written_between",
+    ),
+    Fault(
+        *("epoch", "the count of its interruptions is damaged"),
+        *("the count of the checkpoint is used, and the log says so", NOTHING),
+        RESUME + "a_damaged_count_gives_way_to_that_of_the_checkpoint[{]",
     ),
     Fault(
         *("epoch", "the newest checkpoint is damaged"),

@@ -187,6 +187,53 @@ def test_time_adds_up_and_interruptions_are_counted(make_regime, sequences, tmp_
     assert times[10] >= sum(pauses)
 
 
+def die_in_step(monkeypatch, step, make_regime, sequences, folder, config):
+    """Run, and end during that step of the attempt as kill -9 does: nothing more is saved."""
+
+    def die():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(make_regime(), sequences, folder, config=config)
+
+
+def test_each_interruption_counts_though_no_checkpoint_is_written_between(
+    make_regime, sequences, tmp_path, monkeypatch, expected
+):
+    every_step = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
+    die_in_step(monkeypatch, 12, make_regime, sequences, tmp_path, every_step)
+    for _ in range(2):
+        die_in_step(monkeypatch, 2, make_regime, sequences, tmp_path, CONFIG)
+    regime = make_regime()
+    done = run(regime, sequences, tmp_path)
+    assert done.interruptions == 3
+    assert_same(bits(regime, done), expected)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"identity": "a", "count": "x"}'])
+def test_a_damaged_count_gives_way_to_that_of_the_checkpoint(tmp_path, caplog, content):
+    (tmp_path / "resumptions.json").write_text(content)
+    assert Checkpoints(tmp_path, "a").count_resumption(2) == 3
+    assert "resumptions.json is damaged" in caplog.text
+
+
+def test_a_run_that_begins_anew_counts_from_none(make_regime, sequences, tmp_path, monkeypatch):
+    every_step = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
+    for step in (12, 2):
+        die_in_step(monkeypatch, step, make_regime, sequences, tmp_path, every_step)
+    for name in ("newest.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    die_in_step(monkeypatch, 5, make_regime, sequences, tmp_path, every_step)
+    assert run(make_regime(), sequences, tmp_path).interruptions == 1
+
+
+def test_the_interruptions_of_another_run_do_not_count(tmp_path):
+    Checkpoints(tmp_path, "another").count_resumption(6)
+    assert Checkpoints(tmp_path, "a").count_resumption(0) == 1
+
+
 def test_two_damaged_checkpoints_start_the_run_anew(
     make_regime, sequences, tmp_path, expected, caplog
 ):

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from vramlab.config.corpus import Selection
-from vramlab.corpus.fetch import FetchRecord
+from vramlab.corpus.fetch import read_record
 from vramlab.corpus.quality import select
-from vramlab.errors import CorpusError
-from vramlab.files import sha256
 from vramlab.provenance import provenance
 from vramlab.results.base import write
 from vramlab.results.data import CorpusRecord
@@ -16,22 +14,10 @@ from vramlab.workflow.stage import stage
 def main(snakemake):
     with stage(snakemake):
         selection = Selection.model_validate(snakemake.params.selection)
-        fetched = [
-            FetchRecord.model_validate_json(Path(path).read_bytes())
-            for path in snakemake.input.download
-        ]
-        paths = [Path(path) for path in snakemake.input.corpus]
-        for path, part in zip(paths, fetched, strict=True):
-            if sha256(path) != part.sha256:
-                raise CorpusError(
-                    f"{path}: does not have the bytes that were fetched; "
-                    "delete it and run snakemake again"
-                )
-        counts = select(
-            paths,
-            Path(snakemake.output.corpus),
-            selection,
-        )
+        corpora = [Path(path) for path in snakemake.input.corpus]
+        records = map(Path, snakemake.input.download)
+        fetched = list(map(read_record, records, corpora))
+        counts = select(corpora, Path(snakemake.output.corpus), selection)
         record = CorpusRecord(
             provenance=provenance(snakemake.params.selection),
             split=snakemake.wildcards.split,

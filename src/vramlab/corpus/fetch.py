@@ -43,6 +43,8 @@ class FetchRecord(BaseModel):
     """Per the manifest."""
     quality: dict[str, float]
     """Share of the documents with each label, per the manifest."""
+    file_sha256: str | None = None
+    """Of the file that was written, by which a damaged one is known; earlier records have none."""
 
 
 class _Entry(BaseModel):
@@ -61,6 +63,38 @@ class _Stats(BaseModel):
 class _Manifest(BaseModel):
     stats: _Stats
     file_size: int = Field(ge=1)
+
+
+def read_record(path: Path, corpus: Path) -> FetchRecord:
+    """Read what was recorded of a fetched corpus, and check that the corpus is still that one.
+
+    Args:
+        path: the record.
+        corpus: the `.jsonl.zst` file that it is of. A data set need not have checksums of its own:
+            a flipped bit may decode to another text.
+
+    Raises:
+        CorpusError: the record is missing or damaged, or the corpus is.
+    """
+    try:
+        record = FetchRecord.model_validate_json(path.read_bytes())
+        found = record.file_sha256 and sha256(corpus)
+    except OSError as error:
+        folder = isinstance(error, IsADirectoryError)
+        advice = "move the folder away and run snakemake again" if folder else "run snakemake again"
+        raise CorpusError(
+            f"{error.filename}: cannot be read ({error.strerror}); {advice}"
+        ) from None
+    except ValidationError as error:
+        raise CorpusError(
+            f"{path}: is damaged ({error.errors()[0]['msg']}); delete it and run snakemake again"
+        ) from None
+    if found != record.file_sha256:
+        raise CorpusError(
+            f"{corpus}: does not have the bytes that were fetched, its SHA-256 is {found}, not "
+            f"{record.file_sha256}; delete it and run snakemake again"
+        )
+    return record
 
 
 def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> FetchRecord:
@@ -115,6 +149,7 @@ def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> Fetch
         compressed_bytes=manifest.file_size,
         documents=manifest.stats.documents,
         quality=manifest.stats.quality,
+        file_sha256=digest,
     )
 
 

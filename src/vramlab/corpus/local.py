@@ -66,6 +66,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
         compressed_bytes=sum(sizes),
         documents=documents,
         quality={label: count / documents for label, count in sorted(labels.items())},
+        file_sha256=sha256(target),
     )
 
 

@@ -22,6 +22,8 @@ EMPTY_TEXT = "empty text"
 OTHER_LABEL = "another quality label"
 HELD_OUT = "held out for validation"
 NOT_HELD_OUT = "left for training"
+BEYOND_LIMIT = "beyond max_bytes"
+_OWN_REASONS = {NO_LABEL, EMPTY_TEXT, HELD_OUT, NOT_HELD_OUT, BEYOND_LIMIT}
 
 # Labels come from the file: their number and length must not decide how much memory is taken.
 _MAX_REASONS = 20
@@ -60,7 +62,8 @@ class _Tally:
         self.dropped: Counter[str] = Counter()
 
     def drop(self, reason: str) -> None:
-        if reason in self.dropped or len(self.dropped) < _MAX_REASONS:
+        few = len(self.dropped) < _MAX_REASONS
+        if few or reason in self.dropped or reason in _OWN_REASONS:
             self.dropped[reason] += 1
         else:
             self.dropped[OTHER_LABEL] += 1
@@ -86,7 +89,8 @@ def select(sources: Sequence[Path], target: Path, selection: Selection) -> Count
         selection: what to keep; it has a weight and limits for each source.
 
     Returns:
-        What was seen. Where a limit ends the reading, the rest is not counted.
+        What was seen: each document that was read is either kept or dropped for a reason. Where a
+        limit ends the reading, the rest is not counted.
 
     Raises:
         CorpusError: a source is damaged, or no document is kept.
@@ -130,12 +134,16 @@ def _documents(
     sources: Sequence[Path], selection: Selection, tally: _Tally, advance: Advance
 ) -> Documents:
     """The documents of all sources that are used, in the order in which they are used."""
+
+    def beyond() -> None:
+        tally.drop(BEYOND_LIMIT)
+
     streams = [
-        limited(_filtered(source, selection.quality, tally, advance), limits)
+        limited(_filtered(source, selection.quality, tally, advance), limits, beyond)
         for source, limits in zip(sources, selection.part_limits, strict=True)
     ]
     together = streams[0] if len(streams) == 1 else mixed(streams, selection.weights)
-    return limited(together, selection.limits)
+    return limited(together, selection.limits, beyond)
 
 
 def _filtered(source: Path, keep: Sequence[str], tally: _Tally, advance: Advance) -> Documents:
@@ -181,6 +189,10 @@ def _nothing_kept(sources: Sequence[Path], keep: Sequence[str], dropped: Counter
     reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
     if HELD_OUT in dropped:
         return f"{names}: a split leaves no document for training ({reasons}); add documents"
+    if BEYOND_LIMIT in dropped:
+        return (
+            f"{names}: the first document is larger than max_bytes ({reasons}); set a higher limit"
+        )
     return (
         f"{names}: has no document of quality {' or '.join(keep)} with a text ({reasons}); "
         "change corpus.quality or give another data set"

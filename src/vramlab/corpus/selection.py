@@ -24,14 +24,21 @@ class Document(NamedTuple):
 Documents = Iterator[Document]
 
 
-def limited(documents: Iterable[Document], limits: Limits) -> Documents:
-    """The documents up to the first that would exceed a limit."""
+def limited(
+    documents: Iterable[Document], limits: Limits, beyond: Callable[[], object] = lambda: None
+) -> Documents:
+    """The documents up to the first that would exceed a limit.
+
+    Args:
+        documents: what is limited.
+        limits: most documents, most UTF-8 bytes.
+        beyond: called where a document was read, and is left out since it has too many bytes.
+    """
     size = 0
     for count, document in enumerate(documents, 1):
         size += document.size
-        if limits.max_documents is not None and count > limits.max_documents:
-            return
         if limits.max_bytes is not None and size > limits.max_bytes:
+            beyond()
             return
         yield document
         if count == limits.max_documents:  # without reading the next one

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from vramlab.files import atomic_path
+from vramlab.files import atomic_path, write_text
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Checkpoints:
         self.newest = folder / "newest.pt"
         self.previous = folder / "previous.pt"
         self.identity = identity
+        self._resumptions = folder / "resumptions.json"
 
     def save(self, state: State) -> None:
         """Write a checkpoint of plain values and tensors."""
@@ -65,6 +67,35 @@ class Checkpoints:
                 return state
             log.warning("%s is of another configuration or code and is not used", path)
         return None
+
+    def count_resumption(self, saved: int) -> int:
+        """Count that the run goes on once more, and write it down at once.
+
+        The checkpoint alone would forget it, were the run stopped again before it writes another.
+
+        Args:
+            saved: the count that the checkpoint holds.
+
+        Returns:
+            The count with this time.
+        """
+        count = max(saved, self._counted()) + 1
+        write_text(self._resumptions, json.dumps({"identity": self.identity, "count": count}))
+        return count
+
+    def forget_resumptions(self) -> None:
+        """Count from none: the run begins anew."""
+        self._resumptions.unlink(missing_ok=True)
+
+    def _counted(self) -> int:
+        try:
+            known = json.loads(self._resumptions.read_text(encoding="utf-8"))
+            return int(known["count"]) if known["identity"] == self.identity else 0
+        except FileNotFoundError:
+            return 0
+        except (ValueError, KeyError, TypeError):  # no reason to end a run
+            log.warning("%s is damaged and is not used", self._resumptions)
+            return 0
 
 
 def remove(folder: Path) -> None:

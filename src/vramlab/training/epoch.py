@@ -218,6 +218,7 @@ def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> 
 def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> Progress:
     state = checkpoints.load(regime.device)
     if state is None:
+        checkpoints.forget_resumptions()
         return Progress()
     regime.model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
@@ -229,7 +230,7 @@ def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Check
         steps=state["steps"],
         tokens=state["tokens"],
         seconds=state["seconds"],
-        interruptions=state["interruptions"] + 1,
+        interruptions=checkpoints.count_resumption(state["interruptions"]),
         curve=[LossPoint(**point) for point in state["curve"]],
     )
 
