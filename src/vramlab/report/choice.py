@@ -38,11 +38,11 @@ _QUANTITIES = {
 
 _COMPARISON: Row = dict.fromkeys(
     (
-        *("earlier_run", "technique", "sequence_length", "setting", "quantity"),
-        *("then", "now", "change_percent", "beyond_spread", "note"),
+        *("technique", "setting", "quantity", "then", "now", "change_percent", "note"),
+        *("beyond_spread", "sequence_length", "earlier_run"),
     )
 )
-"""The columns of the comparison, in their order."""
+"""The columns of the comparison; what warns stands where no screen cuts it off."""
 
 
 def recommended(results: Results) -> pd.DataFrame:
