@@ -1,9 +1,11 @@
 """Result files: what is written is read again, what is damaged is refused in one sentence."""
 
+import orjson
 import pytest
 
 from vramlab.errors import ResultError
 from vramlab.provenance import digest, provenance
+from vramlab.results import base
 from vramlab.results.base import read, write
 from vramlab.results.data import CorpusRecord, SequencesRecord
 
@@ -49,3 +51,19 @@ def test_provenance_names_commit_and_versions(record):
     assert record.provenance.packages["numpy"]
     assert record.provenance.config_digest == digest({"a": 1})
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+def test_a_field_that_came_later_spoils_no_older_record(tmp_path, record):
+    path = tmp_path / "x.json"
+    write(record, path)
+    content = orjson.loads(path.read_bytes())
+    del content["documents"], content["checksum"]
+    older = type(
+        "Older", (SequencesRecord,), {"__annotations__": {"documents": int}, "documents": 7}
+    )
+    content["checksum"] = base._checksum(content)
+    path.write_bytes(orjson.dumps(content))
+    assert read(older, path).documents == 7
+    path.write_bytes(orjson.dumps(content | {"tokens": 11}))
+    with pytest.raises(ResultError, match="was changed after it was written"):
+        read(older, path)

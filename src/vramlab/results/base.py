@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vramlab.errors import ResultError
@@ -29,13 +30,14 @@ R = TypeVar("R", bound=Record)
 
 def write(record: Record, path: Path | str) -> None:
     """Write `record` as JSON with its checksum, whole or not at all."""
-    sealed = record.model_copy(update={"checksum": _checksum(record)})
+    content = record.model_dump_json(exclude={"checksum"})
+    sealed = record.model_copy(update={"checksum": _checksum(orjson.loads(content))})
     write_text(path, sealed.model_dump_json(indent=1) + "\n")
 
 
-def _checksum(record: Record) -> str:
-    content = record.model_dump_json(exclude={"checksum"})
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def _checksum(content: dict[str, Any]) -> str:
+    """Of what the file says, whatever fields this version of vramlab would add."""
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def read(kind: type[R], path: Path | str) -> R:
@@ -45,7 +47,8 @@ def read(kind: type[R], path: Path | str) -> R:
         ResultError: the file is missing, damaged, or of another version of vramlab.
     """
     try:
-        record = kind.model_validate_json(Path(path).read_bytes())
+        text = Path(path).read_bytes()
+        record = kind.model_validate_json(text)
     except OSError as error:
         raise ResultError(
             f"{path}: cannot be read ({error.strerror}); run snakemake again"
@@ -57,7 +60,8 @@ def read(kind: type[R], path: Path | str) -> R:
             f"{path}: is damaged or of another version of vramlab "
             f"({where + ': ' if where else ''}{first['msg']}); delete it and run snakemake again"
         ) from None
-    if record.checksum not in {None, _checksum(record)}:
+    content = orjson.loads(text)
+    if content.pop("checksum", None) not in {None, _checksum(content)}:
         raise ResultError(
             f"{path}: was changed after it was written, or is damaged; "
             "delete it and run snakemake again"
