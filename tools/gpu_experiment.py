@@ -1,9 +1,9 @@
 """Run the whole experiment on a GPU in one go; keep the records, reports and logs of it.
 
 Serves a folder in the layout of SpeakLeash over HTTP on loopback, so that the experiment needs no
-network, and runs `snakemake` once for each entry of --runs: a set of techniques (core: those of
-CORE; all: the configuration's) and a memory limit in GiB, or none; before them the configuration,
-where it is another than config/config.yaml. Then, as asked for, the GPU tests and the benchmark of
+network, and runs `snakemake` once for each entry of --runs: techniques (core: those of CORE; all:
+the configuration's; or names, with commas) and a memory limit in GiB, or none; before them the
+configuration, where it is another than config/config.yaml. Then, as asked for, the GPU tests and the benchmark of
 the harness. Each experiment is packed into one archive.
 
     python tools/gpu_experiment.py --corpora FOLDER --train NAME --validation NAME --out FOLDER \\
@@ -79,11 +79,13 @@ def write_config(
     config = yaml.safe_load(source.read_text(encoding="utf-8"))
     config["experiment"] = experiment
     config["measure"]["memory_limit_gib"] = None if run.limit == "none" else float(run.limit)
-    if run.techniques == "core":
-        config["techniques"] = {name: config["techniques"][name] for name in CORE}
+    if run.techniques != "all":
+        names = CORE if run.techniques == "core" else run.techniques.split(",")
+        config["techniques"] = {name: config["techniques"][name] for name in names}
     if options.corpora:
         for split in ("train", "validation"):
             config["corpus"][split] |= {"name": getattr(options, split), "base": base}
+            config["corpus"][split]["max_bytes"] = options.max_bytes
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
@@ -132,6 +134,7 @@ def main() -> int:
     parser.add_argument(
         "--runs", nargs="*", default=["all@39.4", "all@none"], help="[CONFIG/]SET@GIB"
     )
+    parser.add_argument("--max-bytes", type=int, help="most bytes of text of each corpus")
     parser.add_argument("--jobs", type=int, default=4, help="GPU jobs that get ready at a time")
     parser.add_argument("--out", type=Path, required=True, help="folder for the archives")
     parser.add_argument("--tests", action="store_true", help="run the GPU tests afterwards")
