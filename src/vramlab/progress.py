@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -22,65 +28,160 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: float | None, unit: str) -> Iterator[Advance]:
+def progress(title: str, total: float | None, unit: str, done: float = 0) -> Iterator[Advance]:
     """Show the progress of the block: yield a function to call as units are done.
+
+    Of several processes that share a terminal, one at a time has a bar there; the others write
+    lines, since two bars would paint over each other.
 
     Args:
         title: what is being done, such as "download train".
         total: the number of units in all, or None when it is not known.
         unit: the unit's name; "B" is shown in binary multiples.
+        done: units that were done before, as by a run that is now resumed.
     """
-    if sys.stderr.isatty():
-        from rich.console import Console  # noqa: PLC0415  a log needs no rich
-        from rich.progress import (  # noqa: PLC0415
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        amount = DownloadColumn(binary_units=True) if unit == "B" else MofNCompleteColumn()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            amount,
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(title, total=total, note="")
-
-            def advance_bar(amount: float = 1, note: str = "") -> None:
-                fields: dict[str, Any] = {"note": note} if note else {}
-                bar.update(task, advance=amount, **fields)
-
-            yield advance_bar
-    else:
-        yield _lines(title, total, unit)
+    with contextlib.ExitStack() as stack:
+        # A process of several that logs no progress shows none either.
+        bar = log.isEnabledFor(logging.INFO) and stack.enter_context(_own_terminal())
+        shown = _bar(title, total, unit, done) if bar else _lines(title, total, unit, done)
+        yield stack.enter_context(shown)
 
 
-def _lines(title: str, total: float | None, unit: str) -> Advance:
-    done = 0.0
-    start = last = time.monotonic()
+@contextmanager
+def _own_terminal() -> Iterator[bool]:
+    """Whether this process may paint on the terminal for the length of the block."""
+    if not sys.stderr.isatty():
+        yield False
+        return
+    name = os.ttyname(sys.stderr.fileno()).replace("/", "-")
+    lock = FileLock(Path(tempfile.gettempdir(), f"vramlab-{os.getuid()}{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _bar(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
+    from rich.console import Console  # noqa: PLC0415  a log needs no rich
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.fields[job]}{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True) if unit == "B" else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    # Transient: what stays on the terminal is the line that a log would have, too.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, completed=int(done), note="", job=_job())
+        final = _Lines(title, total, unit, done)
+
+        def advance(amount: float = 1, note: str = "") -> None:
+            fields: dict[str, Any] = {"note": note} if note else {}
+            bar.update(task, advance=amount, **fields)
+            final.add(amount, note)
+
+        yield advance
+    final.say()
+
+
+@contextmanager
+def _lines(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
+    lines = _Lines(title, total, unit, done)
 
     def advance(amount: float = 1, note: str = "") -> None:
-        nonlocal done, last
-        done += amount
-        now = time.monotonic()
-        finished = total is not None and done >= total
-        if not finished and now - last < _SECONDS_BETWEEN_LINES:
-            return
-        last = now
-        share = f" of {_amount(total, unit)} ({done / total:.0%})" if total else ""
-        note = f", {note}" if note else ""
-        log.info("%s: %s%s after %.0f s%s", title, _amount(done, unit), share, now - start, note)
+        lines.add(amount, note)
+        lines.say_now_and_then()
 
-    return advance
+    yield advance
+    lines.say()
+
+
+class _Lines:
+    """The lines of a log: the first after a while, the last at the end."""
+
+    def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self.before = done
+        self.said: float | None = None
+        self.note = ""
+        self.start = self.last = time.monotonic()
+
+    def add(self, amount: float, note: str) -> None:
+        self.done += amount
+        self.note = note or self.note
+
+    def say_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self.last >= _SECONDS_BETWEEN_LINES:
+            self.last = now
+            self.say()
+
+    def say(self) -> None:
+        """One line, unless the same was said last."""
+        if self.done == self.said:
+            return
+        self.said = self.done
+        seconds = time.monotonic() - self.start
+        text = f"{self.title}: {_amount(self.done, self.unit)}"
+        if self.total:
+            text += f" of {_amount(self.total, self.unit)} ({self.done / self.total:.0%})"
+        text += f" after {_duration(seconds)}"
+        if self.total and self.before < self.done < self.total:
+            left = seconds / (self.done - self.before) * (self.total - self.done)
+            text += f", {_duration(left)} left"
+        log.info("%s%s", text, f", {self.note}" if self.note else "")
+
+
+def _job() -> str:
+    """What the lines of this process begin with on the terminal, as the workflow's stages set it."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, Terminal):
+            return f"{handler.job}: "
+    return ""
+
+
+class Terminal(logging.StreamHandler[Any]):
+    """Writes each message to stderr after the name of the job that says it.
+
+    On a terminal the line that another job's bar stands on is cleared first.
+    """
+
+    def __init__(self, job: str) -> None:
+        super().__init__(sys.stderr)
+        self.job = job
+        start = "\r\x1b[2K" if sys.stderr.isatty() else ""
+        self.setFormatter(logging.Formatter(f"{start}{job}: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message, above the bar where there is one."""
+        self.stream = sys.stderr  # a bar puts a stream of its own in its place
+        super().emit(record)
 
 
 def _amount(value: float, unit: str) -> str:
     if unit == "B":
         return f"{value / 2**20:.1f} MiB"
     return f"{value:,.0f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -120,9 +121,8 @@ def train_epochs(
     saved = time.monotonic()
     with (
         _stop_signals() as stop,
-        progress("train", config.epochs * steps_per_epoch, "steps") as advance,
+        progress("train", config.epochs * steps_per_epoch, "steps", done.steps) as advance,
     ):
-        advance(done.steps)
         for epoch in range(done.steps // steps_per_epoch, config.epochs):
             indices = list(split(order(seed, epoch, len(sequences)), per_step))
             remaining = indices[done.steps - epoch * steps_per_epoch :]
@@ -145,7 +145,8 @@ def train_epochs(
                         f"stopped by {stop.received} after step {done.steps}, which is saved in "
                         f"{checkpoints.newest}; run snakemake again to go on from there"
                     )
-    clock.fetch()
+        clock.fetch()
+        advance(0, note=clock.note)
     return done
 
 
@@ -184,7 +185,12 @@ class _Clock:
         self._pending.clear()
         self._fetched = time.monotonic()
         speed = self.done.tokens / self.done.seconds
-        self.note = f"loss {losses[-1]:.3f}, {speed:,.0f} tokens/s"
+        self.note = f"loss {losses[-1]:.3f}, {speed:,.0f} tokens/s, {self._memory()}"
+
+    def _memory(self) -> str:
+        if self.device.type == "cpu":
+            return f"process {psutil.Process().memory_info().rss / 2**30:.2f} GiB"
+        return f"peak {torch.cuda.max_memory_allocated(self.device) / 2**30:.2f} GiB"
 
     def _now(self) -> Any:
         if self.device.type == "cpu":

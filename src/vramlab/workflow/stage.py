@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from vramlab.errors import VramlabError
 from vramlab.files import remove_leftovers
+from vramlab.progress import Terminal
 from vramlab.workflow.alone import alone
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def stage(snakemake: Any) -> Iterator[None]:
     other exception leaves its traceback in the log as well.
     """
     path = Path(snakemake.log[0])
-    logging.basicConfig(level=logging.INFO, handlers=[_terminal(snakemake.rule)], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
     logging.captureWarnings(capture=True)
     try:
         with alone(path.with_name(f"{path.name}.lock")):
@@ -86,7 +87,9 @@ def _file(path: Path) -> logging.Handler:
     return handler
 
 
-def _terminal(rule: str) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{rule}: %(message)s"))
-    return handler
+def _job(snakemake: Any) -> str:
+    """Such as "epoch flash own 256 9": with several jobs at a time, whose line it is."""
+    wildcards = dict(snakemake.wildcards.items())
+    first = ("technique", "setting")
+    names = [*(name for name in first if name in wildcards), *wildcards]
+    return " ".join([snakemake.rule, *(wildcards[name] for name in dict.fromkeys(names))])
