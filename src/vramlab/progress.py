@@ -30,7 +30,8 @@ def progress(title: str, total: float | None, unit: str) -> Iterator[Advance]:
         total: the number of units in all, or None when it is not known.
         unit: the unit's name; "B" is shown in binary multiples.
     """
-    if sys.stderr.isatty():
+    # A process of several that logs no progress shows none either.
+    if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
         from rich.console import Console  # noqa: PLC0415  a log needs no rich
         from rich.progress import (  # noqa: PLC0415
             BarColumn,
