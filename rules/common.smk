@@ -37,6 +37,13 @@ PARTS = {
 # How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
+# The GPUs of each technique that takes several, for the profile of a cluster to read.
+os.environ["VRAMLAB_GPUS"] = ", ".join(
+    f"{name!r}: {technique.processes}"
+    for name, technique in CONFIG.techniques.items()
+    if technique.processes not in {1, "all"}
+)
+
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
     Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")

@@ -94,17 +94,11 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
         epoch.train_step = original
     mine = [local(p).detach().clone() for p in regime.model.parameters()]
     shares = regime.ranks.gather([share.numpy() for share in mine])
-    return [p.loss for p in done.curve], shares, done.interruptions
+    draws = regime.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
+    return [p.loss for p in done.curve], shares, draws, done.interruptions
 
 
-def masks(axes):
-    """What each process draws first in training."""
-    regime = made(axes)
-    torch.manual_seed(regime.ranks.seed(9))
-    return regime.ranks.gather(torch.rand(1).item())
-
-
-def searched(axes, limit, known=(), fails_in=None, fails_at=1000):
+def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
     """A search; beyond `fails_at`, memory runs out in the rank `fails_in` alone."""
     rank = ranks_of(Technique(**axes)).rank
     original = search_module.train_step
@@ -117,15 +111,15 @@ def searched(axes, limit, known=(), fails_in=None, fails_at=1000):
 
     search_module.train_step = train_step
     try:
-        arguments = (Technique(**axes), MODEL, VOCABULARY, LENGTH, 2, torch.device("cpu"), limit)
+        arguments = (Technique(**axes), MODEL, VOCABULARY, LENGTH, 2, device_of(cuda), limit)
         return search(trial_of(*arguments, known=known), limit, 10_000)
     finally:
         search_module.train_step = original
 
 
-def profiled(axes, batch_size=10, limit=None):
-    make = lambda: made(axes)  # noqa: E731
-    return profile(make, 1e-3, SEQUENCES, batch_size, 1, 3, torch.device("cpu"), limit, 9)
+def profiled(axes, batch_size=10, limit=None, cuda=False):
+    make = lambda: made(axes, cuda=cuda)  # noqa: E731
+    return profile(make, 1e-3, SEQUENCES, batch_size, 1, 3, device_of(cuda), limit, 9)
 
 
 def raising(error, rank):

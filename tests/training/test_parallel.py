@@ -82,16 +82,17 @@ def test_they_train_the_model_that_one_process_trains(kind, found, expected):
 
 @pytest.fixture(scope="module")
 def undisturbed(kind, tmp_path_factory):
-    """Losses and each process's weights of a run that nothing stopped, with dropout."""
+    """What a run with dropout gives that nothing stops."""
     return in_all(kind, in_ranks.resumed, axes=axes(kind), folder=tmp_path_factory.mktemp("whole"))
 
 
 def assert_goes_on_as(undisturbed, kind, folder):
-    losses, shares, interruptions = in_all(
+    losses, shares, draws, interruptions = in_all(
         kind, in_ranks.resumed, axes=axes(kind), folder=folder, seed=1
     )
     assert interruptions == 1
     assert losses == undisturbed[0]
+    assert draws == undisturbed[2]
     assert len(losses) == 15
     for one, other in zip(shares, undisturbed[1], strict=True):
         assert all((a == b).all() for a, b in zip(one, other, strict=True))
@@ -118,9 +119,8 @@ def test_after_a_kill_all_go_on_from_the_newest_step_that_each_has_whole(
     assert_goes_on_as(undisturbed, kind, tmp_path)
 
 
-def test_the_processes_have_dropout_masks_of_their_own(kind):
-    with_dropout = in_all(kind, in_ranks.masks, axes=axes(kind))
-    assert len(set(with_dropout)) == KINDS[kind]
+def test_the_processes_have_dropout_masks_of_their_own(kind, undisturbed):
+    assert len(set(undisturbed[2])) == KINDS[kind]
 
 
 def test_three_processes_have_shares_of_unequal_sizes():

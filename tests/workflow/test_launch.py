@@ -10,7 +10,7 @@ import pytest
 
 from vramlab.errors import ConfigError
 from vramlab.memory import OutOfMemory
-from vramlab.training.epoch import Diverged, Interrupted
+from vramlab.training.epoch import Interrupted
 from vramlab.workflow.launch import RankError, launch
 
 
@@ -22,7 +22,6 @@ def two(function, *arguments):
     ("error", "rank"),
     [
         (ConfigError("x is wrong; change it"), 1),
-        (Diverged("the loss is nan at step 3"), 0),
         (OutOfMemory("3 MiB exceed", 7), 1),
         (ZeroDivisionError("division by zero"), 1),
     ],
