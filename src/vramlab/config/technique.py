@@ -63,7 +63,7 @@ class Technique(Section):
     parallel: Parallel = "none"
     """ddp: each process has the whole model and adds its gradients to those of the others; fsdp:
     each holds a share of the weights, gradients and optimizer state, and gathers a block's weights
-    when they are needed. A process has a GPU of its own; on a CPU they share the cores."""
+    when they are needed. A process has a GPU of its own, or on a CPU a core."""
     processes: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     """Processes of a technique that is parallel, on one machine; all: one for each GPU that torch
     sees."""

@@ -39,8 +39,7 @@ class RunRecord(Record):
     axes: Technique
     sequence_length: int
     processes: int = 1
-    """Processes that took each step together, each with a device of its own, or with its share of
-    the cores."""
+    """Processes that took each step together, each with a GPU of its own, or on a CPU a core."""
     status: Status
     reason: str = ""
 

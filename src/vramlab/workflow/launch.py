@@ -181,6 +181,7 @@ def _join(rank: int, cuda: bool) -> None:
 def _tell(folder: Path, rank: int, error: Exception) -> None:
     """Write an error down for the parent, with its moment: the first one is the cause."""
     moment, told = time.monotonic_ns(), traceback.format_exc()  # the clock is the machine's
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends anyway, and must be heard first
     try:
         content = pickle.dumps(error)
     except Exception:  # noqa: BLE001  whatever an error of a library holds

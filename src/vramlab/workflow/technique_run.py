@@ -40,7 +40,7 @@ class TechniqueRun:
     processes: int
     """How many take part."""
     threads: int
-    """Cores of all processes, on a CPU."""
+    """Cores of all processes."""
     fields: dict[str, Any]
     """The fields that every record of a run has, its status apart."""
 
@@ -112,6 +112,6 @@ class TechniqueRun:
 def _in_rank(function: Callable[..., R], run: TechniqueRun, arguments: tuple[Any, ...]) -> R:
     if run.device.type == "cuda":
         run = replace(run, device=torch.device("cuda", distributed.get_rank()))
-    else:
-        torch.set_num_threads(max(run.threads // run.processes, 1))
+    # Processes that share cores would otherwise wait for each other's threads.
+    torch.set_num_threads(max(run.threads // run.processes, 1))
     return function(run, *arguments)
