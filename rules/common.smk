@@ -43,7 +43,7 @@ PROCESSES = {
     for name, technique in CONFIG.techniques.items()
     if technique.processes not in {1, "all"}
 }
-os.environ["VRAMLAB_GPUS"] = repr(PROCESSES)[1:-1]
+os.environ.update(VRAMLAB_GPUS=repr(PROCESSES)[1:-1])
 
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
