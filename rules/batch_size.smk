@@ -9,6 +9,7 @@ rule batch_size:
         f"{RESULTS}/benchmarks/batch_size/{{length}}/{{technique}}.tsv"
     conda:
         ENVIRONMENT
+    threads: processes
     resources:
         gpu_jobs=GPU,
     params:

@@ -37,6 +37,14 @@ PARTS = {
 # How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
+# The processes of each technique that takes several; the profile of a cluster reads them.
+PROCESSES = {
+    name: technique.processes
+    for name, technique in CONFIG.techniques.items()
+    if technique.processes not in {1, "all"}
+}
+os.environ.update(VRAMLAB_GPUS=repr(PROCESSES)[1:-1])
+
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
     Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")
@@ -65,6 +73,11 @@ def settings(section, *keys):
 def axes(wildcards):
     """The axes of the technique that the wildcards name."""
     return settings(CONFIG.techniques[wildcards.technique])
+
+
+def processes(wildcards):
+    """A core for each process of the technique that the wildcards name."""
+    return PROCESSES.get(wildcards.technique, 1)
 
 
 def batch_size_of(wildcards):

@@ -14,6 +14,7 @@ rule epoch:
         f"{RESULTS}/benchmarks/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    threads: processes
     resources:
         gpu_jobs=GPU,
     params:

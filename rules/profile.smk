@@ -11,6 +11,7 @@ rule profile:
         f"{RESULTS}/benchmarks/profile/{{length}}/{{technique}}/{{setting}}.tsv"
     conda:
         ENVIRONMENT
+    threads: processes
     resources:
         gpu_jobs=GPU,
     params:

@@ -26,6 +26,30 @@ def test_tensors_views_and_frees():
         assert memory.peak().allocated == 0
 
 
+def test_a_storage_that_is_resized_counts_as_it_is():
+    """As FSDP frees the weights that it gathered, which is no operation of torch's dispatcher."""
+    before = torch.UntypedStorage.resize_
+    with meter(CPU, None) as memory:
+        a = torch.zeros(256)
+        a.untyped_storage().resize_(0)
+        assert memory.point().allocated == 0
+        a.untyped_storage().resize_(KIB)
+        assert memory.point().allocated == KIB
+    assert torch.UntypedStorage.resize_ is before
+
+
+def test_a_tensor_made_of_others_counts_as_these():
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    with meter(CPU, None) as memory:
+        pair = TwoTensor(torch.zeros(256), torch.zeros(256))
+        assert memory.point().allocated == 2 * KIB
+        double = pair + pair
+        assert memory.point().allocated == 4 * KIB
+        del double
+        assert memory.point().allocated == 2 * KIB
+
+
 def test_in_place_operations_take_nothing():
     with meter(CPU, None) as memory:
         a = torch.zeros(256)

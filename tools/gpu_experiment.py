@@ -3,8 +3,8 @@
 Serves a folder in the layout of SpeakLeash over HTTP on loopback, so that the experiment needs no
 network, and runs `snakemake` once for each entry of --runs: techniques (core: those of CORE; all:
 the configuration's; or names, with commas) and a memory limit in GiB, or none; before them the
-configuration, where it is another than config/config.yaml. Then, as asked for, the GPU tests and the benchmark of
-the harness. Each experiment is packed into one archive.
+configuration, where it is another than config/config.yaml. Then, as asked for, the GPU tests and
+the benchmark of the harness. Each experiment is packed into one archive.
 
     python tools/gpu_experiment.py --corpora FOLDER --train NAME --validation NAME --out FOLDER \\
         --runs core@39.4 core@none lengths/all@39.4 --tests --bench

@@ -16,7 +16,7 @@ import re
 import sys
 import weakref
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import psutil
 import torch
@@ -60,6 +60,9 @@ class OutOfMemory(RuntimeError):
     def __init__(self, message: str, missing: int) -> None:
         super().__init__(message)
         self.missing = missing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.missing)
 
 
 class Meter(Protocol):
@@ -201,7 +204,27 @@ class Counter(TorchDispatchMode):
         """Forget the peak."""
         self._peak = self._live
 
+    def __enter__(self) -> Self:
+        """Watch also how storages are resized, which is no operation: FSDP frees weights so."""
+        self._resize = torch.UntypedStorage.resize_
+
+        def resize_(storage: Any, size: int) -> Any:
+            result = self._resize(storage, size)
+            if id(storage) in self._seen:
+                self._add(storage)
+            return result
+
+        torch.UntypedStorage.resize_ = resize_  # type: ignore[assignment, method-assign]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # a tensor made of others: its operations on these follow
         result = func(*args, **(kwargs or {}))
         self._count(result)
         self._count_found(args)

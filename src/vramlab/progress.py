@@ -148,7 +148,7 @@ class _Lines:
 
 
 def _job() -> str:
-    """What the lines of this process begin with on the terminal, as the workflow's stages set it."""
+    """What the lines of this process begin with on the terminal, where a stage runs it."""
     for handler in logging.root.handlers:
         if isinstance(handler, Terminal):
             return f"{handler.job}: "

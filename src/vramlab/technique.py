@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from vramlab.model.float8 import MULTIPLE
 from vramlab.model.head import HEADS, Head
 from vramlab.model.transformer import Transformer
 from vramlab.optimizer import OPTIMIZERS
+from vramlab.parallel import ALONE, PARALLEL, Loss, Ranks, processes_of, ranks_of
 
 _AMPERE, _ADA = (8, 0), (8, 9)
 _AUTOCAST = frozenset({"bf16", "fp8"})
@@ -39,6 +41,10 @@ class Regime:
     technique: Technique
     compiled: tuple[Callable[[Tensor], Tensor], Head] | None = None
     """The model and the head as the training steps run them, where they are compiled."""
+    ranks: Ranks = ALONE
+    """The processes that take each step together."""
+    spread: nn.Module | None = None
+    """The loss as a module that is spread over the processes, where there are several."""
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
@@ -61,6 +67,9 @@ class Regime:
 
     def eager_loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The same sum, never by compiled code."""
+        if self.spread is not None:
+            loss: Tensor = self.spread(inputs, targets)
+            return loss
         return self._loss_sum(self.model, self.head, inputs, targets)
 
     def _loss_sum(
@@ -81,8 +90,10 @@ def build(
     """Build the model of a technique; equal seeds give equal weights whatever the technique.
 
     Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
-    process runs one technique.
+    process runs one technique. A technique that is parallel is built by all its processes at once,
+    and the loss of each is that of its own batch.
     """
+    ranks = ranks_of(technique)
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
     torch.backends.mha.set_fastpath_enabled(value=False)  # evaluate by the kernel that trains
     torch.manual_seed(seed)
@@ -91,13 +102,18 @@ def build(
         transformer = transformer.bfloat16()
     transformer = transformer.to(device)  # drawn on the CPU: the same weights on every device
     head = HEADS[technique.loss_head]
-    return Regime(
+    regime = Regime(
         model=transformer,
         head=head(technique.chunk_tokens, _as_it_is),
         device=device,
         technique=technique,
         compiled=_compile(technique, transformer),
+        ranks=ranks,
     )
+    if technique.parallel == "none":
+        return regime
+    loss = Loss(transformer, regime.eager_loss_sum)
+    return replace(regime, spread=PARALLEL[technique.parallel](loss, device))
 
 
 def _compile(
@@ -141,6 +157,8 @@ def unavailable(
     width = model.d_model // model.heads
     installed = not here or importlib.util.find_spec("flash_attn") is not None
     broken = _import_error("flash_attn") if flash and ampere and installed and here else None
+    gpus = torch.cuda.device_count() if cuda and here else sys.maxsize
+    processes = processes_of(technique, device)
     obstacles = {
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
             technique.precision == "tf32" and not ampere
@@ -175,6 +193,10 @@ def unavailable(
         ),
         "compile needs an NVIDIA GPU: on a CPU, what compiled code takes cannot be counted": (
             compiled and not cuda
+        ),
+        f"{processes} processes need as many GPUs, and torch sees {gpus}": processes > max(gpus, 1),
+        "processes all is one for each GPU, and this machine has none; set it to a number": (
+            technique.processes == "all" and not cuda
         ),
         "compile needs the package triton, which is not installed": (
             compiled and cuda and here and importlib.util.find_spec("triton") is None

@@ -1,13 +1,16 @@
 """The pipeline on a real SLURM: placement, and runs that are disturbed."""
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+import yaml
+from pipeline import ROOT
 from slurm.cluster import wait_for
-from slurm.runs import CHECKPOINT, EPOCH, SlurmCheckout
+from slurm.runs import CHECKPOINT, CONFIG, EPOCH, SlurmCheckout
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
 
@@ -59,6 +62,31 @@ def test_short_stages_share_a_job(finished):
 def test_no_job_holds_a_gpu_that_it_does_not_use(finished):
     asked = {finished.slurm.show(job).get("TresPerJob") for job in finished.slurm.jobs("COMPLETED")}
     assert asked == {None, "gres:gpu:a100:1"}
+
+
+def test_a_technique_of_two_processes_gets_two_gpus(checkout):
+    """With the changes that docs/slurm.md gives."""
+    two = {"parallel": "ddp", "processes": 2}
+    checkout.configure({**CONFIG, "techniques": {"fp32": {}, "two": two}})
+    profile = (ROOT / "profiles/slurm/config.yaml").read_text()
+    gres = yaml.safe_load(re.search(r"# (gres: \".*VRAMLAB_GPUS.*)", profile)[1])["gres"]
+
+    def change(resources):
+        if resources.pop("gpu", None):
+            del resources["gpu_model"]
+            resources["gres"] = gres
+
+    checkout.prepare(change)
+    path = checkout.root / "profiles/slurm/config.yaml"
+    path.write_text(path.read_text().replace("- profile=profiles\n", ""))
+    wanted = [f"results/tiny/{stage}.json" for stage in ("batch_size/16/two", "profile/16/two/own")]
+    alone = "results/tiny/batch_size/16/fp32.json"
+    (checkout.root / alone).unlink()
+    run = checkout.start(*wanted, alone)
+    run.ends()
+    asked = sorted(checkout.slurm.show(job)["TresPerNode"] for job in run.submitted())
+    assert asked == ["gres:gpu:a100:1", "gres:gpu:a100:2", "gres:gpu:a100:2"]
+    assert json.loads((checkout.root / wanted[1]).read_text())["processes"] == 2
 
 
 def test_a_failing_job_names_its_log_and_leaves_the_others_alone(checkout):

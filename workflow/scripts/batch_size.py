@@ -1,7 +1,8 @@
 """Search the largest batch of one technique."""
 
-from vramlab.measure.batch_size import search, spare, trial_of, waste
+from vramlab.measure.batch_size import DoesNotFit, search, spare, trial_of, waste
 from vramlab.memory import meter
+from vramlab.parallel import ranks_of
 from vramlab.results.base import write
 from vramlab.results.runs import BatchSizeRecord
 from vramlab.workflow.stage import stage
@@ -9,11 +10,25 @@ from vramlab.workflow.technique_run import TechniqueRun
 from vramlab.workflow.turn import turn
 
 
-def record_of(run, seed):
+def limit_of(run):
     with meter(run.device, run.limit) as memory:
-        limit = memory.limit
+        return memory.limit
+
+
+def record_of(run, seed):
     if reason := run.unavailable():
-        return BatchSizeRecord(**run.fields, status="skipped", reason=reason, memory_limit=limit)
+        fields = {"status": "skipped", "reason": reason, "memory_limit": limit_of(run)}
+        return BatchSizeRecord(**run.fields, **fields)
+    known = []
+    while True:
+        try:
+            return run.everywhere(search_of, seed, known)
+        except DoesNotFit as error:  # only fresh processes can go on
+            known = error.trials
+
+
+def search_of(run, seed, known):
+    limit = min(ranks_of(run.technique).gather(limit_of(run)))
     left = spare(run.device, limit)
     try_batch = trial_of(
         run.technique,
@@ -24,6 +39,7 @@ def record_of(run, seed):
         run.device,
         limit - left,
         seed,
+        known,
     )
     largest, trials = search(try_batch, limit - left, run.measure.max_batch_size, waste(run.device))
     if largest == 0:

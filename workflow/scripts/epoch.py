@@ -7,10 +7,11 @@ import torch
 from vramlab.config.training import TrainingConfig
 from vramlab.files import sha256
 from vramlab.memory import is_out_of_memory, meter
+from vramlab.parallel import ranks_of
 from vramlab.provenance import digest
 from vramlab.results.base import read, write
 from vramlab.results.data import SequencesRecord
-from vramlab.results.runs import BatchSizeRecord, EpochRecord
+from vramlab.results.runs import BatchSizeRecord, EpochRecord, most
 from vramlab.sequences import Sequences
 from vramlab.training.checkpoint import Checkpoints, remove
 from vramlab.training.epoch import Diverged, learning_rate, plan, train_epochs
@@ -24,12 +25,13 @@ def checkpoints_of(run, snakemake, batch_size, rate):
     """Where the run is saved; the identity holds all that it depends on, code and data included."""
     inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
     device = run.fields["provenance"].device.name
-    identity = {"batch_size": batch_size, "learning_rate": rate}
+    identity = {"batch_size": batch_size, "processes": run.processes, "learning_rate": rate}
     identity |= {"torch": torch.__version__, "device": device}
     identity |= {name: sha256(name) for name in inputs}
     identity |= dict(snakemake.params)
     identity["training"] = identity["training"] | {"checkpoint_seconds": None}
-    return Checkpoints(Path(snakemake.params.checkpoint), digest(identity))
+    folder = Path(snakemake.params.checkpoint)
+    return Checkpoints(folder, digest(identity), ranks_of(run.technique))
 
 
 def train(run, snakemake, batch_size, fields):
@@ -39,14 +41,16 @@ def train(run, snakemake, batch_size, fields):
     utf8_bytes = read(SequencesRecord, snakemake.input.validation_record).utf8_bytes
     seed = int(snakemake.wildcards.seed)
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
-    fields = fields | {"batch_size": per_micro_batch, "sequences_per_step": per_step}
+    ranks = ranks_of(run.technique)
+    fields = fields | {"batch_size": ranks.most(per_micro_batch), "sequences_per_step": per_step}
     reference = None
     if config.lr_scaling != "none":
         baseline = read(BatchSizeRecord, snakemake.input.reference)
         if baseline.max_batch_size is None:
             reason = f"training.lr_scaling {config.lr_scaling} needs the batch of the baseline: "
             return EpochRecord(**fields, status="skipped", reason=reason + baseline.reason)
-        reference, _ = plan(config, baseline.max_batch_size, len(sequences))
+        largest = baseline.max_batch_size * baseline.processes
+        reference, _ = plan(config, largest, len(sequences))
     rate = learning_rate(config, per_step, reference)
     checkpoints = checkpoints_of(run, snakemake, batch_size, rate)
     cuda = run.device.type == "cuda"
@@ -54,7 +58,7 @@ def train(run, snakemake, batch_size, fields):
     if cuda:
         with meter(run.device, run.limit) as memory:
             done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
-            peak = memory.peak()
+            peak = most(ranks.gather(memory.peak()))
     else:  # counting every operation on a CPU would falsify the time
         done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
         peak = None
@@ -83,9 +87,9 @@ def record_of(run, snakemake):
     batch_size, status, reason = run.batch_size(snakemake.input.batch_size)
     if batch_size is None:
         return EpochRecord(**fields, status=status, reason=reason)
-    fields["batch_size"] = batch_size
+    fields["batch_size"] = -(-batch_size // run.processes)
     try:
-        record = train(run, snakemake, batch_size, fields)
+        record = run.everywhere(train, snakemake, batch_size, fields)
     except Diverged as error:
         record = EpochRecord(**fields, status="diverged", reason=str(error))
     except RuntimeError as error:

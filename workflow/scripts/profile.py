@@ -12,41 +12,43 @@ from vramlab.workflow.technique_run import TechniqueRun
 from vramlab.workflow.turn import turn
 
 
+def measure(run, snakemake, batch_size):
+    seed = snakemake.params.seed
+    return profile(
+        make=lambda: run.build(seed),
+        learning_rate=snakemake.params.learning_rate,
+        sequences=Sequences(Path(snakemake.input.train), run.length),
+        batch_size=batch_size,
+        warmup=run.measure.warmup_steps,
+        steps=run.measure.profile_steps,
+        device=run.device,
+        limit=run.limit,
+        seed=seed,
+        snapshot=Path(snakemake.output[0]).with_suffix(".snapshot.pickle"),
+    )
+
+
 def record_of(run, snakemake):
     setting = snakemake.wildcards.setting
     batch_size, status, reason = run.batch_size(snakemake.input.batch_size)
     if batch_size is None:
         return ProfileRecord(**run.fields, setting=setting, status=status, reason=reason)
-    seed = snakemake.params.seed
+    fields = {
+        **run.fields,
+        "setting": setting,
+        "batch_size": -(-batch_size // run.processes),
+        "sequences_per_step": batch_size,
+    }
     try:
-        measured = profile(
-            make=lambda: run.build(seed),
-            learning_rate=snakemake.params.learning_rate,
-            sequences=Sequences(Path(snakemake.input.train), run.length),
-            batch_size=batch_size,
-            warmup=run.measure.warmup_steps,
-            steps=run.measure.profile_steps,
-            device=run.device,
-            limit=run.limit,
-            seed=seed,
-            snapshot=Path(snakemake.output[0]).with_suffix(".snapshot.pickle"),
-        )
+        measured = run.everywhere(measure, snakemake, batch_size)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         reason = f"a batch of {batch_size} does not fit: {str(error).splitlines()[0]}"
-        return ProfileRecord(
-            **run.fields,
-            setting=setting,
-            batch_size=batch_size,
-            status="out_of_memory",
-            reason=reason,
-        )
+        return ProfileRecord(**fields, status="out_of_memory", reason=reason)
     return ProfileRecord(
-        **run.fields,
-        setting=setting,
+        **fields,
         status="ok",
-        batch_size=batch_size,
         step_seconds=measured.step_seconds,
         memory=measured.memory,
         energy_joules=measured.energy_joules,

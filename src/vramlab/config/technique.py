@@ -16,6 +16,7 @@ FeedForward = Literal["full", "recomputed"]
 LossHead = Literal["full", "chunked", "fused"]
 Optimizer = Literal["adam", "fused", "8bit", "in-backward"]
 Compile = Literal["none", "default", "max-autotune"]
+Parallel = Literal["none", "ddp", "fsdp"]
 Setting = Literal["equal", "own"]
 """Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
@@ -59,6 +60,13 @@ class Technique(Section):
     tries kernels and takes minutes."""
     cuda_graphs: bool = False
     """Record the compiled model as CUDA graphs and replay them (mode reduce-overhead)."""
+    parallel: Parallel = "none"
+    """ddp: each process has the whole model and adds its gradients to those of the others; fsdp:
+    each holds a share of the weights, gradients and optimizer state, and gathers a block's weights
+    when they are needed. A process has a GPU of its own, or on a CPU a core."""
+    processes: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """Processes of a technique that is parallel, on one machine; all: one for each GPU that torch
+    sees."""
 
     @property
     def accumulates(self) -> bool:
@@ -100,5 +108,41 @@ class Technique(Section):
         if self.offload != "none" and self.compile != "none":
             raise ValueError(
                 "offload cannot see what compiled code saves; set offload or compile to none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_spread(self) -> Technique:
+        if self.parallel == "none":
+            if self.processes != 1:
+                raise ValueError(
+                    f"{self.processes} processes need a way to share the work; set parallel to ddp "
+                    "or fsdp, or remove processes"
+                )
+            return self
+        if self.processes == 1:
+            raise ValueError(
+                f"parallel {self.parallel} needs at least two processes; set processes to a number "
+                "of GPUs or to all, or parallel to none"
+            )
+        if self.compile != "none":
+            raise ValueError(
+                f"parallel {self.parallel} runs code that is not compiled; set compile or parallel "
+                "to none"
+            )
+        if self.parallel == "ddp" and self.optimizer == "in-backward":
+            raise ValueError(
+                "optimizer in-backward updates a weight before ddp has added up its gradient; set "
+                "parallel to fsdp, or optimizer to another value"
+            )
+        if self.parallel == "fsdp" and self.optimizer == "8bit":
+            raise ValueError(
+                "optimizer 8bit cannot update a share of a weight; set parallel to ddp, or "
+                "optimizer to another value"
+            )
+        if self.parallel == "fsdp" and self.offload != "none":
+            raise ValueError(
+                "offload would move the weights that fsdp gathered to the host; set offload to "
+                "none, or parallel to ddp"
             )
         return self

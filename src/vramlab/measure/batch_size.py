@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.memory import clear, is_out_of_memory, meter, missing
-from vramlab.results.runs import Trial
+from vramlab.results.runs import MemoryPoint, Trial, most
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime, build
 from vramlab.training.data import RESIDENT_BYTES, batches
@@ -27,6 +27,18 @@ FIRST_PROBE, GROWTH = 4, 8
 
 PATIENCE = 8
 """Trials after which the search no longer trusts predictions."""
+
+
+class DoesNotFit(Exception):
+    """A batch did not fit in one of several processes; the others wait for it in vain.
+
+    Attributes:
+        trials: those that fitted, and that one.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        super().__init__(trials)
+        self.trials = list(trials)
 
 
 def search(
@@ -141,13 +153,20 @@ def trial_of(
     device: torch.device,
     limit: int | None,
     seed: int = 9,
+    known: Sequence[Trial] = (),
 ) -> Callable[[int], Trial]:
     """The function that tries one batch size by `steps` full training steps on random tokens.
 
     Each trial builds the model anew and starts from an empty allocator. The first step makes the
     optimizer's state, so that the second one finds memory as a long run does. Any error but the
     want of memory is raised.
+
+    Of several processes each tries the batch size, and all get the same trial. Where it does not
+    fit into one, the others are in the midst of an operation that will never end, and nothing
+    short of ending them helps: DoesNotFit is raised. The caller ends the processes and begins the
+    search anew in fresh ones, with `known`: the trials up to then, which are not run again.
     """
+    tried = {trial.batch_size: trial for trial in known}
     # On a GPU the stream takes all the room there is for one, so that a run's own will fit.
     dtype = np.min_scalar_type(vocab_size - 1)
     count = RESIDENT_BYTES // dtype.itemsize if device.type == "cuda" else 2**16
@@ -155,28 +174,29 @@ def trial_of(
     tokens = np.random.default_rng(seed).integers(4, vocab_size, count, dtype)
     sequences = Sequences.of(tokens, length)
 
-    def attempt(batch_size: int) -> tuple[int, int]:
+    def attempt(batch_size: int) -> MemoryPoint:
         with meter(device, limit) as memory:
             memory.reset_peak()
             regime = build(technique, model, vocab_size, device, seed)
             prime(regime)
             optimizer = regime.optimizer(1e-3)
             whole = len(sequences) - 1  # the last one is padded
+            # The same rows in each process: what they say does not matter.
             parts = [np.arange(batch_size) % whole] * steps
             for batch in batches(sequences, parts, device):
                 train_step(regime, optimizer, [batch])
             _wait(regime)
-            peak = memory.peak()
-            return peak.allocated, peak.reserved
+            return most(regime.ranks.gather(memory.peak()))
 
     def try_batch(batch_size: int) -> Trial:
+        if batch_size in tried:
+            return tried[batch_size]
         clear()
         start = time.monotonic()
-        allocated: int | None = None
-        reserved: int | None = None
+        peak: MemoryPoint | None = None
         short: int | None = None
         try:
-            allocated, reserved = attempt(batch_size)
+            peak = attempt(batch_size)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -185,14 +205,18 @@ def trial_of(
         clear()
         trial = Trial(
             batch_size=batch_size,
-            fits=allocated is not None,
-            peak_allocated=allocated,
-            peak_reserved=reserved,
+            fits=peak is not None,
+            peak_allocated=peak.allocated if peak else None,
+            peak_reserved=peak.reserved if peak else None,
             missing=short,
             seconds=time.monotonic() - start,
         )
-        state = "does not fit" if allocated is None else f"fits, peak {allocated / 2**30:.3f} GiB"
+        state = f"fits, peak {peak.allocated / 2**30:.3f} GiB" if peak else "does not fit"
         log.info("batch of %d: %s (%.1f s)", batch_size, state, trial.seconds)
+        if technique.parallel != "none":
+            tried[batch_size] = trial
+            if peak is None:
+                raise DoesNotFit(list(tried.values()))
         return trial
 
     return try_batch

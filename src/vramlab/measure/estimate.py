@@ -68,7 +68,7 @@ def estimates(
                 "device": device.type,
             }
             supposed = _HOPPER if device == _CUDA else None
-            if reason := unavailable(technique, model, device, supposed):
+            if reason := unmodelled(technique) or unavailable(technique, model, device, supposed):
                 yield Estimate(**head, status="skipped", reason=reason)
                 continue
             key = _in_sizes(technique), length, device
@@ -86,6 +86,17 @@ def estimates(
             )
             _say(estimate)
             yield estimate
+
+
+def unmodelled(technique: Technique) -> str | None:
+    """Why no step on fake tensors can stand for the technique; None where one can."""
+    if technique.parallel == "none":
+        return None
+    return (
+        f"parallel {technique.parallel} cannot be predicted: a step without values has no other "
+        "processes to exchange weights and gradients with; the search for the largest batch "
+        "measures it"
+    )
 
 
 def _in_sizes(technique: Technique) -> Technique:

@@ -18,12 +18,14 @@ from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
 from vramlab.memory import Meter, clear, meter
-from vramlab.results.runs import Memory, MemoryPoint, Moment
+from vramlab.parallel import Ranks
+from vramlab.results.runs import Memory, MemoryPoint, Moment, most
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import Batch, batches, order, split
 from vramlab.training.step import Phase, prime, train_step
 
+_MOMENTS = ("before", "after_forward", "after_backward", "after_optimizer", "peak")
 METERED_STEPS = 3
 """Steps watched for memory: from the second on, the optimizer has its state."""
 
@@ -52,17 +54,21 @@ def profile(
 ) -> Profile:
     """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
 
+    Of several processes, each that calls this gets the same: the most memory, the longest times,
+    the energy of all.
+
     Args:
         make: builds the model; called where its memory is counted.
         learning_rate: of the optimizer.
         sequences: the training corpus; it is gone through again where the steps need more.
-        batch_size: sequences a step.
+        batch_size: sequences a step, over all processes.
         warmup: steps before the timed ones.
         steps: steps timed.
         device: where to run.
         limit: bytes that the process may take; None for all.
         seed: of the order of the sequences.
         snapshot: on CUDA, where torch's snapshot of one step's allocations goes; None for nowhere.
+            Of several processes, rank 0 writes it.
     """
     parts = itertools.islice(
         _endless(sequences, batch_size, seed), METERED_STEPS + 1 + warmup + steps
@@ -73,9 +79,11 @@ def profile(
         prime(regime)
         optimizer = regime.optimizer(learning_rate)
         regime.model.train()
-        feed = batches(sequences, parts, device)
+        ranks = regime.ranks
+        shares = (ranks.share(part, len(sequences)) for part in parts)
+        feed = batches(sequences, shares, device)
         watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))
-        with _snapshot(snapshot, device):
+        with _snapshot(None if ranks.rank else snapshot, device):
             by_kind, timeline = _dissect(memory, regime, optimizer, feed)
         watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
@@ -83,10 +91,28 @@ def profile(
             del regime, optimizer, feed
             clear()
             again = repeatable(make, learning_rate, sequences, batch_size, seed)
-            return Profile(watched, seconds, energy, again)
+            return _of_all(Profile(watched, seconds, energy, again), ranks)
     seconds, energy = _time(regime, optimizer, feed, warmup)
     again = repeatable(make, learning_rate, sequences, batch_size, seed)
-    return Profile(watched, seconds, energy, again)
+    return _of_all(Profile(watched, seconds, energy, again), ranks)
+
+
+def _of_all(mine: Profile, ranks: Ranks) -> Profile:
+    """What the processes took together."""
+    if ranks.count == 1:
+        return mine
+    profiles = ranks.gather(mine)
+    memories = [p.memory for p in profiles]
+    times = zip(*(p.step_seconds for p in profiles), strict=True)
+    energies = [p.energy_joules for p in profiles if p.energy_joules is not None]
+    return Profile(
+        memory=memories[0].model_copy(
+            update={name: most(getattr(m, name) for m in memories) for name in _MOMENTS}
+        ),
+        step_seconds=list(map(max, times)),
+        energy_joules=sum(energies) if len(energies) == len(profiles) else None,
+        repeatable=mine.repeatable,
+    )
 
 
 def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:
@@ -123,6 +149,9 @@ def _dissect(
     """One more step: its bytes at the peak by kind, and its timeline."""
     batch = next(feed)
     if regime.compiled is not None:  # what compiled code takes does not pass the dispatcher
+        return {}, []
+    if regime.spread is not None:  # and of what DDP and FSDP copy, no module is the maker
+        train_step(regime, optimizer, [batch])  # for torch's snapshot
         return {}, []
     # On a CPU the meter too counts a tensor only once an operation has met it.
     outside = memory.point().allocated if regime.device.type == "cuda" else None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vramlab.parallel import Ranks, local
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import batches, order, split
@@ -32,21 +33,26 @@ def repeatable(
         make: builds the model; equal weights each time.
         learning_rate: of the optimizer.
         sequences: the training corpus.
-        batch_size: sequences a step.
+        batch_size: sequences a step, over all processes.
         seed: of the order of the sequences and of dropout.
     """
-    first, second = (_run(make(), learning_rate, sequences, batch_size, seed) for _ in range(2))
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    (first, ranks), (second, _) = (
+        _run(make(), learning_rate, sequences, batch_size, seed) for _ in range(2)
+    )
+    differs = not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return not any(ranks.any(differs))
 
 
 def _run(
     regime: Regime, learning_rate: float, sequences: Sequences, batch_size: int, seed: int
-) -> list[Tensor]:
-    """The losses, then the weights, on the CPU."""
-    optimizer = regime.optimizer(learning_rate)
-    torch.manual_seed(seed)
+) -> tuple[list[Tensor], Ranks]:
+    """The losses, then this process's weights, on the CPU; and who took part."""
+    optimizer, ranks = regime.optimizer(learning_rate), regime.ranks
+    torch.manual_seed(ranks.seed(seed))
     regime.model.train()
     indices = np.resize(order(seed, 0, len(sequences)), STEPS * batch_size)
-    feed = batches(sequences, split(indices, batch_size), regime.device)
+    shares = (ranks.share(part, len(sequences)) for part in split(indices, batch_size))
+    feed = batches(sequences, shares, regime.device)
     losses = [train_step(regime, optimizer, [batch]) for batch in feed]
-    return [torch.stack(losses).cpu(), *(p.detach().cpu() for p in regime.model.parameters())]
+    weights = local(list(regime.model.parameters()))
+    return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)], ranks

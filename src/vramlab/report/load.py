@@ -82,7 +82,7 @@ class Run:
 
     @property
     def batch_size(self) -> int | None:
-        """Sequences in a batch; None where nothing ran."""
+        """Sequences on a device at a time; None where nothing ran."""
         return next((part.batch_size for part in self._parts if part.batch_size), None)
 
     @property
@@ -108,9 +108,15 @@ class Run:
         return statistics.median(self.step_ms) if self.step_ms else None
 
     @property
-    def step_tokens(self) -> int | None:
-        """Tokens in a batch."""
+    def device_tokens(self) -> int | None:
+        """Tokens on a device at a time."""
         return self.batch_size * self.length if self.batch_size else None
+
+    @property
+    def step_tokens(self) -> int | None:
+        """Tokens of a step that was timed, on all devices."""
+        sequences = self.profile.sequences_per_step or self.batch_size
+        return sequences * self.length if sequences else None
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -47,14 +47,14 @@ def points(results: Results, setting: Setting) -> list[Point]:
     known = _perplexity(results.run(results.baseline, "equal"))
     found = []
     for run in results.runs(setting):
-        if run.peak is None or run.step_tokens is None or run.tokens_per_second is None:
+        if run.peak is None or run.device_tokens is None or run.tokens_per_second is None:
             continue
         equal = results.run(run.technique, "equal")
         own = _perplexity(equal)
         found.append(
             Point(
                 run=run,
-                bytes_per_token=run.peak / run.step_tokens,
+                bytes_per_token=run.peak / run.device_tokens,
                 tokens_per_second=run.tokens_per_second,
                 perplexity_ratio=own / known if own and known else None,
                 trained=run.status == "ok" and equal.status != "diverged",

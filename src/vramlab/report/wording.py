@@ -34,6 +34,8 @@ _AXES = (
     mark("optimizer"),
     mark("compile"),
     mark("cuda graphs"),
+    mark("parallel"),
+    mark("processes"),
 )
 """The other axes of a technique."""
 _STATUS: dict[Status, str] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,11 +16,12 @@ not even this batch fits. diverged: the loss became infinite or NaN. All but ok 
 
 
 class Trial(BaseModel):
-    """One attempt of the search for the largest batch."""
+    """One attempt of the search for the largest batch; of several processes, the most of each."""
 
     model_config = ConfigDict(frozen=True)
 
     batch_size: int
+    """Sequences of one process."""
     fits: bool
     peak_allocated: int | None
     """Peak of the bytes in live tensors; None when the memory ran out."""
@@ -36,6 +38,8 @@ class RunRecord(Record):
     technique: str
     axes: Technique
     sequence_length: int
+    processes: int = 1
+    """Processes that took each step together, each with a GPU of its own, or on a CPU a core."""
     status: Status
     reason: str = ""
 
@@ -45,6 +49,7 @@ class BatchSizeRecord(RunRecord):
     the limit without what is spare."""
 
     max_batch_size: int | None = None
+    """Sequences of one process."""
     memory_limit: int
     """Bytes that a process is allowed."""
     spare: int = 0
@@ -63,6 +68,15 @@ class MemoryPoint(BaseModel):
     """In live tensors."""
     reserved: int
     """Held by torch, the allocated ones included."""
+
+
+def most(points: Iterable[MemoryPoint]) -> MemoryPoint:
+    """The most bytes of each sort among some points."""
+    points = list(points)
+    return MemoryPoint(
+        allocated=max(point.allocated for point in points),
+        reserved=max(point.reserved for point in points),
+    )
 
 
 KINDS = (
@@ -94,7 +108,10 @@ class Moment(BaseModel):
 
 
 class Memory(BaseModel):
-    """Bytes on the device at the moments of one training step, the last of those watched."""
+    """Bytes on the device at the moments of one training step, the last of those watched.
+
+    Of several processes: at each moment, those of the one that has the most.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -105,7 +122,8 @@ class Memory(BaseModel):
     after_optimizer: MemoryPoint
     peak: MemoryPoint
     by_kind: dict[str, int] = {}
-    """Bytes at the peak, by KINDS; empty for compiled code, which hides what it takes."""
+    """Bytes at the peak, by KINDS; empty for compiled code, which hides what it takes, and for
+    several processes, whose copies of weights and gradients no module makes."""
     timeline: list[Moment] = []
     """Of one step, where by_kind is known."""
 
@@ -115,11 +133,14 @@ class ProfileRecord(RunRecord):
 
     setting: Setting
     batch_size: int | None = None
+    """Sequences on a device at a time, at most."""
+    sequences_per_step: int | None = None
+    """Sequences of a step on all devices; None: as many as on one."""
     step_seconds: list[float] = []
-    """Each timed step."""
+    """Each timed step, on the process that took longest."""
     memory: Memory | None = None
     energy_joules: float | None = None
-    """Energy of the device over all timed steps, where it reports it."""
+    """Energy of all devices over all timed steps, where they report it."""
     repeatable: bool | None = None
     """Whether the same steps from the same seed gave the same bits again."""
 
@@ -157,7 +178,7 @@ class EpochRecord(RunRecord):
     setting: Setting
     seed: int
     batch_size: int | None = None
-    """Sequences on the device at a time."""
+    """Sequences on a device at a time, at most."""
     accumulation: int = 1
     """Micro-batches per optimizer step."""
     sequences_per_step: int | None = None
@@ -172,6 +193,7 @@ class EpochRecord(RunRecord):
     """Time in training steps and data loading, over all attempts; neither evaluation nor the
     writing of checkpoints is in it."""
     peak: MemoryPoint | None = None
+    """Of several processes: of the one with the highest."""
     interruptions: int = 0
     """How often the run was stopped and went on from a checkpoint."""
     loss_curve: list[LossPoint] = []

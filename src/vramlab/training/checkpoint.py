@@ -2,7 +2,8 @@
 
 The newest is written to a temporary name and then renamed, and the one before it is kept. Each file
 starts with the SHA-256 of the rest; what does not match is damaged, and the previous one is taken.
-Nothing in a checkpoint is run as code (`weights_only`).
+Nothing in a checkpoint is run as code (`weights_only`). Of several processes each has files of its
+own, and all go on from the newest step that every one of them has whole.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 
 from vramlab.files import atomic_path, write_text
+from vramlab.parallel import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +32,14 @@ _DIGEST_BYTES = 32
 class Checkpoints:
     """The newest checkpoint of one run, and the one before it, in a folder of their own."""
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, ranks: Ranks = ALONE) -> None:
         """`identity` names the run; a checkpoint of another identity is not used."""
-        self.newest = folder / "newest.pt"
-        self.previous = folder / "previous.pt"
+        of_rank = f"-{ranks.rank}" if ranks.rank else ""
+        self.newest = folder / f"newest{of_rank}.pt"
+        self.previous = folder / f"previous{of_rank}.pt"
         self.identity = identity
-        self._resumptions = folder / "resumptions.json"
+        self.ranks = ranks
+        self._resumptions = folder / f"resumptions{of_rank}.json"
 
     def save(self, state: State) -> None:
         """Write a checkpoint of plain values and tensors."""
@@ -47,7 +52,18 @@ class Checkpoints:
                 self.newest.replace(self.previous)
 
     def load(self, device: torch.device) -> State | None:
-        """The newest checkpoint of this run that is whole; None where there is none."""
+        """The newest checkpoint of this run that is whole; None where there is none.
+
+        Of several processes: the newest that all of them have, on the CPU.
+        """
+        if self.ranks.count == 1:
+            return next(self._whole(device), None)
+        states = {state["steps"]: state for state in self._whole(torch.device("cpu"))}
+        common = set.intersection(*map(set, self.ranks.gather(list(states))))
+        return states[max(common)] if common else None
+
+    def _whole(self, device: torch.device) -> Iterator[State]:
+        """The checkpoints of this run and process that can be used, the newest first."""
         for path in (self.newest, self.previous):
             if not path.exists():
                 continue
@@ -64,9 +80,9 @@ class Checkpoints:
                 log.warning("%s is refused and is not used: %s", path, error)
                 continue
             if state.pop("identity", None) == self.identity:
-                return state
-            log.warning("%s is of another configuration or code and is not used", path)
-        return None
+                yield state
+            else:
+                log.warning("%s is of another configuration or code and is not used", path)
 
     def count_resumption(self, saved: int) -> int:
         """Count that the run goes on once more, and write it down at once.

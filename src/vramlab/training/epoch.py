@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vramlab.config.training import LearningRateScaling, TrainingConfig
 from vramlab.errors import VramlabError
+from vramlab.parallel import load_model, load_optimizer, local
 from vramlab.progress import progress
 from vramlab.results.runs import LossPoint
 from vramlab.sequences import Sequences
@@ -96,12 +97,14 @@ def train_epochs(
 
     The same seed, data and batch size give the same weights, bit for bit on one CPU, whether or not
     the run was stopped. Whether a technique repeats its bits on a GPU is measured by the profile.
+    Several processes share each micro-batch; apart from dropout, the weights are those of one
+    process with the same batch size, within rounding.
 
     Args:
         regime: the model and its loss.
         sequences: the training corpus.
         config: epochs, accumulation and the time between checkpoints.
-        batch_size: the most sequences on the device at a time.
+        batch_size: the most sequences at a time, over all processes.
         rate: the learning rate.
         seed: of the batch order and of dropout.
         checkpoints: where to go on from; removed by the caller once the result is written.
@@ -113,7 +116,8 @@ def train_epochs(
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
     prime(regime)
     optimizer = regime.optimizer(rate)
-    torch.manual_seed(seed)
+    ranks, padding = regime.ranks, len(sequences)
+    torch.manual_seed(ranks.seed(seed))
     done = _resume(regime, optimizer, checkpoints)
     regime.model.train()
     steps_per_epoch = math.ceil(len(sequences) / per_step)
@@ -127,7 +131,8 @@ def train_epochs(
             indices = list(split(order(seed, epoch, len(sequences)), per_step))
             remaining = indices[done.steps - epoch * steps_per_epoch :]
             cut = [list(split(step, per_micro_batch)) for step in remaining]
-            feed = batches(sequences, itertools.chain.from_iterable(cut), regime.device)
+            shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(cut))
+            feed = batches(sequences, shares, regime.device)
             for parts in cut:
                 loss = train_step(regime, optimizer, [next(feed) for _ in parts])
                 done.steps += 1
@@ -135,14 +140,16 @@ def train_epochs(
                 clock.record(loss)
                 advance(1, note=clock.note)
                 due = time.monotonic() - saved >= config.checkpoint_seconds
-                if due or stop.received:
+                due, stopped = ranks.any(due, bool(stop.received))
+                if due or stopped:
                     clock.fetch()
                     checkpoints.save(_state(regime, optimizer, done))
                     clock.restart()
                     saved = time.monotonic()
-                if stop.received:
+                if stopped:
+                    signal_name = stop.received or "a signal"  # to another process
                     raise Interrupted(
-                        f"stopped by {stop.received} after step {done.steps}, which is saved in "
+                        f"stopped by {signal_name} after step {done.steps}, which is saved in "
                         f"{checkpoints.newest}; run snakemake again to go on from there"
                     )
         clock.fetch()
@@ -208,9 +215,13 @@ class _Clock:
 
 def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> State:
     cuda = regime.device.type == "cuda"
+    kept = {"model": regime.model.state_dict(), "optimizer": optimizer.state_dict()}
+    if regime.technique.parallel == "fsdp":
+        kept = local(kept)
+    elif regime.ranks.rank > 0:
+        kept = {}  # the same as in the first process
     return {
-        "model": regime.model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **kept,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(regime.device) if cuda else None,
         "steps": done.steps,
@@ -226,8 +237,14 @@ def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Check
     if state is None:
         checkpoints.forget_resumptions()
         return Progress()
-    regime.model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    if regime.technique.parallel == "fsdp":
+        load_model(regime.model, state["model"])
+        load_optimizer(optimizer, state["optimizer"])
+    else:
+        kept: list[Any] = [state.get(name) for name in ("model", "optimizer")]
+        model, of_optimizer = regime.ranks.from_first(kept)
+        regime.model.load_state_dict(model)
+        optimizer.load_state_dict(of_optimizer)
     torch.set_rng_state(state["rng"].cpu())
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), regime.device)

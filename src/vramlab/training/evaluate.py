@@ -17,6 +17,8 @@ from vramlab.training.data import batches, split
 def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: int) -> Validation:
     """Sum the cross-entropy over every token, without dropout; each token weighs the same.
 
+    Several processes share each batch, and all get the result.
+
     Args:
         regime: the model and its loss.
         sequences: the validation corpus.
@@ -26,10 +28,11 @@ def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: 
     regime.model.eval()
     nats = torch.zeros((), dtype=torch.float64, device=regime.device)
     parts = split(np.arange(len(sequences)), batch_size)
-    for inputs, targets in batches(sequences, parts, regime.device):
+    shares = (regime.ranks.share(part, padding=len(sequences)) for part in parts)
+    for inputs, targets in batches(sequences, shares, regime.device):
         nats += regime.loss_sum(inputs, targets)
     regime.model.train()
-    total = float(nats)
+    total = float(regime.ranks.add(nats))
     mean = total / sequences.tokens
     return Validation(
         nats=total,

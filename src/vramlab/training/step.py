@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.memory import clear
+from vramlab.parallel import unsent
 from vramlab.technique import Regime
 
 Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
@@ -42,7 +43,8 @@ def train_step(
     """Accumulate the gradients of the micro-batches, then update the weights once.
 
     The gradient is that of the mean loss over all tokens of all micro-batches, so it does not
-    depend on how they were cut. Nothing here waits for the device.
+    depend on how they were cut, nor on how they were dealt out to processes: all of these take the
+    step together, each with as many micro-batches. Nothing here waits for the device.
 
     Args:
         regime: the model and its loss.
@@ -58,16 +60,18 @@ def train_step(
     """
     if len(micro_batches) > 1 and not regime.technique.accumulates:
         raise ValueError("this technique cannot add up the gradients of several micro-batches")
-    tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
+    here = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
+    tokens = regime.ranks.mean(here)  # as the gradients of all processes are averaged
     total = torch.zeros((), device=regime.device)
     on_phase("before")
-    for inputs, targets in micro_batches:
-        loss = regime.loss_sum(inputs, targets) / tokens
-        on_phase("after_forward")
-        loss.backward()
+    for index, (inputs, targets) in enumerate(micro_batches, 1):
+        with unsent(regime.spread, last=index == len(micro_batches)):
+            loss = regime.loss_sum(inputs, targets) / tokens
+            on_phase("after_forward")
+            loss.backward()
         total += loss.detach()
     on_phase("after_backward")
     optimizer.step()
     on_phase("after_optimizer")
     optimizer.zero_grad(set_to_none=True)
-    return total
+    return regime.ranks.mean(total)

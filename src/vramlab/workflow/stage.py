@@ -80,7 +80,9 @@ class _LogFile(logging.FileHandler):
 
 
 def _file(path: Path) -> logging.Handler:
-    handler = _LogFile(path, mode="w", encoding="utf-8")
+    _LogFile(path, mode="w", encoding="utf-8").close()
+    # The processes of a parallel technique write to its end as well.
+    handler = _LogFile(path, mode="a", encoding="utf-8")
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     )

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import torch
+from torch import distributed
 
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.device import describe, resolve
+from vramlab.parallel import processes_of
 from vramlab.provenance import provenance
 from vramlab.results.base import read
 from vramlab.results.runs import BatchSizeRecord, Status
 from vramlab.technique import Regime, build, unavailable
+from vramlab.workflow.launch import launch
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,11 @@ class TechniqueRun:
     measure: MeasureConfig
     device: torch.device
     limit: int | None
-    """Bytes, or None for all that there are."""
+    """Bytes for a process, or None for all that there are."""
+    processes: int
+    """How many take part."""
+    threads: int
+    """Cores of all processes."""
     fields: dict[str, Any]
     """The fields that every record of a run has, its status apart."""
 
@@ -40,9 +51,12 @@ class TechniqueRun:
         technique = Technique.model_validate(params.axes)
         measure = MeasureConfig.model_validate(params.measure)
         device = resolve(measure.device)
+        processes = processes_of(technique, device)
         if device.type == "cpu":
             torch.set_num_threads(snakemake.threads)
         gib = measure.memory_limit_gib
+        if gib is None and device.type == "cpu" and processes > 1:  # half of the memory, for all
+            gib = psutil.virtual_memory().total / 2**31 / processes
         return cls(
             technique=technique,
             model=ModelConfig.model_validate(params.model),
@@ -51,11 +65,14 @@ class TechniqueRun:
             measure=measure,
             device=device,
             limit=None if gib is None else int(gib * 2**30),
+            processes=processes,
+            threads=snakemake.threads,
             fields={
                 "provenance": provenance(dict(params), describe(device)),
                 "technique": wildcards.technique,
                 "axes": technique,
                 "sequence_length": int(wildcards.length),
+                "processes": processes,
             },
         )
 
@@ -67,11 +84,34 @@ class TechniqueRun:
         """The technique's model, with the weights that `seed` gives."""
         return build(self.technique, self.model, self.vocab_size, self.device, seed)
 
+    def everywhere(self, function: Callable[..., R], *arguments: Any) -> R:
+        """Call a function of the run in all processes of the technique: what rank 0 returns.
+
+        Where there is one it is called here. Otherwise the function, a global one of a module or
+        of a script, gets the run on the device of its process; an error in any is raised here.
+        """
+        if self.technique.parallel == "none":
+            return function(self, *arguments)
+        cuda = self.device.type == "cuda"
+        result: R = launch(_in_rank, function, self, arguments, processes=self.processes, cuda=cuda)
+        return result
+
     def batch_size(self, path: Path | str) -> tuple[int | None, Status, str]:
-        """The batch size of a finished search; where there is none, the status and the reason."""
+        """The sequences of a batch on all processes, by a finished search.
+
+        Where the search found none, the status and the reason.
+        """
         if reason := self.unavailable():
             return None, "skipped", reason
         record = read(BatchSizeRecord, path)
         if record.max_batch_size is None:
             return None, record.status, f"{record.technique}: {record.reason}"
-        return record.max_batch_size, "ok", ""
+        return record.max_batch_size * record.processes, "ok", ""
+
+
+def _in_rank(function: Callable[..., R], run: TechniqueRun, arguments: tuple[Any, ...]) -> R:
+    if run.device.type == "cuda":
+        run = replace(run, device=torch.device("cuda", distributed.get_rank()))
+    # Processes that share cores would otherwise wait for each other's threads.
+    torch.set_num_threads(max(run.threads // run.processes, 1))
+    return function(run, *arguments)

@@ -1,0 +1,159 @@
+"""What the tests of parallel techniques run in each process; a module, for the processes to import.
+
+Each function runs as well in a process alone, with a technique that is not parallel.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.config.training import TrainingConfig
+from vramlab.measure import batch_size as search_module
+from vramlab.measure.batch_size import search, trial_of
+from vramlab.measure.profile import profile
+from vramlab.parallel import local, ranks_of
+from vramlab.sequences import Sequences
+from vramlab.technique import build
+from vramlab.training import epoch
+from vramlab.training.checkpoint import Checkpoints
+from vramlab.training.evaluate import evaluate
+
+VOCABULARY, LENGTH = 50, 8
+MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
+SEQUENCES = Sequences.of(
+    np.random.default_rng(1).integers(4, VOCABULARY, 300).astype(np.uint16), LENGTH
+)
+"""38 rows, the last one padded."""
+
+
+def device_of(cuda):
+    return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+
+
+def made(axes, model=MODEL, seed=9, cuda=False):
+    return build(Technique(**axes), model, VOCABULARY, device_of(cuda), seed)
+
+
+def whole(tensor):
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
+
+
+def trained(axes, batch_size, double=True, cuda=False, **training):
+    """An epoch: losses, final weights, and the validation."""
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
+    try:
+        regime = made(axes, cuda=cuda)
+        config = TrainingConfig(**training)
+        nowhere = Checkpoints(Path("/nonexistent"), "a", regime.ranks)
+        done = epoch.train_epochs(regime, SEQUENCES, config, batch_size, 1e-2, 9, nowhere)
+        validation = evaluate(regime, SEQUENCES, 37, 1000)
+        weights = {name: whole(p) for name, p in regime.model.named_parameters()}
+        return [p.loss for p in done.curve], weights, validation, done.tokens
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def on_one_core(function, arguments):
+    """Call a function where processes that share few cores do not wait for each other's threads."""
+    torch.set_num_threads(1)
+    return function(**arguments)
+
+
+def all_of(function, cases):
+    """One launch for many cases: {name: arguments} to {name: result}."""
+    return {name: function(**arguments) for name, arguments in cases.items()}
+
+
+def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
+    """Three epochs, stopped by a signal to the last rank, or killed, during a step."""
+    regime = made(axes, MODEL.model_copy(update={"dropout": 0.1}), seed)
+    last = regime.ranks.rank == regime.ranks.count - 1
+    original, count = epoch.train_step, iter(range(1, 1000))
+
+    def train_step(*arguments):
+        step = next(count)
+        if step == stop_at and last:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if step == kill_at and last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    epoch.train_step = train_step
+    try:
+        seconds = 1e-9 if every_step else 1000.0
+        config = TrainingConfig(epochs=3, checkpoint_seconds=seconds)
+        checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
+        done = epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+    finally:
+        epoch.train_step = original
+    mine = [local(p).detach().clone() for p in regime.model.parameters()]
+    shares = regime.ranks.gather([share.numpy() for share in mine])
+    draws = regime.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
+    return [p.loss for p in done.curve], shares, draws, done.interruptions
+
+
+def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
+    """A search; beyond `fails_at`, memory runs out in the rank `fails_in` alone."""
+    rank = ranks_of(Technique(**axes)).rank
+    original = search_module.train_step
+
+    def train_step(regime, optimizer, micro_batches):
+        rows = len(micro_batches[0][0])
+        if rank == fails_in and rows > fails_at:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return original(regime, optimizer, micro_batches)
+
+    search_module.train_step = train_step
+    try:
+        arguments = (Technique(**axes), MODEL, VOCABULARY, LENGTH, 2, device_of(cuda), limit)
+        return search(trial_of(*arguments, known=known), limit, 10_000)
+    finally:
+        search_module.train_step = original
+
+
+def profiled(axes, batch_size=10, limit=None, cuda=False):
+    make = lambda: made(axes, cuda=cuda)  # noqa: E731
+    return profile(make, 1e-3, SEQUENCES, batch_size, 1, 3, device_of(cuda), limit, 9)
+
+
+def raising(error, rank):
+    """An error in one rank while the others wait for it."""
+    ranks = ranks_of(Technique(parallel="ddp", processes=2))
+    if ranks.rank == rank:
+        raise error
+    ranks.add(torch.zeros(1))
+
+
+def killed(number, rank):
+    """A signal to one rank while the others wait for it."""
+    ranks = ranks_of(Technique(parallel="ddp", processes=2))
+    if ranks.rank == rank:
+        os.kill(os.getpid(), number)
+    ranks.add(torch.zeros(1))
+
+
+def waiting(folder, axes):
+    """Train until a signal comes, and say when training began."""
+    regime = made(axes)
+    original = epoch.train_step
+
+    def train_step(*arguments):
+        Path(folder, "began").touch()
+        return original(*arguments)
+
+    epoch.train_step = train_step
+    checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
+    config = TrainingConfig(epochs=100_000)
+    epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+
+
+def sleeping(folder):
+    """Do nothing, for long; a file's name says in which process."""
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
