@@ -9,6 +9,7 @@ import sys
 import termios
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,9 @@ with progress("train", 4, "steps") as advance:
 """
 
 
+SOURCE = str(Path(module.__file__).parents[1])
+
+
 class Screen:
     """A terminal for child processes, whose output is kept."""
 
@@ -94,10 +98,10 @@ class Screen:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.tty,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
+            env={**os.environ, "PYTHONPATH": SOURCE, "TERM": "xterm", "COLUMNS": "160"},
             text=True,
         )
-        assert process.stdout.readline() == "started\n"
+        assert process.stdout.readline() == "started\n", self.shown
         return process
 
     def waits_for(self, text):

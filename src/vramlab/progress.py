@@ -53,8 +53,9 @@ def _own_terminal() -> Iterator[bool]:
     if not sys.stderr.isatty():
         yield False
         return
-    name = os.ttyname(sys.stderr.fileno()).replace("/", "-")
-    lock = FileLock(Path(tempfile.gettempdir(), f"vramlab-{os.getuid()}{name}.lock"))
+    tty = os.fstat(sys.stderr.fileno())  # in a container it may have no name that exists
+    name = f"vramlab-{os.getuid()}-{tty.st_dev}-{tty.st_ino}.lock"
+    lock = FileLock(Path(tempfile.gettempdir(), name))
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -131,6 +131,20 @@ def test_energy_only_where_it_is_known(results, two):
     assert discussion.energy(two) == ""
 
 
+def test_runs_that_give_memory_back_in_each_step_are_named(two):
+    assert discussion.scarcity(two) == ""  # as on a CPU, where nothing counts it
+    steps = len(two.run("bf16", "own").profile.step_seconds)
+    now_and_then = replaced(two, lambda r: is_profile(r, "bf16"), allocator_retries=steps - 1)
+    assert discussion.scarcity(now_and_then) == ""
+    each = replaced(
+        two,
+        lambda r: is_profile(r, "bf16") and r.setting == "own",
+        allocator_retries=steps,
+    )
+    batch = f"{two.run('bf16', 'own').search.max_batch_size:,}"
+    assert f"in each step of `bf16` (batch {batch}), torch's allocator" in discussion.scarcity(each)
+
+
 def test_every_case_has_a_summary_without_holes(case):
     _, results = case
     sentences = discussion.summary(results)

@@ -96,7 +96,7 @@ def test_a_process_that_dies_ends_the_job_in_one_sentence_and_a_rerun_goes_on(sp
     finally:
         source.write_text(whole)
     assert done.returncode == 1
-    said = "epoch: process 1 of 2 was ended by SIGKILL; if the machine ran out of memory"
+    said = "process 1 of 2 was ended by SIGKILL; if the machine ran out of memory"
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     log = spread.root / "results/tiny/logs/epoch/16/ddp/own/seed9.log"

@@ -52,6 +52,7 @@ def record_of(run, snakemake):
         step_seconds=measured.step_seconds,
         memory=measured.memory,
         energy_joules=measured.energy_joules,
+        allocator_retries=measured.allocator_retries,
         repeatable=measured.repeatable,
     )
 

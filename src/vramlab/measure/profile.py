@@ -37,6 +37,7 @@ class Profile:
     memory: Memory
     step_seconds: list[float]
     energy_joules: float | None
+    allocator_retries: int | None
     repeatable: bool
 
 
@@ -87,14 +88,14 @@ def profile(
             by_kind, timeline = _dissect(memory, regime, optimizer, feed)
         watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
-            seconds, energy = _time(regime, optimizer, feed, warmup)
+            timed = _time(regime, optimizer, feed, warmup)
             del regime, optimizer, feed
             clear()
             again = repeatable(make, learning_rate, sequences, batch_size, seed)
-            return _of_all(Profile(watched, seconds, energy, again), ranks)
-    seconds, energy = _time(regime, optimizer, feed, warmup)
+            return _of_all(Profile(watched, *timed, again), ranks)
+    timed = _time(regime, optimizer, feed, warmup)
     again = repeatable(make, learning_rate, sequences, batch_size, seed)
-    return _of_all(Profile(watched, seconds, energy, again), ranks)
+    return _of_all(Profile(watched, *timed, again), ranks)
 
 
 def _of_all(mine: Profile, ranks: Ranks) -> Profile:
@@ -105,12 +106,14 @@ def _of_all(mine: Profile, ranks: Ranks) -> Profile:
     memories = [p.memory for p in profiles]
     times = zip(*(p.step_seconds for p in profiles), strict=True)
     energies = [p.energy_joules for p in profiles if p.energy_joules is not None]
+    retries = [p.allocator_retries for p in profiles if p.allocator_retries is not None]
     return Profile(
         memory=memories[0].model_copy(
             update={name: most(getattr(m, name) for m in memories) for name in _MOMENTS}
         ),
         step_seconds=list(map(max, times)),
         energy_joules=sum(energies) if len(energies) == len(profiles) else None,
+        allocator_retries=max(retries) if len(retries) == len(profiles) else None,
         repeatable=mine.repeatable,
     )
 
@@ -178,12 +181,24 @@ def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
 
 def _time(
     regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterator[Batch], warmup: int
-) -> tuple[list[float], float | None]:
+) -> tuple[list[float], float | None, int | None]:
+    """Seconds of each step; joules and the allocator's retries of all."""
+
     def step(batch: Batch) -> None:
         train_step(regime, optimizer, [batch])
 
     for batch in itertools.islice(feed, warmup):
         step(batch)
+    before = _retries(regime.device)
     with joules(regime.device) as energy:
         seconds = time_each((functools.partial(step, batch) for batch in feed), regime.device)
-    return seconds, energy.value
+    after = _retries(regime.device)
+    retries = after - before if after is not None and before is not None else None
+    return seconds, energy.value, retries
+
+
+def _retries(device: torch.device) -> int | None:
+    """How often torch's CUDA allocator has given its idle blocks back to find room for another."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))

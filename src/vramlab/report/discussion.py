@@ -24,6 +24,7 @@ def summary(results: Results) -> list[str]:
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         fewest_steps(results),
         energy(results),
+        scarcity(results),
         repeatability(results),
         undominated(results),
     ]
@@ -345,6 +346,25 @@ def energy(results: Results) -> str:
         "token.",
         name=_name(best.technique),
         energy=number(least),
+    )
+
+
+def scarcity(results: Results) -> str:
+    """Which runs were slowed because the allocator had to give blocks back within each step."""
+    runs = [run for setting in SETTINGS for run in results.runs(setting)]
+    slowed = [
+        say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
+        for part in (run.profile for run in runs)
+        if part.batch_size and part.allocator_retries
+        if part.allocator_retries >= len(part.step_seconds)
+    ]
+    if not slowed:
+        return ""
+    return say(
+        "So little memory was spare that, in each step of {runs}, torch's allocator gave blocks "
+        "back and took them anew, for which the GPU waits: a somewhat smaller batch may be faster "
+        "for each token.",
+        runs=listing(slowed),
     )
 
 

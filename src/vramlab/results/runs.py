@@ -141,6 +141,9 @@ class ProfileRecord(RunRecord):
     memory: Memory | None = None
     energy_joules: float | None = None
     """Energy of all devices over all timed steps, where they report it."""
+    allocator_retries: int | None = None
+    """How often, in all timed steps, torch gave its idle blocks of GPU memory back because none had
+    room for a tensor; it then maps them anew, which takes time. None on a CPU."""
     repeatable: bool | None = None
     """Whether the same steps from the same seed gave the same bits again."""
 
