@@ -9,7 +9,13 @@ import pytest
 from slurm.cluster import wait_for
 from slurm.runs import CHECKPOINT, EPOCH, SlurmCheckout
 
-pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
+# One SLURM a machine: all in one process.
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.workflow,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
+]
 
 GPU_STAGES = {"batch_size", "profile", "epoch"}
 A100S = {"0", "1"}
