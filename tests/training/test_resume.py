@@ -314,6 +314,7 @@ def slow(*arguments):
     time.sleep(0.05)
     return original(*arguments)
 epoch.train_step = slow
+torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
 model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
 regime = build(Technique(), model, 50, torch.device("cpu"), 9)
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
@@ -322,7 +323,8 @@ epoch.train_epochs(regime, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
                    Checkpoints(Path(sys.argv[1]), "a"))
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    arguments = [str(tmp_path), str(torch.get_num_threads())]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
     end = time.monotonic() + 60
     while not (tmp_path / "previous.pt").exists():
         assert process.poll() is None
