@@ -83,11 +83,15 @@ class Checkout:
             stream.write(text)
 
 
+def base_of_run(factory) -> Path:
+    """The folder that all of pytest's processes share in one run."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 def made_once(factory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that one of pytest's processes makes, and the others wait for."""
-    base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # of all processes of this run
+    base = base_of_run(factory)
     folder, done = base / name, base / f"{name}.done"
     with (base / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -29,7 +29,6 @@ from vramlab.training.step import prime, train_step
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.xdist_group("gpu"),  # one after the other: they measure memory and times
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 

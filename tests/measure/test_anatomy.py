@@ -13,7 +13,6 @@ from vramlab.sequences import Sequences
 from vramlab.technique import build, parameter_count
 from vramlab.training.step import train_step
 
-pytestmark = pytest.mark.xdist_group("anatomy")  # what all look at is measured once
 CPU = torch.device("cpu")
 MODEL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
 VOCABULARY, LENGTH, BATCH = 1000, 32, 20

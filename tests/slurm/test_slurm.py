@@ -9,13 +9,7 @@ import pytest
 from slurm.cluster import wait_for
 from slurm.runs import CHECKPOINT, EPOCH, SlurmCheckout
 
-# One SLURM a machine: all in one process.
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.workflow,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
-]
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow]
 
 GPU_STAGES = {"batch_size", "profile", "epoch"}
 A100S = {"0", "1"}
