@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes of `make test`: for two cores, and one more since the tests on SLURM mostly wait.
+WORKERS ?= 3
 
 .PHONY: demo test lint format reference docs bench clean help
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CP
 	@echo "Snakemake's: results/demo/report.html"
 
 test: $(VENV)/dev.stamp ## Run all tests that this machine can
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/dev.stamp ## Check format, types, imports and the workflow
 	$(BIN)/ruff check

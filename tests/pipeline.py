@@ -1,10 +1,11 @@
 """A checkout of the product in a folder of its own, and a configuration that runs in seconds."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,25 @@ class Checkout:
     def append(self, path: str, text: str) -> None:
         with (self.root / path).open("a") as stream:
             stream.write(text)
+
+
+def base_of_run(factory) -> Path:
+    """The folder that all of pytest's processes share in one run."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def made_once(factory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of pytest's processes makes, and the others wait for."""
+    base = base_of_run(factory)
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed to
+            make(folder)
+            done.touch()
+    return folder
 
 
 def make_checkout(folder: Path) -> Checkout:

@@ -66,7 +66,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_a_command_of_the_documentation(command, copy):
     if any(re.match(pattern, command) for pattern in ELSEWHERE):
         return
@@ -109,7 +109,7 @@ def configurations():
                 yield pytest.param(content, id=f"{page.name}: {content['experiment']}")
 
 
-@pytest.mark.parametrize("content", configurations())
+@pytest.mark.parametrize("content", list(configurations()))
 def test_a_configuration_of_the_documentation(content):
     assert experiment.parse(content).experiment == content["experiment"]
 

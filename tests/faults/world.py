@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from pipeline import ROOT, TINY
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
@@ -151,6 +152,8 @@ def make(folder: Path) -> None:
 
 
 SPLITS = ("train", "validation")
+THREADED = ("tokenizer", "sequences")
+"""The scripts whose rules ask for threads."""
 
 
 def run(name: str, rule: str | None = None) -> tuple[int, str]:
@@ -167,11 +170,12 @@ def run(name: str, rule: str | None = None) -> tuple[int, str]:
         wildcards=Wildcards(fromdict=job.wildcards),
         log=Log([str(log)]),
         rule=rule or job.script,
-        threads=2,
+        threads=2 if job.script in THREADED else 1,
         config={},
     )
     said = _Said()
     handlers = logging.root.handlers[:]
+    threads = torch.get_num_threads()  # which a stage with a model sets for its whole process
     basic, logging.basicConfig = logging.basicConfig, lambda **_: logging.root.addHandler(said)
     try:
         logging.root.setLevel(logging.INFO)
@@ -179,6 +183,7 @@ def run(name: str, rule: str | None = None) -> tuple[int, str]:
     except SystemExit as error:
         return int(error.code or 0), said.text()
     finally:
+        torch.set_num_threads(threads)
         logging.basicConfig = basic
         for handler in logging.root.handlers[:]:
             if handler not in handlers:

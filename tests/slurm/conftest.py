@@ -1,10 +1,11 @@
 """A real SLURM for this folder's tests, and the pipeline run on it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from pipeline import make_checkout
+from pipeline import base_of_run, make_checkout
 from slurm.cluster import Cluster, unavailable
 from slurm.runs import CONFIG, WITNESS, SlurmCheckout
 
@@ -12,6 +13,13 @@ from slurm.runs import CONFIG, WITNESS, SlurmCheckout
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory) -> Iterator[Cluster]:
     """The daemons, for the whole session."""
+    owner = base_of_run(tmp_path_factory) / "slurm.pid"
+    try:
+        with owner.open("x") as stream:
+            stream.write(str(os.getpid()))
+    except FileExistsError:
+        # Not skipped as one is that belongs to others: most of these tests would never run.
+        pytest.fail(f"process {owner.read_text()} of this run has a SLURM: see tests/conftest.py")
     if reason := unavailable():
         pytest.skip(reason)
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))

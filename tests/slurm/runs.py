@@ -23,8 +23,11 @@ EPOCH = "results/tiny/epoch/16/fp32/own/seed9.json"
 CHECKPOINT = "results/tiny/checkpoints/16/fp32/own/seed9/newest.pt"
 
 # The plugin waits ten seconds longer from one question to the next while no job ends.
+# Ctrl-C works as in a terminal: a process that a shell script put in the background (`make test &`,
+# nohup) ignores SIGINT, all that it starts do so too, and Python then leaves it at that.
 SNAKEMAKE = """
 import asyncio
+import signal
 
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
@@ -35,6 +38,7 @@ async def sleep(_):
 
 
 RemoteExecutor.sleep = sleep
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 

@@ -3,15 +3,14 @@
 import shutil
 
 import pytest
-from pipeline import Checkout, make_checkout
+from pipeline import Checkout, made_once, make_checkout
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
     """The pipeline, run to its end once; tests copy it and leave it as it is."""
-    checkout = make_checkout(tmp_path_factory.mktemp("finished") / "vramlab")
-    checkout.run()
-    return checkout
+    root = made_once(tmp_path_factory, "finished", lambda folder: make_checkout(folder).run())
+    return Checkout(root)
 
 
 @pytest.fixture

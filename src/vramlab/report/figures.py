@@ -283,6 +283,9 @@ def step_time(results: Results) -> Figure:
                 "color": chart.theme().muted,
                 "linewidth": 1,
                 "showfliers": False,
+                # In place of seaborn's `vert`, which matplotlib 3.11 deprecates.
+                "vert": None,
+                "orientation": "horizontal",
             }
             seaborn.boxplot(samples, **where, **style, width=0.6)
             dots = {"hue": "technique", "palette": fill, "size": 3, "legend": False}
