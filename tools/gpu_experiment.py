@@ -135,6 +135,7 @@ def main() -> int:
         "--runs", nargs="*", default=["all@39.4", "all@none"], help="[CONFIG/]SET@GIB"
     )
     parser.add_argument("--max-bytes", type=int, help="most bytes of text of each corpus")
+    parser.add_argument("--until", help="rule after which to stop, such as profile")
     parser.add_argument("--jobs", type=int, default=4, help="GPU jobs that get ready at a time")
     parser.add_argument("--out", type=Path, required=True, help="folder for the archives")
     parser.add_argument("--tests", action="store_true", help="run the GPU tests afterwards")
@@ -158,6 +159,7 @@ def main() -> int:
             first = first or results
             command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
             command += ["--resources", f"gpu_jobs={options.jobs}"]
+            command += ["--until", options.until] if options.until else []
             log = results / "run.log"
             failed += not timed(text, command, log, end - time.monotonic())
             pack(options.out / f"{name}.tar.gz", results)

@@ -124,6 +124,27 @@ def test_what_an_h200_wastes_is_expected(fixed, slope, waste, cached, told, limi
     assert len(trials) <= 6
 
 
+@pytest.mark.parametrize("excess", [1, 3, 10, 1000, 4000])
+def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
+    """Seen on an H200: an error told of 7 sequences too many where 4 were."""
+    slope, largest_batch = 8 * MIB, 4685
+
+    def try_batch(batch_size):
+        fits = batch_size <= largest_batch
+        return Trial(
+            batch_size=batch_size,
+            fits=fits,
+            peak_allocated=slope * batch_size if fits else None,
+            peak_reserved=slope * batch_size if fits else None,
+            missing=None if fits else slope * (batch_size - largest_batch + excess),
+            seconds=0,
+        )
+
+    found, trials = search(try_batch, (largest_batch + 4) * slope, 2**20)
+    assert found == largest_batch
+    assert len(trials) <= 6 + excess.bit_length()
+
+
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
 def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
     found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)

@@ -1,5 +1,6 @@
 """A profile's numbers are those of its steps: counted by hand, on a CPU."""
 
+import contextlib
 import itertools
 import time
 
@@ -60,6 +61,20 @@ def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkey
     monkeypatch.setattr(module, "train_step", train_step)
     profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
     assert next(counts) == METERED_STEPS + 1 + 2 + 4  # one more is dissected
+
+
+def test_a_watched_step_without_room_costs_only_what_it_would_tell(monkeypatch, caplog):
+    @contextlib.contextmanager
+    def watching(self):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+        yield
+
+    monkeypatch.setattr(module.Anatomy, "watching", watching)
+    found = profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+    assert found.memory.by_kind == {}
+    assert found.memory.peak.allocated > 0
+    assert len(found.step_seconds) == 4
+    assert "what holds the memory is not known" in caplog.text
 
 
 def test_times_are_seconds():

@@ -51,8 +51,8 @@ def search(
     runs out; a prediction from far away is approached first, to be made again from nearby. A batch
     that does not fit says by how much, and the line says how many sequences that is.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
-    was seen not to. Where predictions fail, the step back doubles, and after PATIENCE trials the
-    search bisects, so that the trials stay logarithmic.
+    was seen not to. Where predictions fail, the step back doubles; where more fits than a failure
+    told, and after PATIENCE trials, the search bisects, so that the trials stay logarithmic.
 
     Args:
         try_batch: runs one batch size; its result says whether it fits, and its peak.
@@ -71,15 +71,16 @@ def search(
     while fails - fits > 1:
         trial = try_batch(candidate)
         trials.append(trial)
+        lost = len(trials) > PATIENCE
         if trial.fits:
+            lost |= candidate > told
             fits, back = candidate, itertools.count()
             candidate = min(_predict(trials, limit, waste), told)
         else:
             fails = candidate
             told = candidate - _excess(trials)
             candidate = min(candidate - 2 ** max(next(back) - 1, 0), told)
-        lost = _line(trials) is None or len(trials) > PATIENCE
-        if lost and fails <= upper:
+        if (lost or _line(trials) is None) and fails <= upper:
             candidate = (fits + fails) // 2
         candidate = min(max(candidate, fits + 1), fails - 1)
     return fits, trials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ from vramlab.measure.anatomy import Anatomy
 from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory import Meter, clear, meter
+from vramlab.memory import Meter, clear, is_out_of_memory, meter
 from vramlab.parallel import Ranks
 from vramlab.results.runs import Memory, MemoryPoint, Moment, most
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import Batch, batches, order, split
 from vramlab.training.step import Phase, prime, train_step
+
+log = logging.getLogger(__name__)
 
 _MOMENTS = ("before", "after_forward", "after_backward", "after_optimizer", "peak")
 METERED_STEPS = 3
@@ -158,9 +161,19 @@ def _dissect(
         return {}, []
     # On a CPU the meter too counts a tensor only once an operation has met it.
     outside = memory.point().allocated if regime.device.type == "cuda" else None
+    clear()
     anatomy = Anatomy(regime, optimizer, outside)
-    with anatomy.watching():
-        train_step(regime, optimizer, [batch], anatomy.on_phase)
+    try:
+        with anatomy.watching():
+            train_step(regime, optimizer, [batch], anatomy.on_phase)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        error.__traceback__ = None  # its frames would keep the tensors alive
+        log.warning("what holds the memory is not known: the watched step found too little of it")
+        optimizer.zero_grad(set_to_none=True)
+        clear()
+        return {}, []
     return anatomy.at_peak, anatomy.timeline()
 
 
