@@ -143,6 +143,8 @@ def test_runs_that_give_memory_back_in_each_step_are_named(two):
     )
     batch = f"{two.run('bf16', 'own').search.max_batch_size:,}"
     assert f"in each step of `bf16` (batch {batch}), torch's allocator" in discussion.scarcity(each)
+    both = replaced(two, lambda r: is_profile(r, "fp32"), allocator_retries=steps)
+    assert discussion.scarcity(both).count("`fp32`") == 1  # its own batch is the equal one
 
 
 def test_every_case_has_a_summary_without_holes(case):

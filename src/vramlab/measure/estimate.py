@@ -160,7 +160,7 @@ def usable(card: float) -> int:
 def caveats(technique: Technique) -> list[str]:
     """What of a technique on CUDA the model leaves out, in sentences without a full stop."""
     left_out = {
-        "compiled code is counted as if it were not compiled; the compiler chooses anew what to keep": (
+        "compiled code is counted as if it were not; the compiler chooses what to keep": (
             technique.compile != "none"
         ),
         "the pools of CUDA graphs, which keep what they ever used, are not counted": (

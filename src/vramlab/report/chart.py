@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
@@ -420,6 +421,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             },
         )
         note.set_in_layout(False)
+        # A line may run below a label: the ground's colour around the letters keeps it legible.
+        note.set_path_effects([withStroke(linewidth=3, foreground=theme().ground)])
         extent = Text.get_window_extent(note)  # of the words, without the line
         x, y = centers[index]
         best = (math.inf, 0.0, 0.0, extent)

@@ -364,7 +364,7 @@ def scarcity(results: Results) -> str:
         "So little memory was spare that, in each step of {runs}, torch's allocator gave blocks "
         "back and took them anew, for which the GPU waits: a somewhat smaller batch may be faster "
         "for each token.",
-        runs=listing(slowed),
+        runs=listing(dict.fromkeys(slowed)),
     )
 
 

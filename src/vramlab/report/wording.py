@@ -60,7 +60,7 @@ _KINDS = (
 
 
 _RECORDED = (
-    mark("compiled code is counted as if it were not compiled; the compiler chooses anew what to keep"),
+    mark("compiled code is counted as if it were not; the compiler chooses what to keep"),
     mark("the pools of CUDA graphs, which keep what they ever used, are not counted"),
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),
