@@ -16,6 +16,8 @@ rule all:
     input:
         f"{RESULTS}/report/index.md",
     localrule: True
+    message:
+        "All is done; the report is {input}"
 
 
 include: "rules/corpus.smk"

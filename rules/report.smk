@@ -183,3 +183,5 @@ rule report:
     input:
         rules.index.output,
     localrule: True
+    message:
+        "The report is written: {input[1]}"

@@ -157,4 +157,7 @@ def _sentence(message: str, config: TokenizerConfig) -> str:
             f"{size} is too small for the training corpus, whose characters alone need "
             f"{found[1]}; raise it, or lower tokenizer.character_coverage"
         )
-    return f"SentencePiece could not train {size} pieces: {' '.join(message.split())}"
+    return (
+        f"SentencePiece could not train {size} pieces ({' '.join(message.split())}); change the "
+        "keys of tokenizer, or give another training corpus"
+    )

@@ -57,11 +57,12 @@ def commands():
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A checkout in which a reader works, with the profile that the docs have copied."""
+    """A checkout in which a reader works, with the files that the docs have copied."""
     folder = tmp_path_factory.mktemp("docs") / "vramlab"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     subprocess.run(["cp", "-r", "profiles/slurm", "profiles/mine"], cwd=folder, check=True)
+    subprocess.run(["cp", "config/demo.yaml", "mine.yaml"], cwd=folder, check=True)
     return folder
 
 

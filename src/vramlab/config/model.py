@@ -49,5 +49,8 @@ class ModelConfig(Section):
                 "change one of the two"
             )
         if self.d_model % 2:
-            raise ValueError(f"d_model {self.d_model} is odd; sinusoidal positions need it even")
+            raise ValueError(
+                f"d_model {self.d_model} is odd, and sinusoidal positions need it even; "
+                "add 1 to it, or take 1 away"
+            )
         return self

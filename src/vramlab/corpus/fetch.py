@@ -213,7 +213,10 @@ def _read(location: Location, address: str) -> bytes:
                 time.sleep(location.backoff * 2**attempt)
                 continue
         if len(content) > _MAX_JSON_BYTES:
-            raise CorpusError(f"{address}: is too long to be what it should be; check corpus.base")
+            raise CorpusError(
+                f"{address}: is longer than {_MAX_JSON_BYTES / 2**20:g} MiB, so no index or "
+                "manifest of SpeakLeash; check the source's base"
+            )
         return bytes(content)
     raise CorpusError(f"{address}: cannot be read ({problem}); try again later")
 
@@ -229,7 +232,7 @@ def _parse(kind: type[M], raw: bytes, address: str) -> M:
         where = ".".join(str(part) for part in first["loc"])
         raise CorpusError(
             f"{address}: is not what SpeakLeash serves ({where + ': ' if where else ''}"
-            f"{first['msg']}); check corpus.base"
+            f"{first['msg']}); check the source's base"
         ) from None
 
 

@@ -39,7 +39,10 @@ def find_files(source: LocalSource) -> list[Path]:
             found.append(path)
     if not found:
         which = f"matches {source.files!r} and " if source.files else ""
-        raise CorpusError(f"{root}: no file in it {which}ends in {_listed()}; correct it")
+        raise CorpusError(
+            f"{root}: no file in it {which}ends in {_listed()}; correct the path or "
+            "files of the source"
+        )
     return found
 
 

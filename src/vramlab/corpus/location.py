@@ -107,14 +107,19 @@ class _Server:
             )
         except requests.RequestException as error:
             raise CorpusError(
-                f"{address}: cannot be reached ({_root(error)}); check the network and corpus.base"
+                f"{address}: cannot be reached ({_root(error)}); check the network and the "
+                "source's base"
             ) from None
         if response.status_code == requests.codes.requested_range_not_satisfiable and offset:
             response.close()
             return offset, io.BytesIO()  # the server holds no more than we have
         if not response.ok:
             response.close()
-            again = "try again later" if response.status_code >= 500 else "check name and base"
+            again = (
+                "try again later"
+                if response.status_code >= 500
+                else "check the source's name and base"
+            )
             raise CorpusError(
                 f"{address}: the server answers {response.status_code} {response.reason}; {again}"
             )
@@ -160,7 +165,7 @@ class _Folder:
             body = path.open("rb")
         except OSError as error:
             raise CorpusError(
-                f"{address}: cannot be read ({error.strerror}); check name and base"
+                f"{address}: cannot be read ({error.strerror}); check the source's name and base"
             ) from None
         body.seek(offset)
         return offset, body
