@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
@@ -28,6 +27,9 @@ FIRST_PROBE, GROWTH = 4, 8
 PATIENCE = 8
 """Trials after which the search no longer trusts predictions."""
 
+STEP_BACK = 64 * 2**20
+"""Bytes less to try after a failure that does not say what it was short of; doubled each time."""
+
 
 class DoesNotFit(Exception):
     """A batch did not fit in one of several processes; the others wait for it in vain.
@@ -49,10 +51,12 @@ def search(
     The first batch's bytes a sequence, which hold the model's as well, lead to a second, larger one
     that fits. A line through the peaks of the two largest batches that fitted predicts where memory
     runs out; a prediction from far away is approached first, to be made again from nearby. A batch
-    that does not fit says by how much, and the line says how many sequences that is.
+    that does not fit says by how much, and the line says how many sequences that is; two of them
+    say it themselves, since what is missing falls with the batch as well.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
-    was seen not to. Where predictions fail, the step back doubles; where more fits than a failure
-    told, and after PATIENCE trials, the search bisects, so that the trials stay logarithmic.
+    was seen not to. Where failures say nothing, the step back doubles until something fits. From
+    there, where more fits than a failure told, and after PATIENCE trials, the search bisects, so
+    that the trials stay logarithmic.
 
     Args:
         try_batch: runs one batch size; its result says whether it fits, and its peak.
@@ -65,25 +69,33 @@ def search(
     """
     trials: list[Trial] = []
     fits, fails = 0, upper + 1
-    told = upper  # the largest batch that fits, going by the last one that did not
-    back = itertools.count()
     candidate = min(FIRST_PROBE, upper)
     while fails - fits > 1:
         trial = try_batch(candidate)
         trials.append(trial)
-        lost = len(trials) > PATIENCE
         if trial.fits:
-            lost |= candidate > told
-            fits, back = candidate, itertools.count()
-            candidate = min(_predict(trials, limit, waste), told)
+            fits = candidate
         else:
             fails = candidate
-            told = candidate - _excess(trials)
-            candidate = min(candidate - 2 ** max(next(back) - 1, 0), told)
-        if (lost or _line(trials) is None) and fails <= upper:
-            candidate = (fits + fails) // 2
-        candidate = min(max(candidate, fits + 1), fails - 1)
+        guess = _guess(trials, limit, waste)
+        candidate = (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
     return fits, trials
+
+
+def _guess(trials: list[Trial], limit: int, waste: int) -> int | None:
+    """The next batch size to try, going by the trials so far; None where they are no guide."""
+    failed = [t for t in trials if not t.fits]  # each smaller than the one before
+    if not failed:
+        return _predict(trials, limit, waste)
+    line = _line(trials)
+    if line is None or len(trials) > PATIENCE:
+        return None
+    told = failed[-1].batch_size - _excess(failed, line[2])
+    if not trials[-1].fits:
+        return told
+    if not failed[-1].missing or line[0] > told:
+        return None
+    return min(_predict(trials, limit, waste), told)
 
 
 def _predict(trials: list[Trial], limit: int, waste: int) -> int:
@@ -101,10 +113,15 @@ def _predict(trials: list[Trial], limit: int, waste: int) -> int:
     return expected if expected > batch else largest
 
 
-def _excess(trials: list[Trial]) -> int:
-    """How many sequences too many the last trial had, as far as its error tells."""
-    line, missing = _line(trials), trials[-1].missing
-    return 0 if line is None or missing is None else math.ceil(missing / line[2])
+def _excess(failed: list[Trial], slope: float) -> int:
+    """How many sequences too many the last trial that failed had, at so many bytes each."""
+    last = failed[-1]
+    if not last.missing:
+        return math.ceil(STEP_BACK * 2 ** (len(failed) - 1) / slope)
+    if len(failed) > 1 and (before := failed[-2]).missing:
+        falls = (before.missing - last.missing) / (before.batch_size - last.batch_size)
+        slope = falls if falls > 0 else slope
+    return math.ceil(last.missing / slope)
 
 
 def _line(trials: list[Trial]) -> tuple[int, int, float] | None:
