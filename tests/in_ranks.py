@@ -117,8 +117,8 @@ def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
         search_module.train_step = original
 
 
-def profiled(axes, batch_size=10, limit=None, cuda=False):
-    make = lambda: made(axes, cuda=cuda)  # noqa: E731
+def profiled(axes, batch_size=10, limit=None, cuda=False, model=MODEL):
+    make = lambda: made(axes, model, cuda=cuda)  # noqa: E731
     return profile(make, 1e-3, SEQUENCES, batch_size, 1, 3, device_of(cuda), limit, 9)
 
 

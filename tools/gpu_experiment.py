@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import functools
 import http.server
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -172,10 +171,8 @@ def main() -> int:
         failed += not timed("bench", command, log, max(10.0, end - time.monotonic()))
         print(log.read_text(errors="replace"), flush=True)
     if options.tests:
-        # Several at a time where pytest-xdist is installed: most of their time goes to compiling.
-        workers = ["-n", "8"] if importlib.util.find_spec("xdist") else []
         command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=short", "--show-capture=no"]
-        command += [*workers, "--durations=10", "-m", "gpu", "tests/gpu"]
+        command += ["--durations=10", "-m", "gpu", "tests/gpu"]
         log = options.out / "tests.log"
         failed += not timed("tests", command, log, max(10.0, end - time.monotonic()))
         print(*log.read_text(errors="replace").splitlines()[-150:], sep="\n", flush=True)
