@@ -126,6 +126,21 @@ def missing(error: BaseException) -> int | None:
     return max(0, int(sum(found.values()) - 2 * found["allowed"]))
 
 
+_LEAF = torch.zeros((), requires_grad=True)
+_OLDEST = _LEAF * 1
+
+
+def let_go(error: BaseException) -> None:
+    """Drop what an error for want of memory keeps alive, so that `clear` can free it.
+
+    That is the tensors in its frames, and what the backward pass had yet to do: torch leaves it in
+    this thread's queue, where what was computed last comes first. A backward pass through an
+    operation that is older than all others takes out everything before it.
+    """
+    error.__traceback__ = None
+    torch.autograd.grad(_OLDEST, _LEAF, retain_graph=True)
+
+
 def clear() -> None:
     """Free what nothing refers to, and give cached blocks back to the device.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,9 +24,16 @@ class InBackward(torch.optim.Adam):
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
         # One parameter at a time has a gradient: there is nothing to batch.
         super().__init__(parameters, lr=learning_rate, foreach=False)
+        # Python cannot collect a cycle through a hook: the model would outlive its last user.
+        update = weakref.WeakMethod(self._update)
+
+        def hook(parameter: Tensor) -> None:
+            if alive := update():
+                alive(parameter)
+
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.register_post_accumulate_grad_hook(self._update)
+                parameter.register_post_accumulate_grad_hook(hook)
 
     def _update(self, parameter: Tensor) -> None:
         super().step()  # Adam passes over parameters without a gradient

@@ -12,7 +12,7 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.memory import clear, is_out_of_memory, meter, missing
+from vramlab.memory import clear, is_out_of_memory, let_go, meter, missing
 from vramlab.results.runs import MemoryPoint, Trial, most
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime, build
@@ -22,7 +22,7 @@ from vramlab.training.step import prime, train_step
 log = logging.getLogger(__name__)
 
 FIRST_PROBE, GROWTH = 4, 8
-"""The first batch size tried; the factor to the next at least, and from which a line is trusted."""
+"""The first batch size tried; a prediction this many times larger is approached first."""
 
 PATIENCE = 8
 """Trials after which the search no longer trusts predictions."""
@@ -85,8 +85,9 @@ def search(
 def _guess(trials: list[Trial], limit: int, waste: int) -> int | None:
     """The next batch size to try, going by the trials so far; None where they are no guide."""
     failed = [t for t in trials if not t.fits]  # each smaller than the one before
-    if not failed:
-        return _predict(trials, limit, waste)
+    if not failed:  # where the predictions creep, the steps double
+        least = trials[-1].batch_size + (1 << max(len(trials) - PATIENCE, 0))
+        return max(_predict(trials, limit, waste), least)
     line = _line(trials)
     if line is None or len(trials) > PATIENCE:
         return None
@@ -95,15 +96,16 @@ def _guess(trials: list[Trial], limit: int, waste: int) -> int | None:
         return told
     if not failed[-1].missing or line[0] > told:
         return None
-    return min(_predict(trials, limit, waste), told)
+    return min(told, _predict(trials, limit, waste))
 
 
 def _predict(trials: list[Trial], limit: int, waste: int) -> int:
     """The next batch size if memory is linear in it."""
     last = max((t for t in trials if t.fits), key=lambda t: t.batch_size)
     if (line := _line(trials)) is None:
-        at_least = last.batch_size * limit // max(last.peak_allocated or 0, 1) * 9 // 10
-        return max(at_least, GROWTH * last.batch_size)
+        if len(trials) > 1:  # memory does not grow between them
+            return GROWTH * last.batch_size
+        return last.batch_size * limit // max(last.peak_allocated or 0, 1) * 9 // 10
     batch, peak, slope = line
     largest = batch + int((limit - peak) / slope)
     if largest > GROWTH * batch and all(t.fits for t in trials):
@@ -117,9 +119,9 @@ def _excess(failed: list[Trial], slope: float) -> int:
     """How many sequences too many the last trial that failed had, at so many bytes each."""
     last = failed[-1]
     if not last.missing:
-        return math.ceil(STEP_BACK * 2 ** (len(failed) - 1) / slope)
-    if len(failed) > 1 and (before := failed[-2]).missing:
-        falls = (before.missing - last.missing) / (before.batch_size - last.batch_size)
+        return math.ceil((STEP_BACK << (len(failed) - 1)) / slope)
+    if len(failed) > 1 and (earlier := failed[-2].missing):
+        falls = (earlier - last.missing) / (failed[-2].batch_size - last.batch_size)
         slope = falls if falls > 0 else slope
     return math.ceil(last.missing / slope)
 
@@ -219,7 +221,7 @@ def trial_of(
             if not is_out_of_memory(error):
                 raise
             short = missing(error)
-            error.__traceback__ = None  # its frames would keep the tensors alive
+            let_go(error)
         clear()
         trial = Trial(
             batch_size=batch_size,

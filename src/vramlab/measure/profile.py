@@ -18,7 +18,7 @@ from vramlab.measure.anatomy import Anatomy
 from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory import Meter, clear, is_out_of_memory, meter
+from vramlab.memory import Meter, clear, is_out_of_memory, let_go, meter
 from vramlab.parallel import Ranks
 from vramlab.results.runs import Memory, MemoryPoint, Moment, most
 from vramlab.sequences import Sequences
@@ -169,7 +169,7 @@ def _dissect(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        error.__traceback__ = None  # its frames would keep the tensors alive
+        let_go(error)
         log.warning("what holds the memory is not known: the watched step found too little of it")
         optimizer.zero_grad(set_to_none=True)
         clear()
