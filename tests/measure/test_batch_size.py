@@ -16,15 +16,22 @@ from vramlab.technique import build
 MIB = 2**20
 
 
-def oracle(cost, limit):
+def oracle(cost, limit, waste=0, cached=0, tells=lambda short: None):
+    """A device: peaks are those of live tensors; `waste` more is taken, and `cached` where it can.
+
+    What does not fit says that it lacks `tells(bytes)`.
+    """
+
     def try_batch(batch_size):
         peak = cost(batch_size)
-        fits = peak <= limit
+        short = peak + waste - limit
+        fits = short <= 0
         return Trial(
             batch_size=batch_size,
             fits=fits,
             peak_allocated=peak if fits else None,
-            peak_reserved=peak if fits else None,
+            peak_reserved=min(peak + waste + cached, limit) if fits else None,
+            missing=None if fits else tells(short),
             seconds=0,
         )
 
@@ -77,22 +84,8 @@ def test_any_growing_memory_is_searched_exactly(jumps, limit):
     limit=st.integers(4_000 * MIB, 40_000 * MIB),
 )
 def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, waste, limit):
-    """Peaks are those of live tensors; what does not fit is short of the waste as well."""
-
-    def try_batch(batch_size):
-        peak = fixed + slope * batch_size
-        short = peak + waste - limit
-        fits = short <= 0
-        return Trial(
-            batch_size=batch_size,
-            fits=fits,
-            peak_allocated=peak if fits else None,
-            peak_reserved=peak + waste if fits else None,
-            missing=None if fits else short,
-            seconds=0,
-        )
-
-    found, trials = search(try_batch, limit, 2**20)
+    device = oracle(lambda b: fixed + slope * b, limit, waste, tells=int)
+    found, trials = search(device, limit, 2**20)
     assert found == (limit - waste - fixed) // slope
     assert len(trials) <= 6
 
@@ -108,42 +101,20 @@ def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, waste,
 )
 def test_what_an_h200_wastes_is_expected(fixed, slope, waste, cached, told, limit):
     """What is missing is known in part only: the allocations after the failed one are not."""
-
-    def try_batch(batch_size):
-        peak = fixed + slope * batch_size
-        short = peak + waste - limit
-        fits = short <= 0
-        return Trial(
-            batch_size=batch_size,
-            fits=fits,
-            peak_allocated=peak if fits else None,
-            peak_reserved=min(peak + waste + cached, limit) if fits else None,
-            missing=None if fits else int(told * short),
-            seconds=0,
-        )
-
-    found, trials = search(try_batch, limit, 2**20, 96 * MIB)
+    tells = lambda short: int(told * short)  # noqa: E731
+    device = oracle(lambda b: fixed + slope * b, limit, waste, cached, tells)
+    found, trials = search(device, limit, 2**20, 96 * MIB)
     assert found == (limit - waste - fixed) // slope
     assert len(trials) <= 6
 
 
 @pytest.mark.parametrize("excess", [1, 3, 10, 1000, 4000])
 def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
-    """Seen on an H200: an error told of 7 sequences too many where 4 were."""
-    slope, largest_batch = 8 * MIB, 4685
-
-    def try_batch(batch_size):
-        fits = batch_size <= largest_batch
-        return Trial(
-            batch_size=batch_size,
-            fits=fits,
-            peak_allocated=slope * batch_size if fits else None,
-            peak_reserved=slope * batch_size if fits else None,
-            missing=None if fits else slope * (batch_size - largest_batch + excess),
-            seconds=0,
-        )
-
-    found, trials = search(try_batch, (largest_batch + 4) * slope, 2**20)
+    """Seen on an H200 and an H100: an error told of 7 sequences too many where 4 were."""
+    slope, largest_batch, bound = 8 * MIB, 4685, 4689 * 8 * MIB
+    tells = lambda short: short + (excess - 1) * slope  # noqa: E731
+    device = oracle(lambda b: slope * b, bound, 4 * slope, tells=tells)
+    found, trials = search(device, bound, 2**20)
     assert found == largest_batch
     assert len(trials) <= 6 + excess.bit_length()
 
@@ -160,34 +131,17 @@ def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
 @pytest.mark.parametrize("error", [0.4, 0.7, 1.0])
 def test_two_failures_tell_more_than_one(error):
     """What is missing at a failed allocation is a part of what the whole step lacks."""
-    slope, largest_batch = 3 * MIB, 13_000
-
-    def try_batch(batch_size):
-        peak = slope * batch_size
-        short = slope * (batch_size - largest_batch)
-        return Trial(
-            batch_size=batch_size,
-            fits=short <= 0,
-            peak_allocated=peak if short <= 0 else None,
-            peak_reserved=peak if short <= 0 else None,
-            missing=None if short <= 0 else int(error * short),
-            seconds=0,
-        )
-
-    found, trials = search(try_batch, (largest_batch + 90) * slope, 2**20)
+    slope, largest_batch, bound = 3 * MIB, 13_000, 13_090 * 3 * MIB
+    tells = lambda short: int(error * short)  # noqa: E731
+    device = oracle(lambda b: slope * b, bound, 90 * slope, tells=tells)
+    found, trials = search(device, bound, 2**20)
     assert found == largest_batch
     assert len(trials) <= 7
 
 
 def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
-    slope, largest_batch = 2 * MIB, 16_000
-    found, trials = search(
-        oracle(
-            lambda b: slope * b + (slope * 150 if b > 12_000 else 0), slope * (largest_batch + 150)
-        ),
-        slope * (largest_batch + 150),
-        2**20,
-    )
+    slope, largest_batch, bound = 2 * MIB, 16_000, 16_150 * 2 * MIB
+    found, trials = search(oracle(lambda b: slope * b, bound, 150 * slope), bound, 2**20)
     assert found == largest_batch
     assert len(trials) <= 14 < doubling_and_bisection(found)
 
