@@ -17,6 +17,7 @@ rule batch_size:
         model=settings(CONFIG.model),
         vocab_size=CONFIG.tokenizer.vocab_size,
         seed=CONFIG.seeds[0],
+        micro_batches=MICRO_BATCHES,
         measure=settings(
             CONFIG.measure,
             "device",

@@ -37,6 +37,9 @@ PARTS = {
 # How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
+# Of a step whose memory is searched or predicted: gradients are kept from one to the next.
+MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
+
 # The processes of each technique that takes several; the profile of a cluster reads them.
 PROCESSES = {
     name: technique.processes

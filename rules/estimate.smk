@@ -20,6 +20,7 @@ rule estimates:
         vocab_size=CONFIG.tokenizer.vocab_size,
         measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
         cards=list(CONFIG.estimate.cards),
+        micro_batches=MICRO_BATCHES,
     message:
         "Predict the memory of all techniques, without a GPU"
     script:

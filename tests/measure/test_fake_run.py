@@ -75,6 +75,19 @@ def test_a_cpu_takes_what_was_predicted(name, batch_size):
     assert predicted == pytest.approx(measured.peak_allocated, abs=128)
 
 
+@pytest.mark.parametrize("name", ["plain", "fused"])
+def test_gradients_stay_from_one_micro_batch_to_the_next(name):
+    technique, arguments = Technique(**ON_CPU[name]), (SMALL, VOCABULARY, LENGTH)
+    peaks = []
+    for micro_batches in (1, 2):
+        run = FakeRun(technique, *arguments, cuda=False, micro_batches=micro_batches)
+        peaks.append(run.peak(7))
+        run.close()
+        trial = trial_of(technique, *arguments, 2, CPU, None, micro_batches=micro_batches)(7)
+        assert trial.peak_allocated == pytest.approx(peaks[-1], abs=128)
+    assert peaks[1] - peaks[0] > 2 * SMALL.layers * SMALL.d_model * SMALL.d_ff  # of many gradients
+
+
 @pytest.mark.parametrize("name", ON_H200)
 def test_an_h200_took_what_is_predicted(name):
     axes, measured = ON_H200[name]

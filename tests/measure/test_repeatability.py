@@ -1,6 +1,8 @@
 """Two runs from one seed are compared bit for bit."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import torch
@@ -37,3 +39,22 @@ def test_one_bit_is_seen():
         return regime
 
     assert not repeatable(differing, 1e-3, SEQUENCES, 5, 9)
+
+
+def test_the_first_model_is_gone_when_the_second_is_made():
+    """As one that is spread over processes, the model is held in a cycle."""
+    models = []
+
+    def make_in_a_cycle():
+        regime = make()
+        regime.model.itself = [regime.model]
+        assert all(model() is None for model in models)
+        models.append(weakref.ref(regime.model))
+        return regime
+
+    gc.disable()
+    try:
+        assert repeatable(make_in_a_cycle, 1e-3, SEQUENCES, 5, 9)
+    finally:
+        gc.enable()
+    assert len(models) == 2

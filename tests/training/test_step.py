@@ -1,5 +1,7 @@
 """A step is the gradient of the mean over all tokens, however the batch is cut."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
 from vramlab.training.data import batches, order, split
-from vramlab.training.epoch import learning_rate, plan
+from vramlab.training.epoch import Diverged, learning_rate, plan
 from vramlab.training.evaluate import evaluate
 from vramlab.training.step import train_step
 
@@ -120,3 +122,33 @@ def test_perplexity_does_not_depend_on_the_batch_size(make_regime, sequences):
         assert result.perplexity == pytest.approx(np.exp(result.nats / 299))
         assert result.bits_per_byte == pytest.approx(result.nats / np.log(2) / 1000)
     assert regime.model.training
+
+
+def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_regime, sequences):
+    regime = make_regime()
+    sizes, head = [], regime.head
+
+    def tight(hidden, weight, targets):
+        sizes.append(len(hidden))
+        if len(hidden) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return head(hidden, weight, targets)
+
+    found = evaluate(dataclasses.replace(regime, head=tight), sequences, 16, 1000)
+    assert sizes[:3] == [16, 8, 4]
+    assert max(sizes[2:]) == 4
+    assert found.nats == pytest.approx(evaluate(regime, sequences, 16, 1000).nats, rel=1e-6)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        evaluate(dataclasses.replace(regime, head=broken), sequences, 16, 1000)
+
+
+def broken(hidden, weight, targets):
+    raise RuntimeError("of another kind")
+
+
+def test_a_model_that_the_last_update_broke_has_diverged(make_regime, sequences):
+    regime = make_regime()
+    with torch.no_grad():
+        regime.model.embedding.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="validation loss is nan"):
+        evaluate(regime, sequences, 16, 1000)

@@ -15,19 +15,19 @@ def limit_of(run):
         return memory.limit
 
 
-def record_of(run, seed):
+def record_of(run, seed, micro_batches):
     if reason := run.unavailable():
         fields = {"status": "skipped", "reason": reason, "memory_limit": limit_of(run)}
         return BatchSizeRecord(**run.fields, **fields)
     known = []
     while True:
         try:
-            return run.everywhere(search_of, seed, known)
+            return run.everywhere(search_of, seed, known, micro_batches)
         except DoesNotFit as error:  # only fresh processes can go on
             known = error.trials
 
 
-def search_of(run, seed, known):
+def search_of(run, seed, known, micro_batches):
     limit = min(ranks_of(run.technique).gather(limit_of(run)))
     left = spare(run.device, limit)
     try_batch = trial_of(
@@ -40,6 +40,7 @@ def search_of(run, seed, known):
         limit - left,
         seed,
         known,
+        micro_batches,
     )
     largest, trials = search(try_batch, limit - left, run.measure.max_batch_size, waste(run.device))
     if largest == 0:
@@ -70,7 +71,8 @@ def search_of(run, seed, known):
 def main(snakemake):
     with stage(snakemake), turn(snakemake.params.measure):
         run = TechniqueRun.of(snakemake)
-        write(record_of(run, snakemake.params.seed), snakemake.output[0])
+        params = snakemake.params
+        write(record_of(run, params.seed, params.micro_batches), snakemake.output[0])
 
 
 if __name__ == "__main__":

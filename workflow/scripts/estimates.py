@@ -22,6 +22,7 @@ def record_of(params):
         params.vocab_size,
         measure,
         params.cards,
+        params.micro_batches,
     )
     return EstimateRecord(
         provenance=provenance(dict(params)),

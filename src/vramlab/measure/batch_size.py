@@ -174,12 +174,14 @@ def trial_of(
     limit: int | None,
     seed: int = 9,
     known: Sequence[Trial] = (),
+    micro_batches: int = 1,
 ) -> Callable[[int], Trial]:
     """The function that tries one batch size by `steps` full training steps on random tokens.
 
     Each trial builds the model anew and starts from an empty allocator. The first step makes the
-    optimizer's state, so that the second one finds memory as a long run does. Any error but the
-    want of memory is raised.
+    optimizer's state, so that the second one finds memory as a long run does. Of several
+    micro-batches in a step, all but the first find its gradients. Any error but the want of memory
+    is raised.
 
     Of several processes each tries the batch size, and all get the same trial. Where it does not
     fit into one, the others are in the midst of an operation that will never end, and nothing
@@ -202,9 +204,10 @@ def trial_of(
             optimizer = regime.optimizer(1e-3)
             whole = len(sequences) - 1  # the last one is padded
             # The same rows in each process: what they say does not matter.
-            parts = [np.arange(batch_size) % whole] * steps
-            for batch in batches(sequences, parts, device):
-                train_step(regime, optimizer, [batch])
+            parts = [np.arange(batch_size) % whole] * (steps * micro_batches)
+            feed = batches(sequences, parts, device)
+            for _ in range(steps):
+                train_step(regime, optimizer, [next(feed) for _ in range(micro_batches)])
             _wait(regime)
             return most(regime.ranks.gather(memory.peak()))
 

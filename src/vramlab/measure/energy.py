@@ -23,8 +23,8 @@ class Energy:
 def joules(device: torch.device) -> Iterator[Energy]:
     """Measure the energy that the device takes inside the block, other processes' included.
 
-    The counter moves about ten times a second: blocks of a second and more are measured to within
-    some 10 %, and one in which it does not move (75 ms on an H100) is not measured at all.
+    The counter moves some ten times a second (it did not in 75 ms on an H100): a block should take
+    a second or more, and one in which it does not move is not measured.
     Source: nvmlDeviceGetTotalEnergyConsumption, Volta and newer, in millijoules.
     """
     energy = Energy()

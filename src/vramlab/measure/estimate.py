@@ -45,6 +45,7 @@ def estimates(
     vocab_size: int,
     measure: MeasureConfig,
     cards: Sequence[float],
+    micro_batches: int = 1,
 ) -> Iterator[Estimate]:
     """Predict what each technique takes: on CUDA, and on a CPU where the configuration names it.
 
@@ -56,6 +57,7 @@ def estimates(
         vocab_size: of the tokenizer.
         measure: the device, its memory limit, and the largest batch size to consider.
         cards: their memory in GiB, as their names give it.
+        micro_batches: in a step; from the second on, gradients are there when it begins.
     """
     found: dict[tuple[Technique, int, torch.device], dict[str, Any]] = {}
     for name, length in sorted(searches, key=lambda search: search[0] != baseline):
@@ -73,7 +75,8 @@ def estimates(
                 continue
             key = _in_sizes(technique), length, device
             if key not in found:
-                run = FakeRun(technique, model, vocab_size, length, cuda=device == _CUDA)
+                cuda = device == _CUDA
+                run = FakeRun(technique, model, vocab_size, length, cuda, micro_batches)
                 first = found.get((_in_sizes(techniques[baseline]), length, device), {})
                 found[key] = _look(run, device, measure, cards, first.get("batch_size"))
                 run.close()

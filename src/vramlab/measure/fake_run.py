@@ -40,7 +40,13 @@ class FakeRun:
     """The training steps of a technique on fake tensors; its model and optimizer last."""
 
     def __init__(
-        self, technique: Technique, model: ModelConfig, vocab_size: int, length: int, cuda: bool
+        self,
+        technique: Technique,
+        model: ModelConfig,
+        vocab_size: int,
+        length: int,
+        cuda: bool,
+        micro_batches: int = 1,
     ) -> None:
         """Build the model, and make the optimizer's state by a first step.
 
@@ -50,7 +56,9 @@ class FakeRun:
             vocab_size: of the tokenizer.
             length: tokens of a sequence.
             cuda: count as on a CUDA device instead of as on a CPU.
+            micro_batches: in a step.
         """
+        self._micro_batches = micro_batches
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -103,10 +111,11 @@ class FakeRun:
 
         regime = dataclasses.replace(self._regime, head=head)
         with self._counting():
-            for batch in self._batches(batch_size):
-                self._counter.reset_peak()
-                train_step(regime, self._optimizer, [batch])
-                outside = max(outside, self._peak_so_far())
+            feed = self._batches(batch_size)
+            micro_batches = [next(feed) for _ in range(self._micro_batches)]
+            self._counter.reset_peak()
+            train_step(regime, self._optimizer, micro_batches)
+            outside = max(outside, self._peak_so_far())
         return inside, outside
 
     def _peak_so_far(self) -> int:
@@ -120,12 +129,14 @@ class FakeRun:
         causal_mask.cache_clear()
 
     def _batches(self, batch_size: int) -> Iterator[Batch]:
-        """One batch, made as for training: on CUDA its indices are live during the step."""
+        """The micro-batches of a step, made as for training: on CUDA their indices are live."""
+        parts = [np.zeros(batch_size, np.int64)] * self._micro_batches
         if self._cuda:
-            return resident(self._sequences, [np.zeros(batch_size, np.int64)], _CPU)
+            yield from resident(self._sequences, parts, _CPU)
+            return
         shape = batch_size, self._sequences.length
-        tokens = (torch.zeros(shape, dtype=torch.int64) for _ in range(2))
-        return iter([(next(tokens), next(tokens))])
+        for _ in parts:
+            yield torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
 
     @contextlib.contextmanager
     def _counting(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ from vramlab.training.step import Phase, prime, train_step
 log = logging.getLogger(__name__)
 
 _MOMENTS = ("before", "after_forward", "after_backward", "after_optimizer", "peak")
+ENERGY_SECONDS = 1.0
+"""How long the energy of steps is measured at least."""
 METERED_STEPS = 3
 """Steps watched for memory: from the second on, the optimizer has its state."""
 
@@ -57,6 +61,8 @@ def profile(
     snapshot: Path | None = None,
 ) -> Profile:
     """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
+
+    On CUDA the last of them is taken on for a second, for the energy.
 
     Of several processes, each that calls this gets the same: the most memory, the longest times,
     the energy of all.
@@ -203,11 +209,29 @@ def _time(
     for batch in itertools.islice(feed, warmup):
         step(batch)
     before = _retries(regime.device)
-    with joules(regime.device) as energy:
-        seconds = time_each((functools.partial(step, batch) for batch in feed), regime.device)
+    last: list[Batch] = []
+
+    def steps() -> Iterator[Callable[[], None]]:
+        for batch in feed:
+            last[:] = [batch]
+            yield functools.partial(step, batch)
+
+    seconds = time_each(steps(), regime.device)
     after = _retries(regime.device)
     retries = after - before if after is not None and before is not None else None
-    return seconds, energy.value, retries
+    return seconds, _joules(functools.partial(step, *last), seconds, regime), retries
+
+
+def _joules(step: Callable[[], None], seconds: list[float], regime: Regime) -> float | None:
+    """The energy of as many steps as were timed, going by enough of them for the counter."""
+    if regime.device.type == "cpu":
+        return None
+    enough = math.ceil(ENERGY_SECONDS / statistics.median(seconds))
+    count = max(len(seconds), *regime.ranks.gather(enough))  # each process takes part in each step
+    with joules(regime.device) as energy:
+        for _ in range(count):
+            step()
+    return None if energy.value is None else energy.value * len(seconds) / count
 
 
 def _retries(device: torch.device) -> int | None:

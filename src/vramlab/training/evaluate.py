@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
 import torch
 
+from vramlab.memory import clear, is_out_of_memory, let_go
 from vramlab.results.runs import Validation
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import batches, split
+from vramlab.training.epoch import Diverged
+
+log = logging.getLogger(__name__)
 
 
-@torch.inference_mode()
 def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: int) -> Validation:
     """Sum the cross-entropy over every token, without dropout; each token weighs the same.
 
@@ -22,17 +26,26 @@ def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: 
     Args:
         regime: the model and its loss.
         sequences: the validation corpus.
-        batch_size: sequences at a time; changes the result by rounding only.
+        batch_size: sequences at a time; changes the result by rounding only. Where memory runs out
+            it is halved; not so among several processes, of which the others would wait for ever.
         utf8_bytes: size of the text that the tokens stand for.
+
+    Raises:
+        Diverged: the loss is infinite or NaN.
     """
-    regime.model.eval()
-    nats = torch.zeros((), dtype=torch.float64, device=regime.device)
-    parts = split(np.arange(len(sequences)), batch_size)
-    shares = (regime.ranks.share(part, padding=len(sequences)) for part in parts)
-    for inputs, targets in batches(sequences, shares, regime.device):
-        nats += regime.loss_sum(inputs, targets)
-    regime.model.train()
-    total = float(regime.ranks.add(nats))
+    while True:
+        try:
+            total = _nats(regime, sequences, batch_size)
+            break
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or batch_size == 1 or regime.ranks.count > 1:
+                raise
+            let_go(error)
+        clear()
+        batch_size //= 2
+        log.warning("validation ran out of memory; it goes on with %d sequences", batch_size)
+    if not math.isfinite(total):
+        raise Diverged(f"the validation loss is {total}; lower training.learning_rate")
     mean = total / sequences.tokens
     return Validation(
         nats=total,
@@ -42,3 +55,16 @@ def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: 
         perplexity=math.exp(min(mean, 700.0)),
         bits_per_byte=total / math.log(2) / utf8_bytes,
     )
+
+
+@torch.inference_mode()
+def _nats(regime: Regime, sequences: Sequences, batch_size: int) -> float:
+    """The summed cross-entropy, over all processes."""
+    regime.model.eval()
+    nats = torch.zeros((), dtype=torch.float64, device=regime.device)
+    parts = split(np.arange(len(sequences)), batch_size)
+    shares = (regime.ranks.share(part, padding=len(sequences)) for part in parts)
+    for inputs, targets in batches(sequences, shares, regime.device):
+        nats += regime.loss_sum(inputs, targets)
+    regime.model.train()
+    return float(regime.ranks.add(nats))
