@@ -47,7 +47,7 @@ def test_fastest_and_how_sure(two):
     clear = equal_takes(0.05, 0.05, 0.05)
     assert "`bf16` is the fastest: 50.0 ms a step (median of 3)" in discussion.fastest(clear)
     assert f"{base / 50:.2f}× as fast as `fp32`" in discussion.fastest(clear)
-    assert "is clear: it wins 100%" in discussion.how_sure_of_speed(clear)
+    assert "is clear in these runs: it wins 100%" in discussion.how_sure_of_speed(clear)
     open_ = equal_takes(base / 1e3 - 1e-6, base / 1e3 - 1e-6, 1.0)
     assert "is not certain" in discussion.how_sure_of_speed(open_)
     slower = equal_takes(1.0, 1.0)
@@ -111,7 +111,9 @@ def test_what_holds_the_peak_is_named(results):
 
 def test_undominated(results):
     text = discussion.undominated(results)
-    assert text.startswith("Only `sdpa` and `chunked` are worth weighing")
+    assert text.startswith(
+        "At the batch of `fp32` (728) only `sdpa` and `chunked` are worth weighing"
+    )
     front = pareto.front(pareto.points(results, "equal"))  # the figure's, under this headline
     assert {point.run.technique for point in front} == {"sdpa", "chunked"}
 
@@ -168,3 +170,46 @@ def test_what_does_not_repeat_is_named(two):
     assert discussion.repeatability(same).startswith("Every technique that ran repeats bit for bit")
     one = replaced(same, lambda r: is_profile(r, "bf16"), repeatable=False)
     assert discussion.repeatability(one).startswith("From the same seed, `bf16` does not repeat")
+
+
+def test_a_training_that_says_otherwise_is_told(two):
+    assert "The whole training" not in discussion.how_sure_of_speed(two)
+    slower = replaced(
+        two,
+        lambda r: isinstance(r, EpochRecord) and r.technique == "bf16" and r.setting == "equal",
+        train_seconds=1e4,
+    )
+    text = discussion.how_sure_of_speed(slower)
+    assert "The whole training says otherwise: 10,000 s against" in text
+
+
+def test_how_sure_the_most_tokens_a_second_are(two):
+    steps = two.run("fp32", "own").step_ms
+    assert "is clear in these runs: it wins 100%" in discussion.how_sure_of_throughput(two)
+    batch = two.run("bf16", "own").batch_size / two.run("fp32", "own").batch_size
+    alike = replaced(
+        two,
+        lambda r: is_profile(r, "bf16") and r.setting == "own",
+        step_seconds=[ms * batch / 1e3 for ms in steps],
+    )
+    assert "is not certain in these runs: it wins " in discussion.how_sure_of_throughput(alike)
+
+
+def test_a_technique_that_lost_a_seed_is_in_no_comparison_of_means(results):
+    best = min(results.runs("equal"), key=lambda r: sum(r.perplexities or [1e9])).technique
+    assert f"`{best}` has the lowest perplexity" in discussion.perplexity(results)
+    lost = replaced(
+        results,
+        lambda r: isinstance(r, EpochRecord) and r.technique == best and r.seed == 10,
+        status="diverged",
+        reason="the loss became NaN in step 3",
+        validation=None,
+    )
+    assert lost.run(best, "equal").perplexities
+    for text in (discussion.perplexity(lost), discussion.shortest_training(lost)):
+        assert f"`{best}` has" not in text
+        assert f"`{best}` trains" not in text
+
+
+def test_what_is_left_of_a_kind_is_said_of_the_peak(results):
+    assert "at that of `" in discussion.largest_kind(results)

@@ -81,3 +81,16 @@ def test_a_file_that_is_not_vramlabs_is_named_and_not_to_be_deleted(two):
     with pytest.raises(ConfigError, match=r"^report.compare: .*own.json: .* take .* out of") as e:
         load_earlier(then, now)
     assert "delete" not in str(e.value)
+
+
+def test_runs_under_other_conditions_are_noted(two):
+    now, then = two
+    edit(then / "profile/256/bf16/own.json", lambda r: r.update(processes=2))
+    edit(then / "epoch/256/bf16/own/seed9.json", lambda r: r.update(learning_rate=0.5, tokens=7))
+    found = {(c.now.technique, c.quantity): c for c in changes(now, load_earlier(then, now))}
+    assert found["bf16", "step_ms"].differing == {"processes": (2, 1)}
+    assert set(found["bf16", "perplexity"].differing) == {
+        "processes", "learning rate", "training tokens",
+    }  # fmt: skip
+    assert found["bf16", "max_batch_size"].differing == {}
+    assert all(c.differing == {} for (name, _), c in found.items() if name != "bf16")

@@ -3,7 +3,10 @@
 import html
 import re
 
+from report.test_tables import replaced
+
 from vramlab.report import catalog, discussion, index, tables
+from vramlab.results.data import CorpusRecord
 
 
 def page(config, results, title="A title"):
@@ -55,3 +58,16 @@ def test_long_tables_are_folded(results):
     entry = catalog.TABLES[0]
     text = index.page("T", results, [], {entry: "| a |\n" * 50}, {f"tables/{entry.name}": "C."})
     assert "<details><summary>48 rows</summary>" in text
+
+
+def test_what_ran_is_counted_and_made_up_text_is_called_so(results):
+    text = index.page("T", results, [], {}, {})
+    assert f"- {len(results.techniques) - 1} techniques ran at" in text  # flash was skipped
+    made = replaced(
+        results,
+        lambda r: isinstance(r, CorpusRecord),
+        source="file:///home/me/results/demo/corpus/synthetic/train.jsonl.zst",
+    )
+    text = index.page("T", made, [], {}, {})
+    assert "from a generator of made-up text" in text
+    assert "/home/me" not in text

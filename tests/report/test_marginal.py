@@ -2,9 +2,11 @@
 
 import pytest
 from report import made_up
+from report.test_tables import replaced
 
 from vramlab.config.technique import Technique
 from vramlab.report.marginal import differing_axis, greedy, steps, unmeasured
+from vramlab.results.runs import EpochRecord
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,8 @@ def test_only_one_axis_may_differ():
     assert differing_axis(plain, windowed) == "attention"  # the window is a part of it
     assert differing_axis(windowed, Technique(attention="masked", window=32)) == "window"
     assert differing_axis(plain, Technique(loss_head="fused", chunk_tokens=9)) == "loss_head"
+    assert differing_axis(plain, Technique(parallel="ddp", processes=2)) == "parallel"
+    assert differing_axis(plain, Technique(parallel="ddp", processes="all")) == "parallel"
 
 
 def test_each_step_is_a_measured_pair_in_one_direction(found):
@@ -54,3 +58,14 @@ def test_what_is_missing_for_the_next_step_is_said(found):
     assert ("checkpointing", "block") in missing
     assert ("attention", "sdpa") in missing
     assert ("loss_head", "chunked") not in missing
+
+
+def test_the_greedy_path_steps_around_what_diverged(found):
+    lost = replaced(
+        found,
+        lambda r: isinstance(r, EpochRecord) and r.technique == "chunked",
+        status="diverged",
+        reason="the loss became NaN in step 3",
+        validation=None,
+    )
+    assert "chunked" not in [step.after.technique for step in greedy(lost, "memory")]

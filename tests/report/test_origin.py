@@ -51,3 +51,8 @@ def test_a_table_names_its_records(two):
     assert origin.source(entry, later) == (
         "Source: 3 files in `epoch/`, 2026-11-23 to 2026-11-25; commit 0123456789ab."
     )
+
+
+def test_numbers_of_a_cpu_say_so(two):
+    cpu = changed(two, device=device(two).model_copy(update={"kind": "cpu"}))
+    assert any("say nothing about a GPU" in flag for flag in origin.differences(cpu))

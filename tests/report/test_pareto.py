@@ -5,7 +5,7 @@ from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import pareto
-from vramlab.results.runs import EpochRecord
+from vramlab.results.runs import EpochRecord, ProfileRecord
 
 
 def results(tmp_path, **options):
@@ -80,6 +80,8 @@ def test_the_knee_is_the_point_farthest_from_the_line():
     line = [point(1, 1), point(2, 80), point(10, 95), point(100, 100)]
     assert pareto._knee(line) is line[1]
     assert pareto._knee(line[:2]) is None
+    bends_down = [point(1, 1), point(2, 1.1), point(10, 2), point(100, 100)]
+    assert pareto._knee(bends_down) is None
 
 
 def test_nothing_is_recommended_where_nothing_ran(tmp_path):
@@ -88,3 +90,30 @@ def test_nothing_is_recommended_where_nothing_ran(tmp_path):
     found = made_up.make_results(tmp_path, config, failures=failures)
     assert pareto.recommended(found) == []
     assert pareto.points(found, "own") == []
+
+
+def test_at_the_batch_of_the_baseline_processes_compare_by_their_peaks(tmp_path):
+    config = made_up.experiment(["fp32", "bf16", "sdpa"])
+    found = made_up.make_results(tmp_path, config, failures={})
+    half = found.run("sdpa", "equal").batch_size // 2
+    spread = replaced(
+        found,
+        lambda r: isinstance(r, ProfileRecord) and (r.technique, r.setting) == ("sdpa", "equal"),
+        batch_size=half,
+        sequences_per_step=2 * half,
+    )
+    points = {p.run.technique: p for p in pareto.points(spread, "equal")}
+    least = min(points.values(), key=lambda p: p.bytes_per_token)
+    assert least.run.peak == min(p.run.peak for p in points.values())
+
+
+def test_a_batch_at_which_training_diverges_is_not_recommended(found):
+    lost = replaced(
+        found,
+        lambda r: isinstance(r, EpochRecord) and (r.technique, r.setting) == ("chunked", "own"),
+        status="diverged",
+        reason="the loss became NaN in step 3",
+        validation=None,
+    )
+    by_need = {r.need: r.run.technique for r in pareto.recommended(lost)}
+    assert by_need["memory"] != "chunked"

@@ -27,7 +27,15 @@ def test_number(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (950, "950"), (9999, "9,999"), (56200, "56.2k"), (4018430, "4.02M"), (2e9, "2G")],
+    [
+        (0, "0"),
+        (950, "950"),
+        (9999, "9,999"),
+        (56200, "56.2k"),
+        (4018430, "4.02M"),
+        (999_600, "1M"),
+        (2e9, "2G"),
+    ],
 )
 def test_short(value, text):
     assert wording.short(value) == text

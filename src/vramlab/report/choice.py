@@ -27,6 +27,13 @@ _ORIGINS = {
     "memory limit": mark("memory limit"),
 }
 """Of what an earlier run was made with, what is no name."""
+_CONDITIONS = {
+    "batch size": mark("another batch size"),
+    "processes": mark("other processes"),
+    "sequences a step": mark("other sequences a step"),
+    "learning rate": mark("another learning rate"),
+    "training tokens": mark("other training tokens"),
+}
 _QUANTITIES = {
     "max_batch_size": mark("largest batch"),
     "peak_mib": mark("peak (MiB)"),
@@ -176,7 +183,7 @@ def _changes(name: str, then: Results, now: Results) -> Iterator[Row]:
             "then": change.before,
             "now": change.after,
             "change_percent": change.percent,
-            "beyond_spread": wording.yes_no(change.beyond_spread if change.same_batch else None),
+            "beyond_spread": wording.yes_no(None if change.differing else change.beyond_spread),
             "technique": change.now.technique,
             "sequence_length": change.now.length,
             "setting": None if largest else say(change.now.setting),
@@ -191,16 +198,20 @@ def _note(change: earlier.Change) -> str | None:
     notes = []
     if not earlier.same_axes(change):
         notes.append(say("was another technique then"))
-    if not change.same_batch:
-        then, now = change.then.batch_size or 0, change.now.batch_size or 0
+    for what, (then, now) in change.differing.items():
         notes.append(
             say(
-                "another batch size: {then} then, {now} now",
-                then=wording.integer(then),
-                now=wording.integer(now),
+                "{what}: {then} then, {now} now",
+                what=say(_CONDITIONS[what]),
+                then=_plain(then),
+                now=_plain(now),
             )
         )
     return "; ".join(notes) or None
+
+
+def _plain(value: float) -> str:
+    return wording.integer(value) if value == int(value) else f"{value:g}"
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

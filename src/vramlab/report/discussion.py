@@ -20,7 +20,7 @@ def summary(results: Results) -> list[str]:
         largest_batch(results),
         least_memory(results),
         f"{fastest(results)} {how_sure_of_speed(results)}",
-        throughput(results),
+        f"{throughput(results)} {how_sure_of_throughput(results)}",
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         fewest_steps(results),
         energy(results),
@@ -147,8 +147,8 @@ def largest_kind(results: Results) -> str:
     best = min(sizes, key=lambda name: sizes[name])
     if best != base.technique:
         return say(
-            "At the peak of {baseline}, {share} is {kind}: {size}; {best} needs {least} for it at "
-            "the same batch.",
+            "At the peak of {baseline}, {share} is {kind}: {size}; at that of {best}, with the "
+            "same batch, it is {least}.",
             **values,
             best=_name(best),
             least=memory(sizes[best]),
@@ -195,17 +195,33 @@ def fastest(results: Results) -> str:
 
 
 def how_sure_of_speed(results: Results) -> str:
-    """How clearly the fastest technique leads the next one, from all timed steps."""
+    """How clearly the fastest technique leads the next one: its steps, and its whole training."""
     runs = _by_speed(results)
     if len(runs) < 2:
         return ""
     (best, _), (second, slower) = runs[:2]
-    share = superiority(best.step_ms, second.step_ms)
-    return say(
-        "Its lead over the next, {second} ({ms} ms), is {certainty}: it wins {share} of the pairs "
-        "of their timed steps.",
+    lead = _lead(best, second, say("{ms} ms", ms=number(slower)))
+    times = [run.train_seconds for run in (best, second)]
+    if not all(times) or statistics.fmean(times[0]) <= statistics.fmean(times[1]):
+        return lead
+    against = say(
+        "The whole training says otherwise: {seconds} s against {other} s of {second}.",
+        seconds=number(statistics.fmean(times[0])),
+        other=number(statistics.fmean(times[1])),
         second=_name(second.technique),
-        ms=number(slower),
+    )
+    return f"{lead} {against}"
+
+
+def _lead(best: Run, second: Run, value: str) -> str:
+    """How clearly one run is faster than another, for each token of their timed steps."""
+    pair = [[ms / (run.step_tokens or 1) for ms in run.step_ms] for run in (best, second)]
+    share = superiority(*pair)
+    return say(
+        "Its lead over the next, {second} ({value}), is {certainty} in these runs: it wins {share} "
+        "of the pairs of their timed steps.",
+        second=_name(second.technique),
+        value=value,
         certainty=_certainty(share),
         share=percent(share),
     )
@@ -234,9 +250,18 @@ def throughput(results: Results, length: int | None = None) -> str:
     )
 
 
+def how_sure_of_throughput(results: Results) -> str:
+    """How clearly the technique with the most tokens a second leads the next one."""
+    runs = _measured(results.runs("own"), lambda run: run.tokens_per_second)
+    if len(runs) < 2:
+        return ""
+    (best, _), (second, speed) = sorted(runs, key=lambda pair: -pair[1])[:2]
+    return _lead(best, second, say("{speed} a second", speed=short(speed)))
+
+
 def shortest_training(results: Results) -> str:
     """Which technique goes through the training corpus in the least time."""
-    runs = [run for setting in SETTINGS for run in results.runs(setting) if run.train_seconds]
+    runs = [run for setting in SETTINGS for run in results.runs(setting) if run.came_through]
     if not runs:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.train_seconds))
@@ -244,21 +269,21 @@ def shortest_training(results: Results) -> str:
         "name": _name(best.technique),
         "seconds": number(statistics.fmean(best.train_seconds)),
     }
-    base = results.run(results.baseline, "own").train_seconds
-    if base and best.technique != results.baseline:
+    base = results.run(results.baseline, "own")
+    if base.came_through and best.technique != results.baseline:
         return say(
             "{name} trains in the least time: {seconds} s at {batch}; {baseline} takes {slower} s.",
             **values,
             batch=_where(best, results),
             baseline=_name(results.baseline),
-            slower=number(statistics.fmean(base)),
+            slower=number(statistics.fmean(base.train_seconds)),
         )
     return say("{name} trains in the least time: {seconds} s.", **values)
 
 
 def perplexity(results: Results) -> str:
     """Which technique has the lowest perplexity at the baseline's batch."""
-    runs = [run for run in results.runs("equal") if run.perplexities]
+    runs = [run for run in results.runs("equal") if run.came_through]
     if not runs:
         return ""
     best = min(runs, key=lambda run: statistics.fmean(run.perplexities))
@@ -269,10 +294,10 @@ def perplexity(results: Results) -> str:
         "lowest": lowest,
         "baseline": _name(results.baseline),
     }
-    base = results.run(results.baseline, "own").perplexities
-    if not base or best.technique == results.baseline:
+    base = results.run(results.baseline, "own")
+    if not base.came_through or best.technique == results.baseline:
         return say("Trained {where}, {name} has the lowest perplexity: {lowest}.", **values)
-    other = number(statistics.fmean(base), 4)
+    other = number(statistics.fmean(base.perplexities), 4)
     if other == lowest:
         return say(
             "Trained {where}, {name} has the lowest perplexity: {lowest}, the same to these digits "
@@ -289,7 +314,7 @@ def perplexity(results: Results) -> str:
 
 def how_sure_of_perplexity(results: Results) -> str:
     """How far perplexities differ by the seed alone."""
-    runs = [run.perplexities for run in results.runs("equal") if run.perplexities]
+    runs = [run.perplexities for run in results.runs("equal") if run.came_through]
     if not runs:
         return ""
     deviations = [statistics.stdev(values) for values in runs if len(values) > 1]
@@ -304,7 +329,8 @@ def how_sure_of_perplexity(results: Results) -> str:
 
 def fewest_steps(results: Results) -> str:
     """How many optimizer steps a larger batch leaves, which is what its perplexity pays for."""
-    steps = {run.technique: run.trained[0].steps for run in results.runs("own") if run.trained}
+    runs = [run for run in results.runs("own") if run.came_through]
+    steps = {run.technique: run.trained[0].steps for run in runs}
     base = steps.get(results.baseline)
     if base is None:
         return ""
@@ -314,7 +340,6 @@ def fewest_steps(results: Results) -> str:
     perplexities = [
         statistics.fmean(results.run(name, "own").perplexities)
         for name in (fewest, results.baseline)
-        if results.run(name, "own").perplexities
     ]
     values = {
         "name": _name(fewest),
@@ -322,16 +347,12 @@ def fewest_steps(results: Results) -> str:
         "baseline": _name(results.baseline),
         "base": integer(base),
     }
-    if len(perplexities) == 2:
-        return say(
-            "At its own largest batch, {name} trains in {steps}, {baseline} in {base}; perplexity "
-            "{perplexity} against {other}.",
-            **values,
-            perplexity=number(perplexities[0], 4),
-            other=number(perplexities[1], 4),
-        )
     return say(
-        "At its own largest batch, {name} trains in {steps}, {baseline} in {base}.", **values
+        "At its own largest batch, {name} trains in {steps}, {baseline} in {base}; perplexity "
+        "{perplexity} against {other}.",
+        **values,
+        perplexity=number(perplexities[0], 4),
+        other=number(perplexities[1], 4),
     )
 
 
@@ -405,22 +426,26 @@ def undominated(results: Results) -> str:
         )
     if len(best) == 1:
         return say(
-            "No other technique that trains as good a model needs less memory or steps faster than "
-            "{name}.",
+            "At {batch} no other technique that trains as good a model needs less memory or steps "
+            "faster than {name}.",
+            batch=_equal_batch(results),
             name=_name(best[0]),
         )
     if len(best) == len(points):
-        return say("No technique is beaten in both memory and step time by another.")
+        return say(
+            "At {batch} no technique is beaten in both memory and step time by another.",
+            batch=_equal_batch(results),
+        )
     beaten = mark(
-        "Only {names} are worth weighing: every other technique needs no less memory and makes no "
-        "faster step than one of them."
+        "At {batch} only {names} are worth weighing: every other technique needs no less memory "
+        "and makes no faster step than one of them."
     )
     or_worse = mark(
-        "Only {names} are worth weighing: every other technique needs no less memory and makes no "
-        "faster step than one of them, or trains a worse model."
+        "At {batch} only {names} are worth weighing: every other technique needs no less memory "
+        "and makes no faster step than one of them, or trains a worse model."
     )
     text = beaten if all(point.as_good for point in points) else or_worse
-    return say(text, names=_names(best))
+    return say(text, batch=_equal_batch(results), names=_names(best))
 
 
 def not_run(results: Results) -> list[str]:
@@ -453,7 +478,7 @@ def superiority(faster: Sequence[float], slower: Sequence[float]) -> float:
 def _certainty(share: float) -> str:
     if share >= 0.95:
         return say("clear")
-    return say("likely real") if share >= 0.75 else say("not certain")
+    return say("likely") if share >= 0.75 else say("not certain")
 
 
 def _by_speed(results: Results) -> list[tuple[Run, float]]:

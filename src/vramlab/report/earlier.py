@@ -14,7 +14,7 @@ from vramlab.provenance import Provenance
 from vramlab.report import wording
 from vramlab.report.load import KINDS, SETTINGS, Results, Run
 from vramlab.results.base import Record, read
-from vramlab.results.runs import BatchSizeRecord, RunRecord
+from vramlab.results.runs import BatchSizeRecord, EpochRecord, RunRecord
 
 STAGES = ("batch_size", "profile", "epoch")
 """The stages that are compared."""
@@ -95,6 +95,19 @@ QUANTITIES = (
 )
 
 
+OF_TRAINING = {"sequences a step", "learning rate", "training tokens"}
+TRAINED = {"train_seconds", "perplexity"}
+"""The quantities that depend on these conditions as well."""
+CONDITIONS: dict[str, Callable[[Run], float | None]] = {
+    "batch size": lambda run: run.batch_size,
+    "processes": lambda run: run.profile.processes,
+    "sequences a step": lambda run: _first(run, lambda epoch: epoch.sequences_per_step),
+    "learning rate": lambda run: _first(run, lambda epoch: epoch.learning_rate),
+    "training tokens": lambda run: _first(run, lambda epoch: epoch.tokens),
+}
+"""What two runs have to have alike for their quantities to compare."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One quantity of one run, then and now."""
@@ -112,9 +125,17 @@ class Change:
     measured once only."""
 
     @property
-    def same_batch(self) -> bool:
-        """Whether both ran at one batch size, or the quantity is of no batch."""
-        return self.quantity == LARGEST.name or self.now.batch_size == self.then.batch_size
+    def differing(self) -> dict[str, tuple[float, float]]:
+        """Under what other conditions the run was made, by CONDITIONS: then and now."""
+        if self.quantity == LARGEST.name:
+            return {}
+        trained = self.quantity in TRAINED
+        pairs = {
+            name: (value(self.then), value(self.now))
+            for name, value in CONDITIONS.items()
+            if trained or name not in OF_TRAINING
+        }
+        return {n: (a, b) for n, (a, b) in pairs.items() if a != b and None not in (a, b)}  # type: ignore[misc]
 
     @property
     def percent(self) -> float:
@@ -200,6 +221,10 @@ def differing_origins(now: Results, then: Results) -> dict[str, tuple[str, str]]
         for name in dict.fromkeys((*after, *before))
         if after.get(name) != before.get(name)
     }
+
+
+def _first(run: Run, value: Callable[[EpochRecord], float | None]) -> float | None:
+    return value(run.trained[0]) if run.trained else None
 
 
 def _one(value: float | None) -> list[float]:

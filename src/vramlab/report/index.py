@@ -108,9 +108,13 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> str:
 def _setup(results: Results) -> list[str]:
     lines = [
         say_count(
-            "{count} technique at {length} tokens; the baseline is {baseline}.",
-            "{count} techniques at {length} tokens; the baseline is {baseline}.",
-            len(results.techniques),
+            "{count} technique ran at {length} tokens; the baseline is {baseline}.",
+            "{count} techniques ran at {length} tokens; the baseline is {baseline}.",
+            sum(
+                record.status != "skipped"
+                for (at, _), record in results.searches.items()
+                if at == results.length
+            ),
             length=integer(results.length),
             baseline=f"`{results.baseline}`",
         ),
@@ -124,7 +128,7 @@ def _setup(results: Results) -> list[str]:
                 kept=integer(record.kept),
                 documents=integer(record.documents),
                 characters=integer(record.characters),
-                source=record.source,
+                source=_origin(record.source),
             )
         )
     lines += [_overlap(record) for record in results.records(OverlapRecord)]
@@ -161,6 +165,12 @@ def _setup(results: Results) -> list[str]:
             )
         )
     return lines
+
+
+def _origin(source: str) -> str:
+    """Where a corpus came from; of a made-up one no folder says anything."""
+    made_up = source.startswith("file:") and "/corpus/synthetic/" in source
+    return say("a generator of made-up text (`source: synthetic`)") if made_up else source
 
 
 def _overlap(record: OverlapRecord) -> str:

@@ -138,6 +138,11 @@ class Run:
         return [epoch for epoch in self.epochs if epoch.status == "ok"]
 
     @property
+    def came_through(self) -> bool:
+        """Whether every seed trained to its end; the mean of those that did would flatter."""
+        return bool(self.trained) and len(self.trained) == len(self.epochs)
+
+    @property
     def train_seconds(self) -> list[float]:
         """Seconds of the training run, of each seed that came through."""
         return [epoch.train_seconds for epoch in self.trained]

@@ -12,7 +12,12 @@ from vramlab.report.load import Results, Run
 Goal = Literal["memory", "speed"]
 GOALS: tuple[Goal, ...] = ("memory", "speed")
 
-_WITH = {"chunk_tokens": "loss_head", "window": "attention", "cuda_graphs": "compile"}
+_WITH = {
+    "chunk_tokens": "loss_head",
+    "window": "attention",
+    "cuda_graphs": "compile",
+    "processes": "parallel",
+}
 """Axes that mean something beside another one only: both may change as one."""
 
 
@@ -63,9 +68,10 @@ def steps(results: Results) -> list[Step]:
     runs = results.runs("equal")
     return [
         Step(before, after, axis)
-        for before in runs
-        for after in runs
-        if (axis := differing_axis(before.axes, after.axes)) and _forward(before, after, axis)
+        for place, before in enumerate(runs)
+        for other, after in enumerate(runs)
+        if (axis := differing_axis(before.axes, after.axes))
+        and _forward(before, after, axis, place < other)
     ]
 
 
@@ -78,12 +84,12 @@ def differing_axis(one: Technique, other: Technique) -> str | None:
     return changed.pop() if len(changed) == 1 else None
 
 
-def _forward(before: Run, after: Run, axis: str) -> bool:
+def _forward(before: Run, after: Run, axis: str, in_order: bool) -> bool:
     """Of each pair one direction: from the default, else in the order of the configuration."""
     default = Technique.model_fields[axis].default
     if getattr(before.axes, axis) == default:
         return True
-    return getattr(after.axes, axis) != default and before.technique < after.technique
+    return in_order and getattr(after.axes, axis) != default
 
 
 def greedy(results: Results, goal: Goal) -> list[Step]:
@@ -122,7 +128,7 @@ def unmeasured(results: Results, at: Run) -> list[tuple[str, Any]]:
 def _neighbours(results: Results, at: Run) -> Iterator[tuple[Run, str]]:
     for run in results.runs("equal"):
         axis = differing_axis(at.axes, run.axes)
-        if axis is not None:
+        if axis is not None and run.status != "diverged":
             yield run, axis
 
 

@@ -38,9 +38,16 @@ def hardware_and_software(results: Results) -> list[tuple[str, str]]:
 
 
 def differences(results: Results) -> list[str]:
-    """What differs between the measured records, and so what does not compare."""
+    """What does not compare: with a GPU, or since it differs between the measured records."""
     measured = _measured(results)
     found: list[str] = []
+    if any(origin.device.kind == "cpu" for origin in measured if origin.device):
+        found.append(
+            say(
+                "These numbers are of a CPU: memory is what live tensors take, and the speeds say "
+                "nothing about a GPU."
+            )
+        )
     devices = dict.fromkeys(origin.device.name for origin in measured if origin.device)
     if len(devices) > 1:
         found.append(

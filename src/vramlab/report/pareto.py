@@ -24,7 +24,8 @@ class Point:
 
     run: Run
     bytes_per_token: float
-    """Peak memory over the tokens of a batch."""
+    """Peak memory of a device over the tokens of a step: at the baseline's batch of all devices, so
+    that the peaks themselves compare; at the technique's own of one, which it fills."""
     tokens_per_second: float
     perplexity_ratio: float | None
     """Over the baseline's at its largest batch; None where one of them is not known. At its own
@@ -47,14 +48,15 @@ def points(results: Results, setting: Setting) -> list[Point]:
     known = _perplexity(results.run(results.baseline, "equal"))
     found = []
     for run in results.runs(setting):
-        if run.peak is None or run.device_tokens is None or run.tokens_per_second is None:
+        tokens = run.step_tokens if setting == "equal" else run.device_tokens
+        if run.peak is None or tokens is None or run.tokens_per_second is None:
             continue
         equal = results.run(run.technique, "equal")
         own = _perplexity(equal)
         found.append(
             Point(
                 run=run,
-                bytes_per_token=run.peak / run.device_tokens,
+                bytes_per_token=run.peak / tokens,
                 tokens_per_second=run.tokens_per_second,
                 perplexity_ratio=own / known if own and known else None,
                 trained=run.status == "ok" and equal.status != "diverged",
@@ -94,17 +96,18 @@ class Recommendation:
 def recommended(results: Results) -> list[Recommendation]:
     """The technique for each need, of those whose perplexity is that of the baseline.
 
-    memory: the largest batch, and of equal ones the faster; speed: the most tokens a second at
-    either batch, and of equal ones the one with less memory; balance: the knee of the front at the
-    baseline's batch, which is the point farthest from the line between the front's ends, both axes
-    in logarithms and scaled to the front's own range (Satopaa et al., 2011, *Finding a "kneedle" in
-    a haystack*). A front of two points or fewer has no knee.
+    memory: the largest batch that trains, and of equal ones the faster; speed: the most tokens a
+    second at either batch, and of equal ones the one with less memory; balance: the knee of the
+    front at the baseline's batch, which is the point farthest from the line between the front's
+    ends, both axes in logarithms and scaled to the front's own range (Satopaa et al., 2011,
+    *Finding a "kneedle" in a haystack*). A front of two points, or one that bends the other way,
+    has no knee.
     """
     by_setting = {s: [p for p in points(results, s) if p.as_good] for s in SETTINGS}
     found = []
-    if by_setting["equal"]:
+    if fitting := [p for p in by_setting["equal"] if _trains(results, p.run.technique)]:
         roomy = max(
-            by_setting["equal"],
+            fitting,
             key=lambda p: (p.run.search.max_batch_size or 0, p.tokens_per_second),
         )
         found.append(Recommendation("memory", roomy.run))
@@ -116,6 +119,11 @@ def recommended(results: Results) -> list[Recommendation]:
     return found
 
 
+def _trains(results: Results, technique: str) -> bool:
+    """Whether training at the technique's own largest batch did not diverge."""
+    return results.run(technique, "own").status != "diverged"
+
+
 def _knee(line: Sequence[Point]) -> Point | None:
     if len(line) < 3:
         return None
@@ -124,7 +132,8 @@ def _knee(line: Sequence[Point]) -> Point | None:
     if left == right or low == high:
         return None
     above = [(y - low) / (high - low) - (x - left) / (right - left) for x, y in places]
-    return line[max(range(len(line)), key=above.__getitem__)]
+    farthest = max(range(len(line)), key=above.__getitem__)
+    return line[farthest] if above[farthest] > 0 else None
 
 
 def _perplexity(run: Run) -> float | None:

@@ -129,6 +129,7 @@ def percent(share: float, decimals: int = 0) -> str:
 
 def short(value: float) -> str:
     """1,500,000 as 1.5M, 256,000 as 256k; below 10,000 in full."""
+    value = float(f"{value:.3g}") if abs(value) >= 1e4 else value  # 999,600 is 1M
     if abs(value) < 1e4:
         return numeral(f"{value:,.4g}" if abs(value) < 1e3 else f"{value:,.0f}")
     for unit, text in ((1e9, mark("{number}G")), (1e6, mark("{number}M"))):

@@ -140,7 +140,7 @@ class ProfileRecord(RunRecord):
     """Each timed step, on the process that took longest."""
     memory: Memory | None = None
     energy_joules: float | None = None
-    """Energy of all devices over all timed steps, where they report it."""
+    """Energy of all devices for as many steps as were timed, where they report it."""
     allocator_retries: int | None = None
     """How often, in all timed steps, torch gave its idle blocks of GPU memory back because none had
     room for a tensor; it then maps them anew, which takes time. None on a CPU."""
