@@ -17,7 +17,7 @@ rule all:
         f"{RESULTS}/report/index.md",
     localrule: True
     message:
-        "All is done; the report is {input}"
+        f"All is done; the report is {RESULTS}/report/index.html"
 
 
 include: "rules/corpus.smk"

@@ -18,6 +18,8 @@ from vramlab.workflow.code import code_finder, export
 export(SOURCE)
 
 try:
+    for path in workflow.configfiles:
+        experiment.refuse_repeated_keys(path)
     CONFIG = experiment.parse(
         config, ", ".join(map(str, workflow.configfiles)) or "--config"
     )

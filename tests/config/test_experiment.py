@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,8 @@ def test_the_mission_is_the_default():
             ["'corpus.train.parts.0.corpus.pth'", "'path'"],
         ),
         ("seeds", [1, 1], ["seeds", "twice"]),
+        ("seeds", 9, ["'seeds' has the value 9 and should be a list"]),
+        ("techniques.my tech", {}, ["'techniques.my tech'", "'my tech' is no name"]),
         ("techniques.x", {"precision": "fp12"}, ["'techniques.x.precision'", "'fp12'"]),
     ],
 )
@@ -125,6 +128,29 @@ def test_a_mistake_is_named_in_one_sentence(dotted, value, says):
     assert "\n" not in text
     for part in says:
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "bad.yaml, line 3: the key 'a' is there twice"),
+        (
+            "techniques:\n  fp32: {}\n  fp32: {precision: bf16}\n",
+            "line 3: the key 'techniques.fp32'",
+        ),
+        ("parts:\n  - {w: 1, w: 2}\n", "line 2: the key 'parts.w' is there twice"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, says):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        experiment.refuse_repeated_keys(path)
+
+
+def test_the_shipped_configurations_say_each_key_once():
+    for path in CONFIG.glob("*.yaml"):
+        experiment.refuse_repeated_keys(path)
 
 
 def test_a_missing_key_is_named():

@@ -129,6 +129,39 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
         raise ConfigError(_sentence(error, where)) from None
 
 
+def refuse_repeated_keys(path: Path | str) -> None:
+    """Refuse a file that says a key twice: YAML takes the last and forgets the first.
+
+    Raises:
+        ConfigError: one sentence with the line of the second.
+    """
+    with Path(path).open(encoding="utf-8") as file:
+        root = yaml.compose(file, Loader=yaml.SafeLoader)
+    for names, node in _repeated(root, ()):
+        raise ConfigError(
+            f"{path}, line {node.start_mark.line + 1}: the key {'.'.join(names)!r} is there twice; "
+            "remove or rename one"
+        )
+
+
+def _repeated(
+    node: yaml.Node | None, above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], yaml.Node]]:
+    """Each key that its mapping has already had, with the names of those above it."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item, above)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, value in node.value:
+        names = (*above, str(key.value))
+        if names in seen:
+            yield names, key
+        seen.add(names)
+        yield from _repeated(value, names)
+
+
 def load(path: Path | str) -> Experiment:
     """Read and check a configuration file (YAML).
 
@@ -144,6 +177,7 @@ def load(path: Path | str) -> Experiment:
         raise ConfigError(f"{path}: is no valid YAML ({error}); correct the file") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values; see config/README.md")
+    refuse_repeated_keys(path)
     return parse(raw, str(path))
 
 
@@ -157,6 +191,13 @@ def _sentence(error: ValidationError, where: str) -> str:
         text = f"unknown key {key!r}; {suggestion(name, _siblings(first['loc']))}"
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
+    elif first["type"] == "tuple_type":
+        text = f"{key!r} has the value {first['input']!r} and should be a list, such as [1, 2]"
+    elif first["type"] == "string_pattern_mismatch":
+        key, name = key.removesuffix(".[key]"), first["input"]
+        text = (
+            f"{key!r}: {name!r} is no name; use letters, digits, - and _, a letter or digit first"
+        )
     elif first["type"] == "value_error":
         text = f"{key + ': ' if key else ''}{first['ctx']['error']}"
     else:
