@@ -96,6 +96,25 @@ def test_training_has_a_row_for_each_seed(results):
     assert row(frame, technique="bf16", setting="own", seed=10)["steps"] == math.ceil(28_000 / 944)
 
 
+@pytest.mark.parametrize("name", ["summary", "memory", "speed", "training", "sweep"])
+def test_what_was_skipped_has_no_numbers(results, name):
+    frame = tables.TABLES[name](results)
+    rows = frame[(frame.technique == "flash") & (frame.status == "skipped")]
+    assert len(rows)
+    numbers = rows.drop(columns=["seed", "sequence_length"], errors="ignore")
+    cells = [cell for row in numbers.to_numpy() for cell in row if not pd.isna(cell)]
+    assert all(isinstance(cell, str) for cell in cells), cells
+
+
+@pytest.mark.parametrize("technique", ["math", "tf32"])
+def test_a_training_that_failed_counts_nothing(results, technique):
+    frame = tables.training(results)
+    failed = frame[(frame.technique == technique) & (frame.status != "ok")]
+    assert len(failed)
+    for column in ("accumulation", "steps", "tokens", "train_seconds", "interruptions"):
+        assert failed[column].isna().all(), column
+
+
 def test_search_lists_the_trials_in_order(two):
     frame = tables.search(two)
     trials = frame[frame.technique == "fp32"]

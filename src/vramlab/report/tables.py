@@ -22,7 +22,7 @@ from vramlab.report.frame import Row, frame
 from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
-from vramlab.results.runs import KINDS, MemoryPoint
+from vramlab.results.runs import KINDS, EpochRecord, MemoryPoint
 
 HEADINGS = {
     "axes": "How it computes",
@@ -230,28 +230,32 @@ def speed(results: Results) -> pd.DataFrame:
 
 def training(results: Results) -> pd.DataFrame:
     """Each training run: a row for each technique, batch and seed."""
-    return frame(
-        {
+
+    def row(setting: str, run: Run, epoch: EpochRecord) -> Row:
+        # The record of a run that did not come through holds a nought for what is not known.
+        done = epoch if epoch.status == "ok" else None
+        return {
             "technique": run.technique,
             "setting": setting,
             "seed": epoch.seed,
             "status": wording.status(epoch.status),
             "batch_size": epoch.batch_size,
-            "accumulation": epoch.accumulation,
+            "accumulation": done and done.accumulation,
             "sequences_per_step": epoch.sequences_per_step,
             "learning_rate": epoch.learning_rate,
-            "steps": epoch.steps,
-            say("tokens"): epoch.tokens,
-            "train_seconds": epoch.train_seconds,
+            "steps": done and done.steps,
+            say("tokens"): done and done.tokens,
+            "train_seconds": done and done.train_seconds,
             "peak_gib": _gib(epoch.peak.allocated if epoch.peak else None),
-            "interruptions": epoch.interruptions,
+            "interruptions": done and done.interruptions,
             "last_loss": epoch.loss_curve[-1].loss if epoch.loss_curve else None,
             "perplexity": epoch.validation.perplexity if epoch.validation else None,
             "bits_per_byte": epoch.validation.bits_per_byte if epoch.validation else None,
             "reason": epoch.reason,
         }
-        for setting, run in _rows(results)
-        for epoch in run.epochs
+
+    return frame(
+        row(setting, run, epoch) for setting, run in _rows(results) for epoch in run.epochs
     )
 
 
