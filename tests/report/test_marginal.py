@@ -44,6 +44,18 @@ def test_each_step_is_a_measured_pair_in_one_direction(found):
     assert step.before.batch_size == step.after.batch_size
 
 
+def test_a_pair_with_a_skipped_technique_is_no_step(results):
+    names = {run.technique for step in steps(results) for run in (step.before, step.after)}
+    assert "flash" not in names
+    [out_of_memory] = [
+        step
+        for step in steps(results)
+        if (step.before.technique, step.after.technique) == ("bf16", "math")
+    ]
+    assert out_of_memory.peak_ratio is None
+    assert out_of_memory.batch_ratio is not None
+
+
 def test_the_greedy_path_gains_at_each_step_and_ends_where_none_does(found):
     path = greedy(found, "memory")
     assert [step.after.technique for step in path] == ["bf16", "chunked"]

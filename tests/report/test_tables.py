@@ -1,8 +1,10 @@
 """Tables hold what was measured, computed as a person would with pen and paper."""
 
 import csv
+import dataclasses
 import io
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -96,6 +98,33 @@ def test_training_has_a_row_for_each_seed(results):
     assert row(frame, technique="bf16", setting="own", seed=10)["steps"] == math.ceil(28_000 / 944)
 
 
+@pytest.mark.parametrize("name", ["summary", "memory", "speed", "training", "sweep"])
+def test_what_was_skipped_has_no_numbers(results, name):
+    frame = tables.TABLES[name](results)
+    rows = frame[(frame.technique == "flash") & (frame.status == "skipped")]
+    assert len(rows)
+    numbers = rows.drop(columns=["seed", "sequence_length"], errors="ignore")
+    cells = [cell for row in numbers.to_numpy() for cell in row if not pd.isna(cell)]
+    assert all(isinstance(cell, str) for cell in cells), cells
+
+
+@pytest.mark.parametrize("technique", ["math", "tf32"])
+def test_a_training_that_failed_counts_nothing(results, technique):
+    frame = tables.training(results)
+    failed = frame[(frame.technique == technique) & (frame.status != "ok")]
+    assert len(failed)
+    for column in ("accumulation", "steps", "tokens", "train_seconds", "interruptions"):
+        assert failed[column].isna().all(), column
+
+
+def test_the_baselines_batch_has_one_name(two):
+    fast = replaced(two, lambda r: is_profile(r, "fp32"), step_seconds=[1e-6])
+    assert row(tables.recommended(fast), technique="fp32")["setting"] == "equal = own"
+    same = dataclasses.replace(two, earlier={"then": two})
+    settings = tables.earlier(same).query("technique == 'fp32'").setting
+    assert set(settings.dropna()) == {"equal = own"}
+
+
 def test_search_lists_the_trials_in_order(two):
     frame = tables.search(two)
     trials = frame[frame.technique == "fp32"]
@@ -136,7 +165,7 @@ def test_overlap_counts(two):
     assert frame.train["exact copies of an earlier document"] == 1
     assert frame.validation["excerpts of training documents"] == 1
     assert frame.validation["13-grams seen in training (%)"] == pytest.approx(6.25)
-    assert frame.validation["documents with 70 to 80 % seen"] == 1
+    assert frame.validation["documents with 70 to 80% seen"] == 1
     assert frame.validation["documents kept (overlap: near)"] == 40
     assert tables.corpus(two).set_index("quantity").validation["dropped: overlap"] == 3
 
@@ -160,7 +189,7 @@ def test_a_sample_of_ngrams_is_named(two):
 def test_no_overlap_is_said(two):
     clean = replaced(two, lambda r: isinstance(r, OverlapRecord), pairs=[])
     [only] = tables.overlap_pairs(clean).to_dict("records")
-    assert only == {"overlap": "no document of the two corpora overlaps by 1 % or more"}
+    assert only == {"overlap": "no document of the two corpora overlaps by 1% or more"}
 
 
 def test_provenance_lists_every_file(two):
@@ -218,11 +247,27 @@ def test_markdown_is_readable():
         "ms/step median",
         "Reason",
     ]
-    assert lines[2] == ["a/b", "12,345", "0.25", "1.500", "12.35", ""]
+    assert lines[2] == ["a/b", "12,345", "0.2500", "1.500", "12.35", ""]
     assert lines[3] == ["c", "", "", "", "", "two lines"]
     small = tables.to_markdown(frame[["before_gib"]])
     assert "Before (MiB)" in small
     assert "256.0" in small
+
+
+def test_numbers_of_a_column_have_as_many_digits():
+    frame = pd.DataFrame(
+        {"peak_factor": [0.932, 0.93186, 0.99998], "learning_rate": [1e-3, 2e-3, 1e-3]},
+        dtype=object,
+    )
+    text = tables.to_markdown(frame)
+    assert re.findall(r"^\| *([\d.]+)", text, flags=re.MULTILINE) == ["0.9320", "0.9319", "1.000"]
+    assert "0.001 |" in text, "what was set stays as it was set"
+
+
+def test_sentences_stand_after_the_numbers(results):
+    for name in ("summary", "recommended"):
+        [heading, *_] = tables.to_markdown(tables.TABLES[name](results)).splitlines()
+        assert heading.index("Perplexity") < heading.index("How it computes")
 
 
 def test_html_is_escaped():

@@ -68,6 +68,20 @@ def test_a_wide_table_scrolls_inside_the_page(page):
     assert "position: sticky; left: 0" in page
 
 
+def test_rows_are_as_high_as_whole_pixels(page):
+    """Else the lines of the fixed first column are drawn beside those of the others."""
+    assert "border-collapse: separate" in page
+    [line] = re.findall(r"\.wide {[^}]*line-height: ([^;]+)", page)
+    paddings = re.findall(r"th, td { padding: (\S+) ", page)
+    assert re.fullmatch(r"\d+px", line)
+    assert [p for p in paddings if not p.endswith("rem")] == ["5px", "5px"]
+
+
+def test_headings_of_numbers_wrap(page):
+    assert '<th style="text-align:right">a</th>' in page
+    assert 'th[style*="right"] { width: 1px }' in page
+
+
 def test_the_page_names_its_language(tmp_path):
     with language.use("pl"):
         assert '<html lang="pl">' in webpage.to_html("# T", "T", tmp_path)

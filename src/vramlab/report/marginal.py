@@ -59,20 +59,26 @@ class Step:
         """Tokens a second at the same batch, after over before."""
         return _ratio(self.after.tokens_per_second, self.before.tokens_per_second)
 
+    @property
+    def measured(self) -> bool:
+        """Whether anything compares: not where one of the two was skipped, for example."""
+        return any((self.batch_ratio, self.peak_ratio, self.speed_ratio))
+
 
 def steps(results: Results) -> list[Step]:
-    """Every pair that differs in one axis, away from that axis' default where one has it.
+    """Every measured pair that differs in one axis, away from its default where one has it.
 
     Both run at the baseline's largest batch, so that memory and speed compare.
     """
     runs = results.runs("equal")
-    return [
+    found = [
         Step(before, after, axis)
         for place, before in enumerate(runs)
         for other, after in enumerate(runs)
         if (axis := differing_axis(before.axes, after.axes))
         and _forward(before, after, axis, place < other)
     ]
+    return [step for step in found if step.measured]
 
 
 def differing_axis(one: Technique, other: Technique) -> str | None:

@@ -22,7 +22,7 @@ from vramlab.report.frame import Row, frame
 from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
-from vramlab.results.runs import KINDS, MemoryPoint
+from vramlab.results.runs import KINDS, EpochRecord, MemoryPoint
 
 HEADINGS = {
     "axes": "How it computes",
@@ -111,6 +111,11 @@ HEADINGS = {
 }
 """Of each column but those that are names, such as a package's."""
 
+_LAST = ("axes", "reason")
+"""Columns of sentences: after the numbers, which a screen then shows without scrolling."""
+_SET = {"learning_rate"}
+"""Numbers that were set, not measured: shown as they are, without digits that were not given."""
+
 _OVERLAP = {
     "exact": mark("exact copy"),
     "near": mark("near copy"),
@@ -124,7 +129,8 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
-table {{ width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums }}
+table {{ width: max-content; border-collapse: separate; border-spacing: 0;
+  font-variant-numeric: tabular-nums }}
 th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
   min-width: 3rem; max-width: 30rem }}
 th {{ text-align: left; position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
@@ -150,15 +156,15 @@ def summary(results: Results) -> pd.DataFrame:
                 run.search.max_batch_size, results.max_batch_size(results.baseline)
             ),
             "peak_gib": _gib(run.peak),
+            "tokens_per_second": run.tokens_per_second,
+            "perplexity": _mean(run.perplexities),
+            "perplexity_sd": _deviation(run.perplexities),
             "step_ms_median": run.step_median_ms,
             "step_ms_mean": _mean(run.step_ms),
             "step_ms_sd": _deviation(run.step_ms),
-            "tokens_per_second": run.tokens_per_second,
             "microjoules_per_token": run.microjoules_per_token,
             "train_seconds": _mean(run.train_seconds),
             "train_seconds_sd": _deviation(run.train_seconds),
-            "perplexity": _mean(run.perplexities),
-            "perplexity_sd": _deviation(run.perplexities),
             "bits_per_byte": _mean([v.bits_per_byte for v in run.validations]),
             "reason": run.reason,
         }
@@ -230,28 +236,32 @@ def speed(results: Results) -> pd.DataFrame:
 
 def training(results: Results) -> pd.DataFrame:
     """Each training run: a row for each technique, batch and seed."""
-    return frame(
-        {
+
+    def row(setting: str, run: Run, epoch: EpochRecord) -> Row:
+        # The record of a run that did not come through holds a nought for what is not known.
+        done = epoch if epoch.status == "ok" else None
+        return {
             "technique": run.technique,
             "setting": setting,
             "seed": epoch.seed,
             "status": wording.status(epoch.status),
             "batch_size": epoch.batch_size,
-            "accumulation": epoch.accumulation,
+            "accumulation": done and done.accumulation,
             "sequences_per_step": epoch.sequences_per_step,
             "learning_rate": epoch.learning_rate,
-            "steps": epoch.steps,
-            say("tokens"): epoch.tokens,
-            "train_seconds": epoch.train_seconds,
+            "steps": done and done.steps,
+            say("tokens"): done and done.tokens,
+            "train_seconds": done and done.train_seconds,
             "peak_gib": _gib(epoch.peak.allocated if epoch.peak else None),
-            "interruptions": epoch.interruptions,
+            "interruptions": done and done.interruptions,
             "last_loss": epoch.loss_curve[-1].loss if epoch.loss_curve else None,
             "perplexity": epoch.validation.perplexity if epoch.validation else None,
             "bits_per_byte": epoch.validation.bits_per_byte if epoch.validation else None,
             "reason": epoch.reason,
         }
-        for setting, run in _rows(results)
-        for epoch in run.epochs
+
+    return frame(
+        row(setting, run, epoch) for setting, run in _rows(results) for epoch in run.epochs
     )
 
 
@@ -355,7 +365,7 @@ def _overlap_rows(record: OverlapRecord) -> Iterator[tuple[str, int | None, floa
     for tenth, documents in enumerate(record.shares):
         if documents:
             low, high = 10 * tenth, 10 * (tenth + 1)
-            text = say("documents with {low} to {high} % seen", low=low, high=high)
+            text = say("documents with {low} to {high}% seen", low=low, high=high)
             yield text, None, documents
     yield (
         say("documents kept (overlap: {policy})", policy=record.policy),
@@ -380,7 +390,7 @@ def overlap_pairs(results: Results) -> pd.DataFrame:
         for record in results.records(OverlapRecord)
         for pair in record.pairs
     ]
-    none = say("no document of the two corpora overlaps by 1 % or more")
+    none = say("no document of the two corpora overlaps by 1% or more")
     return frame(iter(rows or [{"overlap": none}]))
 
 
@@ -404,12 +414,33 @@ def provenance(results: Results) -> pd.DataFrame:
     )
 
 
+def recommended(results: Results) -> pd.DataFrame:
+    """The technique for each need, its batch named as in the other tables."""
+    table = _with_one_batch(choice.recommended(results), results)
+    if "setting" in table:  # after the numbers, of which a phone shows the first two
+        table["setting"] = table.pop("setting")
+    return table
+
+
+def earlier(results: Results) -> pd.DataFrame:
+    """What differs from each earlier run, the batch named as in the other tables."""
+    return _with_one_batch(choice.changes(results), results)
+
+
+def _with_one_batch(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """The baseline's two batches are the same run."""
+    if {"technique", "setting"} <= set(table.columns):
+        base = (table["technique"] == results.baseline) & table["setting"].map(_filled)
+        table.loc[base, "setting"] = say("equal = own")
+    return table
+
+
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "summary": summary,
-    "recommended": choice.recommended,
+    "recommended": recommended,
     "next_technique": choice.next_technique,
     "marginal_effects": choice.marginal_effects,
-    "earlier": choice.changes,
+    "earlier": earlier,
     "memory": memory,
     "search": search,
     "estimate": estimate.comparison,
@@ -498,7 +529,8 @@ def _deviation(values: list[float]) -> float | None:
 
 
 def _columns(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame.columns if any(map(_filled, frame[name]))]
+    names = [name for name in frame.columns if any(map(_filled, frame[name]))]
+    return sorted(names, key=lambda name: name in _LAST)
 
 
 def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
@@ -512,7 +544,8 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
         if _is_size(name):
             heading += f" ({label})"
             values = [v * wording.GIB / unit if _filled(v) else None for v in values]
-        shown.append((heading, [_cell(value) for value in values]))
+        write = _as_set if name in _SET else _cell
+        shown.append((heading, [write(value) for value in values]))
     # On one line; the narrow space between thousands stays.
     lines = [[re.sub(r"[ \t\r\n]+", " ", cell) for cell in column] for _, column in shown]
     cells = [[escape(cell.strip(" ")) for cell in column] for column in lines]
@@ -546,10 +579,14 @@ def _numeric(column: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float) for value in column if _filled(value))
 
 
+def _as_set(value: Any) -> str:
+    return numeral(f"{value:.4g}") if _filled(value) else ""
+
+
 def _cell(value: Any) -> str:
     if not _filled(value):
         return ""
     if isinstance(value, float):
-        small = abs(value) < 1
-        return numeral(f"{value:.4g}") if small else wording.number(value, digits=4)
+        # Rounded first: 0.99998 is 1.000 and not 1.0000.
+        return wording.number(float(f"{value:.4g}") if abs(value) < 1e4 else value, digits=4)
     return wording.integer(value) if isinstance(value, int) else str(value)

@@ -65,14 +65,17 @@ nav ul ul { font-weight: 400; padding-left: .9rem }
 nav li li { margin: .1rem 0 }
 .figure { overflow-x: auto; margin: .5rem 0 }
 .figure img { display: block; width: 100%; border-radius: 4px; background: var(--ground) }
-.wide { overflow-x: auto; font-size: 13px; border: 1px solid var(--line); border-radius: 6px;
-  max-height: 40rem }
+/* Whole pixels: rows of broken height put the lines of the fixed column beside the others'. */
+.wide { overflow-x: auto; font-size: 13px; line-height: 20px;
+  border: 1px solid var(--line); border-radius: 6px; max-height: 40rem }
 .wide:focus-visible, .figure:focus-visible { outline: 2px solid var(--accent) }
 table { border-collapse: separate; border-spacing: 0; width: max-content; min-width: 100%;
   font-variant-numeric: tabular-nums }
-th, td { padding: .32rem .65rem; vertical-align: top; text-align: left; max-width: 26rem;
+th, td { padding: 5px 10px; vertical-align: top; text-align: left; max-width: 26rem;
   border-bottom: 1px solid var(--line); background: var(--ground) }
 th { position: sticky; top: 0; z-index: 1; background: var(--soft); vertical-align: bottom }
+th[style*="right"] { width: 1px } /* as narrow as the longest word, and as the numbers below */
+td[style*="right"] { white-space: nowrap }
 th:first-child, td:first-child { position: sticky; left: 0; border-right: 1px solid var(--line) }
 th:first-child { z-index: 2 }
 td:first-child { z-index: 1 }
@@ -81,7 +84,10 @@ summary { cursor: pointer; padding: .4rem 0 }
 @media (max-width: 40rem) {
   body { font-size: 15px }
   h2 { margin-top: 2.2rem }
-  td:first-child, th:first-child { max-width: 9rem; overflow-wrap: anywhere }
+  .wide { font-size: 12px }
+  th, td { padding: 5px 3px }
+  th:nth-child(2):not(:last-child) { width: 4rem }
+  td:first-child, th:first-child { max-width: 8rem; overflow-wrap: anywhere }
 }
 @media print {
   :root { --ground: #fff; --text: #000; --muted: #444; --line: #bbb; --soft: #f3f3f3;
