@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import MultipleLocator
 
 from vramlab.report import catalog, chart, figures, language, webpage
 
@@ -69,6 +70,35 @@ def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
         for text, box in boxes:
             assert box.x0 >= -1, f"{entry.name}: {text!r} is cut off on the left"
             assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
+
+
+@pytest.mark.parametrize(
+    ("largest", "step", "ticks"),
+    [
+        (9_000, 2_500, ["0", "2,500", "5,000", "7,500"]),
+        (16_000, 2_500, ["0", "2.5k", "5k", "7.5k", "10k", "12.5k", "15k"]),
+        (1_600_000, 250_000, ["0", "0.25M", "0.5M", "0.75M", "1M", "1.25M", "1.5M"]),
+    ],
+)
+def test_the_ticks_of_an_axis_have_one_unit(largest, step, ticks):
+    with chart.style():
+        figure, (axes,) = chart.panels("", 1, 4)
+        axes.set_xlim(0, largest)
+        axes.xaxis.set_major_locator(MultipleLocator(step))
+        chart.thousands(axes)
+        figure.draw_without_rendering()
+    shown = [t for t in axes.get_xticklabels() if 0 <= t.get_position()[0] <= largest]
+    assert [text.get_text() for text in shown] == ticks
+
+
+def test_the_ticks_of_a_logarithmic_axis_are_written_in_full():
+    with chart.style():
+        figure, (axes,) = chart.panels("", 1, 4)
+        axes.set(yscale="log", ylim=(50, 20_000))
+        chart.thousands(axes, "y")
+        figure.draw_without_rendering()
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert {"100", "1,000", "10,000"} <= set(shown)
 
 
 @pytest.mark.parametrize(

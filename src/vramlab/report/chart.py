@@ -383,9 +383,17 @@ def room_for_labels(axes: Axes, ends: Sequence[float], share: float) -> None:
 
 
 def thousands(axes: Axes, which: str = "x") -> None:
-    """Write whole ticks with thousands separators, large ones as k or M."""
+    """Write whole ticks with thousands separators; large ones as k or M, all of them if one is."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: wording.short(value)))
+
+    def tick(value: float, _: int | None) -> str:
+        if axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
+            return wording.integer(value)
+        low, high = sorted(axis.get_view_interval())
+        shown = [abs(at) for at in axis.get_majorticklocs() if low <= at <= high]
+        return wording.short(value, max(shown, default=value))
+
+    axis.set_major_formatter(FuncFormatter(tick))
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
