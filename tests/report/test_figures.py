@@ -72,6 +72,25 @@ def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
             assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
 
 
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("code", ["en", "pl"])
+def test_legends_are_inside_the_figure(case, code, narrow):
+    config, results = case
+    for entry in catalog.figures(config):
+        with language.use(code):
+            figure = drawn(entry.name, results, narrow)
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, entry.name
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, entry.name
+
+
+def test_a_legend_has_as_many_columns_as_fit(results):
+    wide, narrow = (drawn("memory_kinds", results, form).legends[0] for form in (False, True))
+    assert wide._ncols == 5
+    assert 1 < narrow._ncols < 5
+
+
 @pytest.mark.parametrize(
     ("largest", "step", "ticks"),
     [

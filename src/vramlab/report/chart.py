@@ -352,20 +352,13 @@ def _part_style(index: int) -> dict[str, Any]:
     }
 
 
-def _width(lengths: Sequence[int], columns: int) -> int:
-    """Characters across a legend, whose columns are filled one after the other."""
-    rows = -(-len(lengths) // columns)
-    return sum(max(lengths[i : i + rows]) + 9 for i in range(0, len(lengths), rows))
-
-
 def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
-    """A legend below the panels, with up to `columns` columns in a wide figure."""
-    if not handles:
-        return
-    lengths = [len(str(handle.get_label())) for handle in handles]
-    while columns > 1 and _width(lengths, columns) > characters(134):
-        columns -= 1
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+    """A legend below the panels, with as many columns as fit, up to `columns`."""
+    for count in range(columns if handles else 0, 0, -1):
+        box = figure.legend(handles=list(handles), loc="outside lower center", ncols=count)
+        if count == 1 or box.get_window_extent().width <= figure.bbox.width:
+            return
+        box.remove()
 
 
 def end_label(axes: Axes, x: float, y: float, text: str) -> None:
