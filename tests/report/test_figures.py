@@ -7,6 +7,7 @@ import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
@@ -89,6 +90,24 @@ def test_a_legend_has_as_many_columns_as_fit(results):
     wide, narrow = (drawn("memory_kinds", results, form).legends[0] for form in (False, True))
     assert wide._ncols == 5
     assert 1 < narrow._ncols < 5
+
+
+def test_no_line_strikes_a_number_through(results):
+    figure = drawn("perplexity", results)
+    axes = figure.axes[0]
+    (base,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    note = next(text for text in axes.texts if text.get_text().strip() == "477.3")
+    box = Text.get_window_extent(note)
+    base.set_xdata([axes.transData.inverted().transform(((box.x0 + box.x1) / 2, 0))[0]] * 2)
+    shown = []
+    for visible in (True, False):
+        base.set_visible(visible)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        shown.append(np.asarray(canvas.buffer_rgba())[::-1])  # from the bottom, as the boxes
+    rows, columns = slice(int(box.y0) + 1, int(box.y1)), slice(int(box.x0), int(box.x1))
+    assert not np.array_equal(*shown)
+    assert np.array_equal(*(pixels[rows, columns] for pixels in shown))
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,14 @@ def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
 def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     """Write `text` just right of a point."""
     axes.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=theme().text
+        text,
+        (x, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        color=theme().text,
+        # A line may run below: it is not to strike the number through.
+        bbox={"facecolor": theme().ground, "edgecolor": "none", "pad": 0},
     )
 
 
