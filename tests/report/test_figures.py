@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path as Line
 from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
+from report import made_up
 
 from vramlab.report import catalog, chart, figures, language, webpage
 
@@ -90,6 +92,46 @@ def test_a_legend_has_as_many_columns_as_fit(results):
     wide, narrow = (drawn("memory_kinds", results, form).legends[0] for form in (False, True))
     assert wide._ncols == 5
     assert 1 < narrow._ncols < 5
+
+
+@pytest.mark.parametrize("names", [["sdpa", "chunked"], None])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_names_stand_clear_of_the_front_and_the_points(tmp_path, names, narrow):
+    config = made_up.experiment(names, baseline=(names or ["fp32"])[0])
+    results = made_up.make_results(tmp_path, config)
+    for axes in drawn("memory_speed", results, narrow).axes:
+        (line,) = axes.lines
+        front = axes.transData.transform_path(line.get_path())
+        points = [axes.transData.transform(note.xy) for note in axes.texts]
+        assert len(points) > 1 < len(front)
+        for note in axes.texts:
+            box = Text.get_window_extent(note)
+            assert not front.intersects_bbox(box, filled=False), note.get_text()
+            assert not any(box.contains(*point) for point in points), note.get_text()
+
+
+def test_a_name_goes_round_the_line():
+    def crossed(line):
+        with chart.style():
+            figure, (axes,) = chart.panels("", 1, 4)
+            axes.set(xlim=(0, 2), ylim=(0, 2))
+            chart.label_points(axes, [(1, 1)], ["a name"], line)
+            figure.draw_without_rendering()
+            ends = axes.transData.transform([(1, 1), (2, 1)])
+            return Line(ends).intersects_bbox(Text.get_window_extent(axes.texts[0]), filled=False)
+
+    assert crossed([])  # right of its point, where there is nothing in the way
+    assert not crossed([(1, 1), (2, 1)])
+
+
+def test_a_name_that_another_point_is_near_to_is_tied_to_its_own():
+    with chart.style(narrow=True):
+        _, (axes,) = chart.panels("", 1, 4)
+        axes.set(xlim=(0, 10), ylim=(0, 2))
+        row = [(4.6, 1), (5, 1), (5.4, 1)]
+        chart.label_points(axes, row, ["a", "a_long_name_between_two", "b"])
+    tied = [note.get_text() for note in axes.texts if note.arrow_patch.get_visible()]
+    assert tied == ["a_long_name_between_two"]
 
 
 def test_no_line_strikes_a_number_through(results):
