@@ -181,6 +181,11 @@ def test_the_ticks_of_a_logarithmic_axis_are_written_in_full():
     assert {"100", "1,000", "10,000"} <= set(shown)
 
 
+def test_hollow_says_at_which_batch_a_model_is_judged(results):
+    (legend,) = drawn("memory_speed", results).legends
+    assert "equal batch" in legend.get_texts()[-1].get_text()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -92,12 +92,15 @@ def _front_handles() -> Iterator[Line2D]:
         "": say("the front: no technique that trains as good a model beats these"),
         "o": say("grey: another technique needs no more memory and is no slower"),
         "$\\circ$": say(
-            "hollow: not trained to the end, or perplexity more than 1 % above the baseline's"
+            "hollow: not trained to the end, or perplexity at the equal batch more than 1 % above "
+            "the baseline's"
         ),
     }
     for marker, text in texts.items():
         handle = Line2D([], [], color=colour, marker=marker, linewidth=1)
-        handle.set_label(textwrap.fill(text, chart.characters(110)))
+        handle.set_label(
+            textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), chart.characters(110))
+        )
         handle.set_linestyle("none" if marker else "--")
         yield handle
 
