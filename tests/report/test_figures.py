@@ -7,8 +7,12 @@ import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path as Line
 from matplotlib.text import Text
+from matplotlib.ticker import MultipleLocator
+from report import made_up
 
 from vramlab.report import catalog, chart, figures, language, webpage
 
@@ -69,6 +73,117 @@ def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
         for text, box in boxes:
             assert box.x0 >= -1, f"{entry.name}: {text!r} is cut off on the left"
             assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("code", ["en", "pl"])
+def test_legends_are_inside_the_figure(case, code, narrow):
+    config, results = case
+    for entry in catalog.figures(config):
+        with language.use(code):
+            figure = drawn(entry.name, results, narrow)
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, entry.name
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, entry.name
+
+
+def test_a_legend_has_as_many_columns_as_fit(results):
+    wide, narrow = (drawn("memory_kinds", results, form).legends[0] for form in (False, True))
+    assert wide._ncols == 5
+    assert 1 < narrow._ncols < 5
+
+
+@pytest.mark.parametrize("names", [["sdpa", "chunked"], None])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_names_stand_clear_of_the_front_and_the_points(tmp_path, names, narrow):
+    config = made_up.experiment(names, baseline=(names or ["fp32"])[0])
+    results = made_up.make_results(tmp_path, config)
+    for axes in drawn("memory_speed", results, narrow).axes:
+        (line,) = axes.lines
+        front = axes.transData.transform_path(line.get_path())
+        points = [axes.transData.transform(note.xy) for note in axes.texts]
+        assert len(points) > 1 < len(front)
+        for note in axes.texts:
+            box = Text.get_window_extent(note)
+            assert not front.intersects_bbox(box, filled=False), note.get_text()
+            assert not any(box.contains(*point) for point in points), note.get_text()
+
+
+def test_a_name_goes_round_the_line():
+    def crossed(line):
+        with chart.style():
+            figure, (axes,) = chart.panels("", 1, 4)
+            axes.set(xlim=(0, 2), ylim=(0, 2))
+            chart.label_points(axes, [(1, 1)], ["a name"], line)
+            figure.draw_without_rendering()
+            ends = axes.transData.transform([(1, 1), (2, 1)])
+            return Line(ends).intersects_bbox(Text.get_window_extent(axes.texts[0]), filled=False)
+
+    assert crossed([])  # right of its point, where there is nothing in the way
+    assert not crossed([(1, 1), (2, 1)])
+
+
+def test_a_name_that_another_point_is_near_to_is_tied_to_its_own():
+    with chart.style(narrow=True):
+        _, (axes,) = chart.panels("", 1, 4)
+        axes.set(xlim=(0, 10), ylim=(0, 2))
+        row = [(4.6, 1), (5, 1), (5.4, 1)]
+        chart.label_points(axes, row, ["a", "a_long_name_between_two", "b"])
+    tied = [note.get_text() for note in axes.texts if note.arrow_patch.get_visible()]
+    assert tied == ["a_long_name_between_two"]
+
+
+def test_no_line_strikes_a_number_through(results):
+    figure = drawn("perplexity", results)
+    axes = figure.axes[0]
+    (base,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    note = next(text for text in axes.texts if text.get_text().strip() == "477.3")
+    box = Text.get_window_extent(note)
+    base.set_xdata([axes.transData.inverted().transform(((box.x0 + box.x1) / 2, 0))[0]] * 2)
+    shown = []
+    for visible in (True, False):
+        base.set_visible(visible)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        shown.append(np.asarray(canvas.buffer_rgba())[::-1])  # from the bottom, as the boxes
+    rows, columns = slice(int(box.y0) + 1, int(box.y1)), slice(int(box.x0), int(box.x1))
+    assert not np.array_equal(*shown)
+    assert np.array_equal(*(pixels[rows, columns] for pixels in shown))
+
+
+@pytest.mark.parametrize(
+    ("largest", "step", "ticks"),
+    [
+        (9_000, 2_500, ["0", "2,500", "5,000", "7,500"]),
+        (16_000, 2_500, ["0", "2.5k", "5k", "7.5k", "10k", "12.5k", "15k"]),
+        (1_600_000, 250_000, ["0", "0.25M", "0.5M", "0.75M", "1M", "1.25M", "1.5M"]),
+    ],
+)
+def test_the_ticks_of_an_axis_have_one_unit(largest, step, ticks):
+    with chart.style():
+        figure, (axes,) = chart.panels("", 1, 4)
+        axes.set_xlim(0, largest)
+        axes.xaxis.set_major_locator(MultipleLocator(step))
+        chart.thousands(axes)
+        figure.draw_without_rendering()
+    shown = [t for t in axes.get_xticklabels() if 0 <= t.get_position()[0] <= largest]
+    assert [text.get_text() for text in shown] == ticks
+
+
+def test_the_ticks_of_a_logarithmic_axis_are_written_in_full():
+    with chart.style():
+        figure, (axes,) = chart.panels("", 1, 4)
+        axes.set(yscale="log", ylim=(50, 20_000))
+        chart.thousands(axes, "y")
+        figure.draw_without_rendering()
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert {"100", "1,000", "10,000"} <= set(shown)
+
+
+def test_hollow_says_at_which_batch_a_model_is_judged(results):
+    (legend,) = drawn("memory_speed", results).legends
+    assert "equal batch" in legend.get_texts()[-1].get_text()
 
 
 @pytest.mark.parametrize(

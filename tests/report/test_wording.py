@@ -41,6 +41,12 @@ def test_short(value, text):
     assert wording.short(value) == text
 
 
+def test_short_in_the_unit_of_the_largest():
+    assert wording.short(7500, 16_000) == "7.5k"
+    assert wording.short(250_000, 1_500_000) == "0.25M"
+    assert wording.short(0, 16_000) == "0"
+
+
 def test_sizes_are_binary():
     assert wording.memory(2**30) == "1.00 GiB"
     assert wording.memory(2**30 - 1) == "1,024 MiB"

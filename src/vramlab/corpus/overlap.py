@@ -89,7 +89,8 @@ class Overlap:
         """The fields of an `OverlapRecord` that count."""
         splits = {"train": self.train, "validation": self.validation}
         kinds = self.kinds()
-        bins = np.minimum(self.share() * 10, 9).astype(np.int64)
+        # A document too short for an n-gram has no share of them, even where it is a copy.
+        bins = np.minimum(self.share()[self.ngrams > 0] * 10, 9).astype(np.int64)
         return {
             "documents": {name: split.documents for name, split in splits.items()},
             "exact_duplicates": {n: int(s.inside.exact.sum()) for n, s in splits.items()},

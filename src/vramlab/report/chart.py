@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.path import Path as Line
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
@@ -352,26 +353,26 @@ def _part_style(index: int) -> dict[str, Any]:
     }
 
 
-def _width(lengths: Sequence[int], columns: int) -> int:
-    """Characters across a legend, whose columns are filled one after the other."""
-    rows = -(-len(lengths) // columns)
-    return sum(max(lengths[i : i + rows]) + 9 for i in range(0, len(lengths), rows))
-
-
 def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
-    """A legend below the panels, with up to `columns` columns in a wide figure."""
-    if not handles:
-        return
-    lengths = [len(str(handle.get_label())) for handle in handles]
-    while columns > 1 and _width(lengths, columns) > characters(134):
-        columns -= 1
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+    """A legend below the panels, with as many columns as fit, up to `columns`."""
+    for count in range(columns if handles else 0, 0, -1):
+        box = figure.legend(handles=list(handles), loc="outside lower center", ncols=count)
+        if count == 1 or box.get_window_extent().width <= figure.bbox.width:
+            return
+        box.remove()
 
 
 def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     """Write `text` just right of a point."""
     axes.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=theme().text
+        text,
+        (x, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        color=theme().text,
+        # A line may run below: it is not to strike the number through.
+        bbox={"facecolor": theme().ground, "edgecolor": "none", "pad": 0},
     )
 
 
@@ -383,13 +384,26 @@ def room_for_labels(axes: Axes, ends: Sequence[float], share: float) -> None:
 
 
 def thousands(axes: Axes, which: str = "x") -> None:
-    """Write whole ticks with thousands separators, large ones as k or M."""
+    """Write whole ticks with thousands separators; large ones as k or M, all of them if one is."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: wording.short(value)))
+
+    def tick(value: float, _: int | None) -> str:
+        if axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
+            return wording.integer(value)
+        low, high = sorted(axis.get_view_interval())
+        shown = [abs(at) for at in axis.get_majorticklocs() if low <= at <= high]
+        return wording.short(value, max(shown, default=value))
+
+    axis.set_major_formatter(FuncFormatter(tick))
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
-    """Write a label beside each point so that it covers neither a point nor another label.
+def label_points(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    line: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write a label beside each point so that it covers no point, no other label and no `line`.
 
     Greedy: the most crowded points first, each label at the free place nearest to its point, tied
     to it by a thin line where that is not right beside it. Set the limits of the axes before.
@@ -401,6 +415,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
     scale = figure.dpi / 72
     centers = [tuple(map(float, axes.transData.transform(point))) for point in points]
     taken = [_box(x, y, 9 * scale, 9 * scale) for x, y in centers]
+    lines = [[tuple(map(float, axes.transData.transform(point))) for point in line]]
     frame = axes.get_window_extent()
     nearness = [sorted(math.dist(a, b) for b in centers)[:4] for a in centers]
     for index in sorted(range(len(points)), key=lambda i: nearness[i]):
@@ -421,26 +436,33 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
             },
         )
         note.set_in_layout(False)
-        # A line may run below a label: the ground's colour around the letters keeps it legible.
+        # Where all is crowded, the ground's colour around the letters keeps them legible.
         note.set_path_effects([withStroke(linewidth=3, foreground=theme().ground)])
         extent = Text.get_window_extent(note)  # of the words, without the line
         x, y = centers[index]
-        best = (math.inf, 0.0, 0.0, extent)
+        others = centers[:index] + centers[index + 1 :]
+        best = (math.inf, 0.0, 0.0, extent, False)
         for distance, dx, dy in _places(extent.width, extent.height, scale):
-            box = _box(x + dx, y + dy, extent.width + 2 * scale, extent.height)
+            box = _box(x + dx, y + dy, extent.width + 4 * scale, extent.height)
+            tied = distance > 12 or any(
+                _gap(box, other) < 1.5 * _gap(box, (x, y)) for other in others
+            )
             inside = Bbox.intersection(box, frame)
             outside = _area(box) - (_area(inside) if inside else 0)
             covered = sum(_area(o) for b in taken if (o := Bbox.intersection(box, b)))
-            best = min(best, (covered + outside + distance, dx, dy, box), key=lambda b: b[0])
-        _, dx, dy, box = best
-        note.set_position((dx / scale, dy / scale))
-        if note.arrow_patch is not None:  # beside its point a label needs no line
-            note.arrow_patch.set_visible(
-                bool(
-                    abs(dx) > 12 * scale + extent.width / 2
-                    or abs(dy) > 12 * scale + extent.height / 2
+            crossed = sum(_crosses(way, box) for way in lines)
+            if tied:  # its line must not lead through what others say
+                crossed += sum(
+                    _crosses([(x, y), (x + dx, y + dy)], b) for b in taken[len(points) :]
                 )
-            )
+            cost = 5 * covered + outside + distance + 100 * crossed + 20 * tied
+            best = min(best, (cost, dx, dy, box, tied), key=lambda b: b[0])
+        _, dx, dy, box, tied = best
+        note.set_position((dx / scale, dy / scale))
+        if note.arrow_patch is not None:
+            note.arrow_patch.set_visible(tied)
+        if tied:
+            lines.append([(x, y), (x + dx, y + dy)])
         taken.append(box)
 
 
@@ -455,6 +477,16 @@ def _places(width: float, height: float, scale: float) -> Iterator[tuple[float, 
 
 def _box(x: float, y: float, width: float, height: float) -> Bbox:
     return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+
+
+def _gap(box: Bbox, point: Sequence[float]) -> float:
+    """How far a point is from a box."""
+    x, y = point
+    return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+
+
+def _crosses(line: Sequence[Sequence[float]], box: Bbox) -> bool:
+    return len(line) > 1 and Line(line).intersects_bbox(box, filled=False)
 
 
 def _area(box: Bbox) -> float:

@@ -64,10 +64,10 @@ def memory_speed(results: Results) -> Figure:
             axes.scatter(
                 *(speed, size), s=60, facecolors=inside, edgecolors=colour, marker=shapes[name]
             )
-        line = pareto.front(found)
+        line = [(p.tokens_per_second, sizes[p.run.technique]) for p in pareto.front(found)]
         axes.plot(
-            [point.tokens_per_second for point in line],
-            [sizes[point.run.technique] for point in line],
+            [speed for speed, _ in line],
+            [size for _, size in line],
             linestyle="--",
             color=chart.theme().muted,
             linewidth=1,
@@ -78,10 +78,10 @@ def memory_speed(results: Results) -> Figure:
         margin = 0.12 * (max(speeds) - min(speeds)) or 0.1 * max(speeds)
         axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
         chart.thousands(axes)
-        labels.append((axes, places, [point.run.technique for point in found]))
+        labels.append((axes, places, [point.run.technique for point in found], line))
     chart.legend(figure, list(_front_handles()), 1)
-    for axes, places, names in labels:
-        chart.label_points(axes, places, names)
+    for axes, places, names, line in labels:
+        chart.label_points(axes, places, names, line)
     return figure
 
 
@@ -92,12 +92,15 @@ def _front_handles() -> Iterator[Line2D]:
         "": say("the front: no technique that trains as good a model beats these"),
         "o": say("grey: another technique needs no more memory and is no slower"),
         "$\\circ$": say(
-            "hollow: not trained to the end, or perplexity more than 1 % above the baseline's"
+            "hollow: not trained to the end, or perplexity at the equal batch more than 1 % above "
+            "the baseline's"
         ),
     }
     for marker, text in texts.items():
         handle = Line2D([], [], color=colour, marker=marker, linewidth=1)
-        handle.set_label(textwrap.fill(text, chart.characters(110)))
+        handle.set_label(
+            textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), chart.characters(110))
+        )
         handle.set_linestyle("none" if marker else "--")
         yield handle
 

@@ -127,13 +127,17 @@ def percent(share: float, decimals: int = 0) -> str:
     return numeral(f"{share:.{decimals}%}")
 
 
-def short(value: float) -> str:
-    """1,500,000 as 1.5M, 256,000 as 256k; below 10,000 in full."""
+def short(value: float, largest: float | None = None) -> str:
+    """1,500,000 as 1.5M, 256,000 as 256k; below 10,000 in full.
+
+    `largest` chooses the unit in place of `value` where several numbers stand side by side.
+    """
     value = float(f"{value:.3g}") if abs(value) >= 1e4 else value  # 999,600 is 1M
-    if abs(value) < 1e4:
+    size = abs(value if largest is None else largest)
+    if size < 1e4 or not value:
         return numeral(f"{value:,.4g}" if abs(value) < 1e3 else f"{value:,.0f}")
     for unit, text in ((1e9, mark("{number}G")), (1e6, mark("{number}M"))):
-        if abs(value) >= unit:
+        if size >= unit:
             return say(text, number=numeral(f"{value / unit:.3g}"))
     return say("{number}k", number=numeral(f"{value / 1e3:.3g}"))
 

@@ -80,7 +80,8 @@ class OverlapRecord(Record):
     sampled: float
     """Share of all n-grams that were looked at."""
     shares: list[int]
-    """Validation documents by their share of n-grams seen: ten bins of a tenth each."""
+    """Validation documents by their share of n-grams seen: ten bins of a tenth each. Those too
+    short for an n-gram are in none."""
     pairs: list[OverlapPair]
     """The worst pairs, worst first."""
 
