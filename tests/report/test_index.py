@@ -50,7 +50,7 @@ def test_failures_and_setup_are_told(results):
         ["Commit", "0123456789ab"],
     ):
         assert row in cells
-    assert "37 of 50 documents have the quality" in config_free
+    assert "37 of 50 documents have the quality asked for" in config_free
     assert "28,000 sequences of 256" in config_free
 
 

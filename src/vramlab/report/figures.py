@@ -92,7 +92,7 @@ def _front_handles() -> Iterator[Line2D]:
         "": say("the front: no technique that trains as good a model beats these"),
         "o": say("grey: another technique needs no more memory and is no slower"),
         "$\\circ$": say(
-            "hollow: not trained to the end, or perplexity at the equal batch more than 1 % above "
+            "hollow: not trained to the end, or perplexity at the equal batch more than 1% above "
             "the baseline's"
         ),
     }

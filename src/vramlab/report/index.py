@@ -122,7 +122,7 @@ def _setup(results: Results) -> list[str]:
     for record in results.records(CorpusRecord):
         lines.append(
             say(
-                "The {split} corpus: {kept} of {documents} documents have the quality "
+                "The {split} corpus: {kept} of {documents} documents have the quality asked for "
                 "({characters} characters), from {source}.",
                 split=wording.split(record.split),
                 kept=integer(record.kept),
