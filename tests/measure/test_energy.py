@@ -14,11 +14,15 @@ class NoCounter(Exception):
 
 
 def counter(monkeypatch, readings):
-    """A GPU whose counter gives these readings in turn, in millijoules; None is an error."""
-    turns = iter(readings)
+    """A GPU whose counter gives these readings in turn, in millijoules; None is an error.
+
+    Returns a list that grows by what was done.
+    """
+    turns, order = iter(readings), []
 
     def read(handle):
         assert handle == "GPU-1"
+        order.append("read")
         if (reading := next(turns)) is None:
             raise NoCounter("not supported")
         return reading
@@ -30,10 +34,11 @@ def counter(monkeypatch, readings):
         nvmlDeviceGetTotalEnergyConsumption=read,
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: order.append("wait"))
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1")
     )
+    return order
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,13 @@ def test_joules_are_what_the_counter_moved(readings, expected, monkeypatch):
     with joules(torch.device("cuda", 0)) as energy:
         pass
     assert energy.value == expected
+
+
+def test_it_begins_and_ends_when_the_device_is_idle(monkeypatch):
+    order = counter(monkeypatch, [1, 2])
+    with joules(torch.device("cuda", 0)):
+        order.append("work")
+    assert order == ["wait", "read", "work", "wait", "read"]
 
 
 def test_a_cpu_has_no_counter():

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.measure import energy
 from vramlab.measure import profile as module
-from vramlab.measure.batch_size import spare
 from vramlab.measure.profile import METERED_STEPS, profile
 from vramlab.measure.timing import time_each
 from vramlab.sequences import Sequences
@@ -83,27 +83,22 @@ def test_times_are_seconds():
     assert 0.05 <= long < 5
 
 
-def test_energy_is_in_joules_and_begins_when_the_device_is_idle(monkeypatch):
-    import pynvml
+def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monkeypatch):
+    done = []
 
-    order, readings = [], iter([5_000, 12_000])
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda _: None)
-    monkeypatch.setattr(
-        pynvml,
-        "nvmlDeviceGetTotalEnergyConsumption",
-        lambda _: order.append("read") or next(readings),
+    @contextlib.contextmanager
+    def joules(_):
+        found = energy.Energy()
+        yield found
+        found.value = 2.0 * len(done)
+
+    monkeypatch.setattr(module, "joules", joules)
+    regime = SimpleNamespace(
+        device=torch.device("cuda"),
+        ranks=SimpleNamespace(gather=lambda count: [count, count + 5]),  # another is slower
     )
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: order.append("wait"))
-    properties = type("Properties", (), {"uuid": "0"})
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    with energy.joules(torch.device("cuda", 0)) as measured:
-        order.append("work")
-    assert measured.value == 7.0
-    assert order == ["wait", "read", "work", "wait", "read"]
-
-
-def test_a_gpu_keeps_memory_spare_and_a_cpu_none():
-    limit = 40 * 2**30
-    assert spare(CPU, limit) == 0
-    assert 0.2 * 2**30 < spare(torch.device("cuda", 0), limit) < 0.01 * limit
+    found = module._joules(lambda: done.append(1), [0.01] * 20, regime)
+    assert len(done) == 105
+    assert found == 2.0 * 20
+    regime.device = torch.device("cpu")
+    assert module._joules(lambda: done.append(1), [0.01] * 20, regime) is None
