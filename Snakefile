@@ -14,10 +14,10 @@ include: "rules/common.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report/index.md",
+        f"{RESULTS}/report/index.html",
     localrule: True
     message:
-        f"All is done; the report is {RESULTS}/report/index.html"
+        "All is done; the report is {input}"
 
 
 include: "rules/corpus.smk"

@@ -118,8 +118,8 @@ def test_a_configuration_of_the_documentation(content):
 def test_the_options_of_the_gpu_script_exist():
     text = (ROOT / "tools" / "gpu_experiment.py").read_text()
     for page in PAGES:
-        for call in re.findall(r"gpu_experiment\.py((?:.|\\\n)*?)```", page.read_text()):
-            for option in re.findall(r"--\w+", call):
+        for call in re.findall(r"gpu_experiment\.py((?:[^\\\n]|\\\n)*)", page.read_text()):
+            for option in re.findall(r" (--[\w-]+)", call):
                 assert f'"{option}"' in text, f"{page.name}: {option}"
 
 

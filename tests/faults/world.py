@@ -96,7 +96,10 @@ JOBS = {
     "sequences": _sequences("train"),
     "sequences validation": _sequences("validation"),
     "batch_size": Job(
-        "batch_size", {"record": BATCH_SIZE}, params={**_RUN, "seed": 9}, wildcards=_PLACE
+        "batch_size",
+        {"record": BATCH_SIZE},
+        params={**_RUN, "seed": 9, "micro_batches": 1},
+        wildcards=_PLACE,
     ),
     "profile": Job(
         "profile",
