@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from report import made_up
 
-from vramlab.report import catalog, tables
+from vramlab.report import catalog, choice, tables
 from vramlab.report.load import Results
 from vramlab.results.data import OverlapRecord
 from vramlab.results.runs import ProfileRecord
@@ -119,9 +119,9 @@ def test_a_training_that_failed_counts_nothing(results, technique):
 
 def test_the_baselines_batch_has_one_name(two):
     fast = replaced(two, lambda r: is_profile(r, "fp32"), step_seconds=[1e-6])
-    assert row(tables.recommended(fast), technique="fp32")["setting"] == "equal = own"
+    assert row(choice.recommended(fast), technique="fp32")["setting"] == "equal = own"
     same = dataclasses.replace(two, earlier={"then": two})
-    settings = tables.earlier(same).query("technique == 'fp32'").setting
+    settings = choice.changes(same).query("technique == 'fp32'").setting
     assert set(settings.dropna()) == {"equal = own"}
 
 

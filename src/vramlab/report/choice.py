@@ -52,6 +52,11 @@ _COMPARISON: Row = dict.fromkeys(
 """The columns of the comparison; what warns stands where no screen cuts it off."""
 
 
+def batch(run: Run, results: Results) -> str:
+    """Which batch a run is at; the baseline's two are the same run."""
+    return say("equal = own") if run.technique == results.baseline else say(run.setting)
+
+
 def recommended(results: Results) -> pd.DataFrame:
     """The technique for each need, of those that train as good a model as the baseline."""
     base = results.run(results.baseline, "own")
@@ -60,13 +65,13 @@ def recommended(results: Results) -> pd.DataFrame:
             "need": say(_NEEDS[choice.need]),
             "technique": choice.run.technique,
             "axes": wording.describe(choice.run.axes),
-            "setting": say(choice.run.setting),
             "max_batch_size": choice.run.search.max_batch_size,
             "max_batch_ratio": _ratio(choice.run.search.max_batch_size, base.search.max_batch_size),
             "peak_gib": choice.run.peak / wording.GIB if choice.run.peak else None,
             "tokens_per_second": choice.run.tokens_per_second,
             "speed_ratio": _ratio(choice.run.tokens_per_second, base.tokens_per_second),
             "perplexity": _mean(choice.run),
+            "setting": batch(choice.run, results),  # after the numbers, of which a phone shows two
         }
         for choice in recommend(results)
     ]
@@ -186,7 +191,7 @@ def _changes(name: str, then: Results, now: Results) -> Iterator[Row]:
             "beyond_spread": wording.yes_no(None if change.differing else change.beyond_spread),
             "technique": change.now.technique,
             "sequence_length": change.now.length,
-            "setting": None if largest else say(change.now.setting),
+            "setting": None if largest else batch(change.now, now),
             "note": _note(change),
         }
     if not found:

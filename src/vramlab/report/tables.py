@@ -414,33 +414,12 @@ def provenance(results: Results) -> pd.DataFrame:
     )
 
 
-def recommended(results: Results) -> pd.DataFrame:
-    """The technique for each need, its batch named as in the other tables."""
-    table = _with_one_batch(choice.recommended(results), results)
-    if "setting" in table:  # after the numbers, of which a phone shows the first two
-        table["setting"] = table.pop("setting")
-    return table
-
-
-def earlier(results: Results) -> pd.DataFrame:
-    """What differs from each earlier run, the batch named as in the other tables."""
-    return _with_one_batch(choice.changes(results), results)
-
-
-def _with_one_batch(table: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """The baseline's two batches are the same run."""
-    if {"technique", "setting"} <= set(table.columns):
-        base = (table["technique"] == results.baseline) & table["setting"].map(_filled)
-        table.loc[base, "setting"] = say("equal = own")
-    return table
-
-
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "summary": summary,
-    "recommended": recommended,
+    "recommended": choice.recommended,
     "next_technique": choice.next_technique,
     "marginal_effects": choice.marginal_effects,
-    "earlier": earlier,
+    "earlier": choice.changes,
     "memory": memory,
     "search": search,
     "estimate": estimate.comparison,
@@ -495,7 +474,7 @@ def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, R
     equal, own = (results.run(name, setting, length) for setting in SETTINGS)
     alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
     if name == results.baseline:
-        yield say("equal = own"), own
+        yield choice.batch(own, results), own
     elif alike:
         yield say("both"), own
     else:
