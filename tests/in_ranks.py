@@ -74,7 +74,7 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     """Three epochs, stopped by a signal to the last rank, or killed, during a step."""
     regime = made(axes, MODEL.model_copy(update={"dropout": 0.1}), seed)
     last = regime.ranks.rank == regime.ranks.count - 1
-    original, count = epoch.train_step, iter(range(1, 1000))
+    original, count = epoch.retrying_step, iter(range(1, 1000))
 
     def train_step(*arguments):
         step = next(count)
@@ -84,14 +84,14 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments)
 
-    epoch.train_step = train_step
+    epoch.retrying_step = train_step
     try:
         seconds = 1e-9 if every_step else 1000.0
         config = TrainingConfig(epochs=3, checkpoint_seconds=seconds)
         checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
         done = epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
     finally:
-        epoch.train_step = original
+        epoch.retrying_step = original
     mine = [local(p).detach().clone() for p in regime.model.parameters()]
     shares = regime.ranks.gather([share.numpy() for share in mine])
     draws = regime.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
@@ -141,13 +141,13 @@ def killed(number, rank):
 def waiting(folder, axes):
     """Train until a signal comes, and say when training began."""
     regime = made(axes)
-    original = epoch.train_step
+    original = epoch.retrying_step
 
     def train_step(*arguments):
         Path(folder, "began").touch()
         return original(*arguments)
 
-    epoch.train_step = train_step
+    epoch.retrying_step = train_step
     checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
     config = TrainingConfig(epochs=100_000)
     epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)

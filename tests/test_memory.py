@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from vramlab.memory import OutOfMemory, clear, idle_in_pools, is_out_of_memory, meter, missing
+from vramlab.memory import (
+    OutOfMemory,
+    clear,
+    idle_in_pools,
+    is_out_of_memory,
+    meter,
+    missing,
+    shortage,
+)
 
 CPU = torch.device("cpu")
 KIB, MIB = 1024, 1024**2
@@ -111,6 +119,19 @@ CUDA_ERROR = (
     "MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try "
     "setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
 )
+
+
+SHORTAGE = (
+    "586.00 MiB more were asked for, with 38.72 GiB in live tensors and 114.52 MiB idle between "
+    "them, of 39.40 GiB"
+)
+
+
+def test_a_shortage_is_told_without_advice_on_settings():
+    assert shortage(torch.OutOfMemoryError(CUDA_ERROR)) == SHORTAGE
+    assert shortage(torch.OutOfMemoryError("CUDA error: out of memory")) == (
+        "CUDA error: out of memory"
+    )
 
 
 def test_what_is_missing_is_read_from_the_error():

@@ -126,6 +126,19 @@ def missing(error: BaseException) -> int | None:
     return max(0, int(sum(found.values()) - 2 * found["allowed"]))
 
 
+def shortage(error: BaseException) -> str:
+    """What an error for want of memory says, without torch's advice to its users."""
+    text = str(error).splitlines()[0]
+    sizes = {name: _SIZE[name].search(text) for name in _SIZE}
+    tried, allowed, allocated, idle = (m and f"{m[1]} {m[2]}" for m in sizes.values())
+    if not (tried and allowed and allocated and idle):
+        return text.partition(" GPU ")[0]
+    return (
+        f"{tried} more were asked for, with {allocated} in live tensors and {idle} idle between "
+        f"them, of {allowed}"
+    )
+
+
 _LEAF = torch.zeros((), requires_grad=True)
 _OLDEST = _LEAF * 1
 
@@ -149,6 +162,11 @@ def clear() -> None:
     """
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
+    empty()
+
+
+def empty() -> None:
+    """The same, but for compiled code."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

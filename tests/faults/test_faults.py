@@ -197,11 +197,11 @@ def out_of_memory(*_, **__):
 
 
 def test_memory_that_runs_out_in_the_middle_of_an_epoch(here, monkeypatch):
-    original, steps = epoch_module.train_step, iter(range(1000))
+    original, steps = epoch_module.retrying_step, iter(range(1000))
     with monkeypatch.context() as patch:
         patch.setattr(
             epoch_module,
-            "train_step",
+            "retrying_step",
             lambda *a: out_of_memory() if next(steps) == 2 else original(*a),
         )
         patch.setattr("vramlab.training.epoch.plan", lambda *_: (4, 4))
@@ -215,7 +215,7 @@ def test_memory_that_runs_out_in_the_middle_of_an_epoch(here, monkeypatch):
 
 def test_memory_that_runs_out_in_a_profile(here, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("vramlab.measure.profile.train_step", out_of_memory)
+        patch.setattr("vramlab.measure.profile.retrying_step", out_of_memory)
         assert world.run("profile")[0] == 0
     record = json.loads(Path(world.PROFILE).read_text())
     assert record["status"] == "out_of_memory"

@@ -15,6 +15,7 @@ from vramlab.measure import energy
 from vramlab.measure import profile as module
 from vramlab.measure.profile import METERED_STEPS, profile
 from vramlab.measure.timing import time_each
+from vramlab.parallel import ALONE
 from vramlab.sequences import Sequences
 from vramlab.technique import build
 
@@ -52,13 +53,16 @@ def test_memory_by_phase_is_that_of_the_tensors(measured):
 def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkeypatch):
     assert len(measured.step_seconds) == 4
     counts = itertools.count()
-    original = module.train_step
 
-    def train_step(*arguments):
-        next(counts)
-        return original(*arguments)
+    def counted(original):
+        def step(*arguments):
+            next(counts)
+            return original(*arguments)
 
-    monkeypatch.setattr(module, "train_step", train_step)
+        return step
+
+    for name in ("train_step", "retrying_step"):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
     profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
     assert next(counts) == METERED_STEPS + 1 + 2 + 4  # one more is dissected
 
@@ -83,16 +87,33 @@ def test_times_are_seconds():
     assert 0.05 <= long < 5
 
 
-def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monkeypatch):
-    done = []
-
+def counter_of(done, monkeypatch):
     @contextlib.contextmanager
     def joules(_):
-        found = energy.Energy()
+        found, before = energy.Energy(), len(done)
         yield found
-        found.value = 2.0 * len(done)
+        found.value = 2.0 * (len(done) - before)
 
     monkeypatch.setattr(module, "joules", joules)
+
+
+@pytest.mark.parametrize(("seconds", "more"), [(0.06, 0), (0.04, 25)])
+def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(seconds, more, monkeypatch):
+    done, feed = [], iter([None] * 25)
+    counter_of(done, monkeypatch)
+    monkeypatch.setattr(module, "retrying_step", lambda *_: done.append(1))
+    monkeypatch.setattr(module, "_retries", lambda _: None)
+    monkeypatch.setattr(module, "time_each", lambda steps, _: [s() or seconds for s in steps])
+    regime = SimpleNamespace(device=torch.device("cuda"), ranks=ALONE)
+    found, spent, _ = module._time(regime, None, feed, 5)
+    assert len(found) == 20
+    assert spent == pytest.approx(40.0)  # 2 J a step, whichever were metered
+    assert len(done) == 25 + more
+
+
+def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monkeypatch):
+    done = []
+    counter_of(done, monkeypatch)
     regime = SimpleNamespace(
         device=torch.device("cuda"),
         ranks=SimpleNamespace(gather=lambda count: [count, count + 5]),  # another is slower
@@ -100,5 +121,3 @@ def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monke
     found = module._joules(lambda: done.append(1), [0.01] * 20, regime)
     assert len(done) == 105
     assert found == 2.0 * 20
-    regime.device = torch.device("cpu")
-    assert module._joules(lambda: done.append(1), [0.01] * 20, regime) is None

@@ -63,7 +63,7 @@ from pathlib import Path
 
 from vramlab.training import epoch
 
-_fast = epoch.train_step
+_fast = epoch.retrying_step
 
 
 def _slow(*arguments):
@@ -72,7 +72,7 @@ def _slow(*arguments):
     return _fast(*arguments)
 
 
-epoch.train_step = _slow
+epoch.retrying_step = _slow
 """
 
 

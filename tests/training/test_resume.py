@@ -38,14 +38,14 @@ def expected(make_regime, sequences, tmp_path):
 
 def stop_after(monkeypatch, step, action):
     """Call `action` during the step of that number."""
-    original, count = module.train_step, iter(range(1, 10_000))
+    original, count = module.retrying_step, iter(range(1, 10_000))
 
     def train_step(*arguments):
         if next(count) == step:
             action()
         return original(*arguments)
 
-    monkeypatch.setattr(module, "train_step", train_step)
+    monkeypatch.setattr(module, "retrying_step", train_step)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -309,11 +309,11 @@ from vramlab.sequences import Sequences
 from vramlab.technique import build
 from vramlab.training import epoch
 from vramlab.training.checkpoint import Checkpoints
-original = epoch.train_step
+original = epoch.retrying_step
 def slow(*arguments):
     time.sleep(0.05)
     return original(*arguments)
-epoch.train_step = slow
+epoch.retrying_step = slow
 torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
 model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
 regime = build(Technique(), model, 50, torch.device("cpu"), 9)

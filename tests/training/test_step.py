@@ -11,7 +11,7 @@ from vramlab.config.training import TrainingConfig
 from vramlab.training.data import batches, order, split
 from vramlab.training.epoch import Diverged, learning_rate, plan
 from vramlab.training.evaluate import evaluate
-from vramlab.training.step import train_step
+from vramlab.training.step import retrying_step, train_step
 
 CPU = torch.device("cpu")
 
@@ -152,3 +152,73 @@ def test_a_model_that_the_last_update_broke_has_diverged(make_regime, sequences)
         regime.model.embedding.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match="validation loss is nan"):
         evaluate(regime, sequences, 16, 1000)
+
+
+def no_room(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 132.00 MiB.")
+
+
+def failing(regime, times):
+    """Let the model's last `times` norms run out of memory, half-way through a step."""
+    left = [times]
+
+    def hook(*_):
+        if left[0]:
+            left[0] -= 1
+            no_room()
+
+    regime.model.norm.register_forward_hook(hook)
+
+
+def test_a_step_without_room_is_taken_again_and_computes_the_same(make_regime, sequences, caplog):
+    ends = []
+    for failures in (0, 1):
+        regime = make_regime(dropout=0.1)
+        optimizer = regime.optimizer(1e-3)
+        pairs = list(batches(sequences, [np.arange(3), np.arange(3, 6)], CPU))
+        losses = [retrying_step(regime, optimizer, pairs)]
+        failing(regime, failures)
+        losses += [retrying_step(regime, optimizer, pairs) for _ in range(2)]
+        ends.append((losses, [p.detach().clone() for p in regime.model.parameters()]))
+    (losses, weights), (again, others) = ends
+    assert caplog.text.count("taken again") == 1
+    assert torch.equal(torch.stack(again), torch.stack(losses))
+    assert all(map(torch.equal, others, weights))
+
+
+def test_a_step_is_not_taken_a_third_time(make_regime, sequences):
+    regime = make_regime()
+    failing(regime, 2)
+    [pair] = batches(sequences, [np.arange(3)], CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        retrying_step(regime, regime.optimizer(1e-3), [pair])
+
+
+def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, sequences):
+    regime = make_regime()
+    optimizer = regime.optimizer(1e-3)
+    optimizer.step = no_room
+    [pair] = batches(sequences, [np.arange(3)], CPU)
+    calls = []
+    with pytest.raises(torch.OutOfMemoryError):
+        retrying_step(regime, optimizer, [pair], calls.append)
+    assert calls.count("before") == 1
+    regime = make_regime(optimizer="in-backward")  # the backward pass changes them
+    failing(regime, 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        retrying_step(regime, regime.optimizer(1e-3), [pair])
+
+
+def test_other_errors_are_raised_at_once(make_regime, sequences):
+    regime = make_regime()
+    calls = []
+
+    def hook(*_):
+        calls.append(1)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    regime.model.norm.register_forward_hook(hook)
+    [pair] = batches(sequences, [np.arange(3)], CPU)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        retrying_step(regime, regime.optimizer(1e-3), [pair])
+    assert len(calls) == 1

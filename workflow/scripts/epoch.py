@@ -6,7 +6,7 @@ import torch
 
 from vramlab.config.training import TrainingConfig
 from vramlab.files import sha256
-from vramlab.memory import is_out_of_memory, meter
+from vramlab.memory import is_out_of_memory, meter, shortage
 from vramlab.parallel import ranks_of
 from vramlab.provenance import digest
 from vramlab.results.base import read, write
@@ -95,7 +95,7 @@ def record_of(run, snakemake):
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        reason = f"a batch of {batch_size} does not fit: {str(error).splitlines()[0]}"
+        reason = f"a batch of {batch_size} does not fit: {shortage(error)}"
         record = EpochRecord(**fields, status="out_of_memory", reason=reason)
     return record
 

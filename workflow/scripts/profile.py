@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vramlab.measure.profile import profile
-from vramlab.memory import is_out_of_memory
+from vramlab.memory import is_out_of_memory, shortage
 from vramlab.results.base import write
 from vramlab.results.runs import ProfileRecord
 from vramlab.sequences import Sequences
@@ -44,7 +44,7 @@ def record_of(run, snakemake):
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        reason = f"a batch of {batch_size} does not fit: {str(error).splitlines()[0]}"
+        reason = f"a batch of {batch_size} does not fit: {shortage(error)}"
         return ProfileRecord(**fields, status="out_of_memory", reason=reason)
     return ProfileRecord(
         **fields,

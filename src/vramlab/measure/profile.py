@@ -26,7 +26,7 @@ from vramlab.results.runs import Memory, MemoryPoint, Moment, most
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import Batch, batches, order, split
-from vramlab.training.step import Phase, prime, train_step
+from vramlab.training.step import Phase, prime, retrying_step, train_step
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def profile(
 ) -> Profile:
     """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
 
-    On CUDA the last of them is taken on for a second, for the energy.
+    On CUDA the last of them is taken on for a second, for the energy, where they took less.
 
     Of several processes, each that calls this gets the same: the most memory, the longest times,
     the energy of all.
@@ -145,7 +145,7 @@ def _watch(
 
     for batch in feed:
         memory.reset_peak()
-        train_step(regime, optimizer, [batch], note)
+        retrying_step(regime, optimizer, [batch], note)
     return Memory(
         before=points["before"],
         after_forward=points["after_forward"],
@@ -204,7 +204,7 @@ def _time(
     """Seconds of each step; joules and the allocator's retries of all."""
 
     def step(batch: Batch) -> None:
-        train_step(regime, optimizer, [batch])
+        retrying_step(regime, optimizer, [batch])
 
     for batch in itertools.islice(feed, warmup):
         step(batch)
@@ -216,18 +216,19 @@ def _time(
             last[:] = [batch]
             yield functools.partial(step, batch)
 
-    seconds = time_each(steps(), regime.device)
+    with joules(regime.device) as energy:
+        seconds = time_each(steps(), regime.device)
     after = _retries(regime.device)
     retries = after - before if after is not None and before is not None else None
-    return seconds, _joules(functools.partial(step, *last), seconds, regime), retries
+    if regime.device.type == "cuda" and any(regime.ranks.any(sum(seconds) < ENERGY_SECONDS)):
+        return seconds, _joules(functools.partial(step, *last), seconds, regime), retries
+    return seconds, energy.value, retries
 
 
 def _joules(step: Callable[[], None], seconds: list[float], regime: Regime) -> float | None:
     """The energy of as many steps as were timed, going by enough of them for the counter."""
-    if regime.device.type == "cpu":
-        return None
     enough = math.ceil(ENERGY_SECONDS / statistics.median(seconds))
-    count = max(len(seconds), *regime.ranks.gather(enough))  # each process takes part in each step
+    count = max(regime.ranks.gather(enough))  # each process takes part in each step
     with joules(regime.device) as energy:
         for _ in range(count):
             step()

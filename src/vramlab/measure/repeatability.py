@@ -13,7 +13,7 @@ from vramlab.parallel import Ranks, local
 from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.data import batches, order, split
-from vramlab.training.step import train_step
+from vramlab.training.step import retrying_step
 
 STEPS = 3
 """Steps compared; a difference in the first one shows in the losses from the second on."""
@@ -54,6 +54,6 @@ def _run(
     indices = np.resize(order(seed, 0, len(sequences)), STEPS * batch_size)
     shares = (ranks.share(part, len(sequences)) for part in split(indices, batch_size))
     feed = batches(sequences, shares, regime.device)
-    losses = [train_step(regime, optimizer, [batch]) for batch in feed]
+    losses = [retrying_step(regime, optimizer, [batch]) for batch in feed]
     weights = local(list(regime.model.parameters()))
     return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)], ranks

@@ -30,7 +30,7 @@ from vramlab.sequences import Sequences
 from vramlab.technique import Regime
 from vramlab.training.checkpoint import Checkpoints, State
 from vramlab.training.data import batches, order, split
-from vramlab.training.step import prime, train_step
+from vramlab.training.step import prime, retrying_step
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def train_epochs(
             shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(cut))
             feed = batches(sequences, shares, regime.device)
             for parts in cut:
-                loss = train_step(regime, optimizer, [next(feed) for _ in parts])
+                loss = retrying_step(regime, optimizer, [next(feed) for _ in parts])
                 done.steps += 1
                 done.tokens += sum(map(sequences.tokens_of, parts))
                 clock.record(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
-from vramlab.memory import clear
+from vramlab.memory import clear, empty, is_out_of_memory, let_go
 from vramlab.parallel import unsent
 from vramlab.technique import Regime
+
+log = logging.getLogger(__name__)
 
 Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
 
@@ -75,3 +78,45 @@ def train_step(
     on_phase("after_optimizer")
     optimizer.zero_grad(set_to_none=True)
     return regime.ranks.mean(total)
+
+
+def retrying_step(
+    regime: Regime,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Sequence[tuple[Tensor, Tensor]],
+    on_phase: Callable[[Phase], None] = _nothing,
+) -> Tensor:
+    """Take a `train_step`; where memory runs out, take it again from an empty allocator.
+
+    Close to a limit there can be room enough, but in pieces between live tensors: on an H200 a
+    batch that had fitted in some steps did not in a later one, with 0.36 GiB in such pieces. The
+    second attempt draws the same random numbers, so it computes what the first one would have.
+
+    Raises:
+        RuntimeError: memory ran out in the second attempt as well; or in the first, once weights
+            may have changed, or where other processes are in the midst of the step.
+    """
+    cuda = regime.device if regime.device.type == "cuda" else None
+    drawn = torch.get_rng_state()
+    drawn_on_cuda = torch.cuda.get_rng_state(cuda) if cuda else None
+    # The backward pass may change weights, and CUDA graphs keep the memory that they recorded.
+    untouched = regime.technique.accumulates and regime.ranks.count == 1
+
+    def watch(phase: Phase) -> None:
+        nonlocal untouched
+        untouched = untouched and phase != "after_backward"
+        on_phase(phase)
+
+    try:
+        return train_step(regime, optimizer, micro_batches, watch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or not untouched:
+            raise
+        let_go(error)
+    log.warning("a step found its memory in pieces that are too small; it is taken again")
+    optimizer.zero_grad(set_to_none=True)
+    empty()
+    torch.set_rng_state(drawn)
+    if cuda and drawn_on_cuda is not None:
+        torch.cuda.set_rng_state(drawn_on_cuda, cuda)
+    return train_step(regime, optimizer, micro_batches, on_phase)
