@@ -172,6 +172,19 @@ def test_what_does_not_repeat_is_named(two):
     assert discussion.repeatability(one).startswith("From the same seed, `bf16` does not repeat")
 
 
+def test_the_lengths_of_a_sweep_count_as_well(results):
+    same = replaced(results, lambda r: isinstance(r, ProfileRecord), repeatable=True)
+    long = replaced(
+        same,
+        lambda r: is_profile(r, "sdpa") and r.sequence_length == 2048,
+        repeatable=False,
+        allocator_retries=1000,
+    )
+    batch = f"{long.max_batch_size('sdpa', 2048):,}"
+    assert discussion.repeatability(long).startswith("From the same seed, `sdpa` does not repeat")
+    assert f"`sdpa` (batch {batch})" in discussion.scarcity(long)
+
+
 def test_a_training_that_says_otherwise_is_told(two):
     assert "The whole training" not in discussion.how_sure_of_speed(two)
     slower = replaced(

@@ -9,7 +9,7 @@ from vramlab.report import pareto, wording
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.wording import integer, listing, memory, number, percent, ratio, short
-from vramlab.results.runs import Memory
+from vramlab.results.runs import Memory, ProfileRecord
 
 Value = Callable[[Run], float | None]
 
@@ -372,10 +372,9 @@ def energy(results: Results) -> str:
 
 def scarcity(results: Results) -> str:
     """Which runs were slowed because the allocator had to give blocks back within each step."""
-    runs = [run for setting in SETTINGS for run in results.runs(setting)]
     slowed = [
         say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
-        for part in (run.profile for run in runs)
+        for part in _profiles_at_all_lengths(results)
         if part.batch_size and part.allocator_retries
         if part.allocator_retries >= len(part.step_seconds)
     ]
@@ -391,11 +390,10 @@ def scarcity(results: Results) -> str:
 
 def repeatability(results: Results) -> str:
     """Which techniques do not compute the same bits from the same seed, and why that is."""
-    runs = [run for setting in SETTINGS for run in results.runs(setting)]
-    known = [run for run in runs if run.profile.repeatable is not None]
+    known = [p for p in _profiles_at_all_lengths(results) if p.repeatable is not None]
     if not known:
         return ""
-    varying = dict.fromkeys(run.technique for run in known if not run.profile.repeatable)
+    varying = dict.fromkeys(profile.technique for profile in known if not profile.repeatable)
     if not varying:
         return say(
             "Every technique that ran repeats bit for bit from the same seed on this device."
@@ -410,6 +408,15 @@ def repeatability(results: Results) -> str:
         len(varying),
         names=_names(varying),
     )
+
+
+def _profiles_at_all_lengths(results: Results) -> list[ProfileRecord]:
+    return [
+        run.profile
+        for length in results.lengths
+        for setting in SETTINGS
+        for run in results.runs(setting, length)
+    ]
 
 
 def undominated(results: Results) -> str:
