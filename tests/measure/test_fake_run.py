@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 
 from vramlab.config.model import ModelConfig
@@ -57,9 +58,32 @@ ON_H200 = {
         {"precision": "bf16", "checkpointing": "block"},
         {4: 290815488, 3916: 147491269632},
     ),
+    "fused head": (
+        {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"},
+        {4: 190086656, 796: 7358684160, 4688: 41952119296},
+    ),
+    "least memory": (
+        {
+            "precision": "bf16",
+            "attention": "sdpa",
+            "loss_head": "fused",
+            "feed_forward": "recomputed",
+            "checkpointing": "block",
+            "optimizer": "in-backward",
+        },
+        {4: 159540736, 948: 2582521344, 16282: 42026354176},
+    ),
 }
-"""Axes, and bytes by batch size: from searches of 2026-11-23 and 24 with torch 2.11.0, the default
+"""Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
 model, 256 tokens and 12,000 pieces."""
+
+GPT2 = ModelConfig(d_model=768, layers=12, heads=12, d_ff=3072)
+ELSEWHERE_ON_H200 = {
+    "4,096 tokens": (ModelConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
+    "16,384 tokens": (ModelConfig(), 12_000, 16_384, {73: 41818180096}),
+    "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25164712960}),
+}
+"""Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25."""
 
 
 @pytest.mark.parametrize("name", ON_CPU)
@@ -96,6 +120,41 @@ def test_an_h200_took_what_is_predicted(name):
     run.close()
     # torch's fake kernels return seeds of attention dropout, 1 KiB a layer, where there is none.
     assert predicted == pytest.approx(measured, abs=8192)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE_ON_H200)
+def test_other_lengths_and_models_took_what_is_predicted(name):
+    *arguments, measured = ELSEWHERE_ON_H200[name]
+    technique = Technique(precision="bf16", attention="flash", loss_head="fused")
+    run = FakeRun(technique, *arguments, cuda=True)
+    predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
+    run.close()
+    assert predicted == pytest.approx(measured, abs=20_000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "scratch"),
+    [
+        # Seen on an H200, whatever the rows, and with it 4 bytes for each block across.
+        (796 * 256, 128, 132 * 2**20 + 512),
+        (4688 * 256, 128, 132 * 2**20 + 512),
+        # 2,112 blocks fit on the card, and 8 of them stand side by side.
+        (796 * 256, 1024, 4 * 1024 * 264 * 128 + 512),
+        (4_000_000, 128, 4 * 128 * 3907 * 128 + 512),  # no thread adds up more than 256
+        (4096, 128, 4 * 128 * 64 * 128 + 512),  # nor fewer than 16
+        (1020, 128, 0),  # one block has 255 rows for each thread: nothing to share out
+        (0, 128, 0),
+    ],
+)
+def test_sums_over_rows_need_room_for_those_of_the_blocks(rows, columns, scratch):
+    counter, size = CudaCounter(), 4 * rows * columns
+    with FakeTensorMode(), counter:
+        x = torch.empty(rows, columns)
+        x.sum(0)
+        assert counter.peak().allocated == size + max(4 * columns, 512) + scratch
+        counter.reset_peak()
+        x.sum(1)  # the threads of a warp add up a row among themselves
+        assert counter.peak().allocated == size + -(-4 * rows // 512) * 512
 
 
 def test_a_head_of_many_pieces_is_on_the_line(monkeypatch):

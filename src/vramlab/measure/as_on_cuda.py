@@ -33,10 +33,14 @@ CUBLAS_WORKSPACE = 32 * 2**20
 """What cuBLAS keeps for each thread that multiplies matrices, on Hopper; 8.1 MiB elsewhere."""
 CUBLASLT_WORKSPACE = 2**20
 """What cuBLASLt, which adds a bias on the way, keeps beside it."""
+PROCESSORS, THREADS = 132, 2048
+"""The multiprocessors of a Hopper card, and the threads that each can hold."""
 FLASH_WIDTH = 256
 """Widest head of the flash kernels."""
 _ROWS, _WIDTHS = 128, 32
 """What the flash kernels round the time, and the width of a head, up to in their scratch space."""
+_BLOCK, _WARP = 512, 32
+"""Threads of a block that adds up one column each, and those that read side by side."""
 _UNSORTED = 3072
 """Most tokens whose gradients the embedding adds up without sorting them."""
 _HALF = (torch.bfloat16, torch.float16)
@@ -238,6 +242,37 @@ def _embedding_backward(args: Any) -> Iterator[int]:
     yield 4 * parts * width
 
 
+def _sum(args: Any) -> Iterator[int]:
+    """The sums of the blocks of threads that share the rows of a matrix, as for a bias' gradient.
+
+    A thread adds up to four columns, of up to 256 rows where there are many, of 16 at least.
+    """
+    x, dims = args[0], args[1]
+    columns = x.shape[-1]
+    rows = x.numel() // max(columns, 1)
+    if not columns or sorted(d % x.dim() for d in dims or ()) != list(range(x.dim() - 1)):
+        return
+    together = math.gcd(columns, 4)
+    most = _BLOCK // together
+    wide, high = (min(_power_of_2(n), most) for n in (columns // together, rows))
+    high = min(high, most // min(wide, _WARP))
+    wide = min(wide, most // high)
+    each = -(-rows // high) if rows >= min(16 * high, 256) else rows
+    across = -(-columns // (together * wide))
+    room = PROCESSORS * (THREADS // (wide * high))
+    if each < 256 or across > room:
+        return
+    down = max(min(-(-room // across), -(-each // 16)), -(-each // 256))
+    if down > 1:
+        yield 4 * columns * down * wide * together
+        yield 4 * across
+
+
+def _power_of_2(number: int) -> int:
+    """The largest one up to a number."""
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
 def _cross_entropy(args: Any) -> Iterator[int]:
     """The loss of each token, in float32."""
     yield 4 * args[1].numel()
@@ -251,6 +286,7 @@ _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     _ATEN.embedding_dense_backward.default: _embedding_backward,
+    _ATEN.sum.dim_IntList: _sum,
     torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
 }
 """By operation: the bytes of each temporary tensor inside its CUDA kernel."""
