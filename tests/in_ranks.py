@@ -76,13 +76,13 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     last = regime.ranks.rank == regime.ranks.count - 1
     original, count = epoch.retrying_step, iter(range(1, 1000))
 
-    def train_step(*arguments):
+    def train_step(*arguments, **options):
         step = next(count)
         if step == stop_at and last:
             os.kill(os.getpid(), signal.SIGTERM)
         if step == kill_at and last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     epoch.retrying_step = train_step
     try:
@@ -143,9 +143,9 @@ def waiting(folder, axes):
     regime = made(axes)
     original = epoch.retrying_step
 
-    def train_step(*arguments):
+    def train_step(*arguments, **options):
         Path(folder, "began").touch()
-        return original(*arguments)
+        return original(*arguments, **options)
 
     epoch.retrying_step = train_step
     checkpoints = Checkpoints(Path(folder), "a", regime.ranks)

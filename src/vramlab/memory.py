@@ -128,7 +128,7 @@ def missing(error: BaseException) -> int | None:
 
 def shortage(error: BaseException) -> str:
     """What an error for want of memory says, without torch's advice to its users."""
-    text = str(error).splitlines()[0]
+    text = str(error).partition("\n")[0]
     sizes = {name: _SIZE[name].search(text) for name in _SIZE}
     tried, allowed, allocated, idle = (m and f"{m[1]} {m[2]}" for m in sizes.values())
     if not (tried and allowed and allocated and idle):

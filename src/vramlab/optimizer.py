@@ -17,6 +17,7 @@ class InBackward(torch.optim.Adam):
     """Adam that updates a parameter as soon as its gradient is there, and then frees the gradient.
 
     From its making on, each backward pass updates the parameters; `step` has nothing left to do.
+    `updates` counts them.
     Source: "How to save memory by fusing the optimizer step into the backward pass", a tutorial of
     PyTorch; Lv et al., 2023 (arXiv:2306.09782).
     """
@@ -24,6 +25,7 @@ class InBackward(torch.optim.Adam):
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
         # One parameter at a time has a gradient: there is nothing to batch.
         super().__init__(parameters, lr=learning_rate, foreach=False)
+        self.updates = 0
         # Python cannot collect a cycle through a hook: the model would outlive its last user.
         update = weakref.WeakMethod(self._update)
 
@@ -36,6 +38,7 @@ class InBackward(torch.optim.Adam):
                 parameter.register_post_accumulate_grad_hook(hook)
 
     def _update(self, parameter: Tensor) -> None:
+        self.updates += 1
         super().step()  # Adam passes over parameters without a gradient
         parameter.grad = None
 

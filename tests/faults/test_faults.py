@@ -202,7 +202,7 @@ def test_memory_that_runs_out_in_the_middle_of_an_epoch(here, monkeypatch):
         patch.setattr(
             epoch_module,
             "retrying_step",
-            lambda *a: out_of_memory() if next(steps) == 2 else original(*a),
+            lambda *a, **k: out_of_memory() if next(steps) == 2 else original(*a, **k),
         )
         patch.setattr("vramlab.training.epoch.plan", lambda *_: (4, 4))
         assert world.run("epoch")[0] == 0

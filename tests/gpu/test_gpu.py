@@ -372,10 +372,10 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monk
     expected, _ = run(tmp_path / "whole")
     original, count = epoch_module.retrying_step, iter(range(1000))
 
-    def train_step(*arguments):
+    def train_step(*arguments, **options):
         if next(count) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(epoch_module, "retrying_step", train_step)

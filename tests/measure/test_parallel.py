@@ -101,16 +101,17 @@ def test_of_all_processes_the_one_that_takes_most_counts():
         count = 2
 
         def gather(self, mine):
-            other = type(mine)(memory(3, 9), [0.2, 0.1], 5.0, 6, mine.repeatable)
+            other = type(mine)(memory(3, 9), [0.2, 0.1], 5.0, 6, 0, mine.repeatable)
             return [mine, other]
 
     profile = in_ranks.profiled({})
-    mine = type(profile)(memory(4, 8), [0.1, 0.3], 7.0, 4, repeatable=True)
+    mine = type(profile)(memory(4, 8), [0.1, 0.3], 7.0, 4, 1, repeatable=True)
     found = _of_all(mine, Both())
     assert found.memory == memory(4, 9)
     assert found.step_seconds == [0.2, 0.3]
     assert found.energy_joules == 12.0
     assert found.allocator_retries == 6
+    assert found.retried_steps == 1
 
 
 def test_no_estimate_says_why():

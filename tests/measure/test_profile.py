@@ -97,18 +97,39 @@ def counter_of(done, monkeypatch):
     monkeypatch.setattr(module, "joules", joules)
 
 
-@pytest.mark.parametrize(("seconds", "more"), [(0.06, 0), (0.04, 25)])
-def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(seconds, more, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "again", "more"),
+    [
+        ([0.06] * 20, False, 0),
+        ([0.04] * 20, False, 25),
+        ([0.005] * 19 + [0.95], False, 200),  # one slow step does not make the others last
+        ([0.06] * 20, True, 17),
+    ],
+)
+def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(
+    seconds, again, more, monkeypatch
+):
     done, feed = [], iter([None] * 25)
     counter_of(done, monkeypatch)
-    monkeypatch.setattr(module, "retrying_step", lambda *_: done.append(1))
+
+    def step(*arguments):
+        done.append(1)
+        if again and len(done) == 10:
+            arguments[-1]()
+
+    monkeypatch.setattr(module, "retrying_step", step)
     monkeypatch.setattr(module, "_retries", lambda _: None)
-    monkeypatch.setattr(module, "time_each", lambda steps, _: [s() or seconds for s in steps])
+    monkeypatch.setattr(
+        module,
+        "time_each",
+        lambda steps, _: [s() or t for s, t in zip(steps, seconds, strict=True)],
+    )
     regime = SimpleNamespace(device=torch.device("cuda"), ranks=ALONE)
-    found, spent, _ = module._time(regime, None, feed, 5)
-    assert len(found) == 20
+    found, spent, _, retried = module._time(module._Steps(regime, None), feed, 5)
+    assert found == seconds
     assert spent == pytest.approx(40.0)  # 2 J a step, whichever were metered
     assert len(done) == 25 + more
+    assert retried == again
 
 
 def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monkeypatch):

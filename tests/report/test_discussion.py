@@ -149,6 +149,17 @@ def test_runs_that_give_memory_back_in_each_step_are_named(two):
     assert discussion.scarcity(both).count("`fp32`") == 1  # its own batch is the equal one
 
 
+def test_steps_that_were_taken_again_are_told(two):
+    assert discussion.retried(two) == ""
+    again = replaced(two, lambda r: is_profile(r, "fp32"), retried_steps=1)
+    batch = f"{two.max_batch_size('fp32'):,}"
+    assert discussion.retried(again).startswith(f"Steps of `fp32` (batch {batch}) ran out of")
+    epoch = replaced(
+        two, lambda r: isinstance(r, EpochRecord) and r.technique == "bf16", retried_steps=2
+    )
+    assert discussion.retried(epoch).count("`bf16`") == 2  # at either batch
+
+
 def test_every_case_has_a_summary_without_holes(case):
     _, results = case
     sentences = discussion.summary(results)

@@ -66,10 +66,10 @@ from vramlab.training import epoch
 _fast = epoch.retrying_step
 
 
-def _slow(*arguments):
+def _slow(*arguments, **options):
     if Path("slow").exists():
         time.sleep(0.1)
-    return _fast(*arguments)
+    return _fast(*arguments, **options)
 
 
 epoch.retrying_step = _slow

@@ -40,10 +40,10 @@ def stop_after(monkeypatch, step, action):
     """Call `action` during the step of that number."""
     original, count = module.retrying_step, iter(range(1, 10_000))
 
-    def train_step(*arguments):
+    def train_step(*arguments, **options):
         if next(count) == step:
             action()
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(module, "retrying_step", train_step)
 
@@ -310,9 +310,9 @@ from vramlab.technique import build
 from vramlab.training import epoch
 from vramlab.training.checkpoint import Checkpoints
 original = epoch.retrying_step
-def slow(*arguments):
+def slow(*arguments, **options):
     time.sleep(0.05)
-    return original(*arguments)
+    return original(*arguments, **options)
 epoch.retrying_step = slow
 torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
 model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)

@@ -8,6 +8,8 @@ import torch
 
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
+from vramlab.memory import OutOfMemory, meter
+from vramlab.parallel import Loss
 from vramlab.training.data import batches, order, split
 from vramlab.training.epoch import Diverged, learning_rate, plan
 from vramlab.training.evaluate import evaluate
@@ -178,11 +180,14 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(make_regime, s
         pairs = list(batches(sequences, [np.arange(3), np.arange(3, 6)], CPU))
         losses = [retrying_step(regime, optimizer, pairs)]
         failing(regime, failures)
-        losses += [retrying_step(regime, optimizer, pairs) for _ in range(2)]
+        again = []
+        more = {"on_retry": lambda again=again: again.append(1)}
+        losses += [retrying_step(regime, optimizer, pairs, **more) for _ in range(2)]
+        assert len(again) == failures
         ends.append((losses, [p.detach().clone() for p in regime.model.parameters()]))
-    (losses, weights), (again, others) = ends
+    (losses, weights), (others_losses, others) = ends
     assert caplog.text.count("taken again") == 1
-    assert torch.equal(torch.stack(again), torch.stack(losses))
+    assert torch.equal(torch.stack(others_losses), torch.stack(losses))
     assert all(map(torch.equal, others, weights))
 
 
@@ -204,9 +209,33 @@ def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, se
         retrying_step(regime, optimizer, [pair], calls.append)
     assert calls.count("before") == 1
     regime = make_regime(optimizer="in-backward")  # the backward pass changes them
-    failing(regime, 1)
+    optimizer = regime.optimizer(1e-3)
+    regime.model.embedding.weight.register_hook(no_room)  # the last one
     with pytest.raises(torch.OutOfMemoryError):
-        retrying_step(regime, regime.optimizer(1e-3), [pair])
+        retrying_step(regime, optimizer, [pair])
+    assert optimizer.updates > 0
+    regime = make_regime(optimizer="in-backward")
+    failing(regime, 1)  # in the forward pass, which changes none
+    assert retrying_step(regime, regime.optimizer(1e-3), [pair]) > 0
+
+
+def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_regime, sequences):
+    regime = make_regime()  # one process alone has such a module too, and it keeps its state
+    spread = dataclasses.replace(regime, spread=Loss(regime.model, regime.eager_loss_sum))
+    failing(regime, 1)
+    [pair] = batches(sequences, [np.arange(3)], CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        retrying_step(spread, regime.optimizer(1e-3), [pair])
+
+
+def test_what_live_bytes_alone_exceed_is_not_tried_again(make_regime, sequences):
+    regime = make_regime()
+    [pair] = batches(sequences, [np.arange(30)], CPU)
+    again = []
+    with meter(CPU, 2**16), pytest.raises(OutOfMemory):
+        optimizer = regime.optimizer(1e-3)
+        retrying_step(regime, optimizer, [pair], on_retry=lambda: again.append(1))
+    assert not again
 
 
 def test_other_errors_are_raised_at_once(make_regime, sequences):

@@ -73,6 +73,7 @@ def train(run, snakemake, batch_size, fields):
         train_seconds=done.seconds,
         peak=peak,
         interruptions=done.interruptions,
+        retried_steps=done.retried,
         loss_curve=done.thinned(),
         validation=evaluate(regime, validation, config.evaluation_batch_size, utf8_bytes),
     )

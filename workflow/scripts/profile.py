@@ -53,6 +53,7 @@ def record_of(run, snakemake):
         memory=measured.memory,
         energy_joules=measured.energy_joules,
         allocator_retries=measured.allocator_retries,
+        retried_steps=measured.retried_steps,
         repeatable=measured.repeatable,
     )
 

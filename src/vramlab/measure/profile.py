@@ -45,6 +45,7 @@ class Profile:
     step_seconds: list[float]
     energy_joules: float | None
     allocator_retries: int | None
+    retried_steps: int
     repeatable: bool
 
 
@@ -92,17 +93,18 @@ def profile(
         ranks = regime.ranks
         shares = (ranks.share(part, len(sequences)) for part in parts)
         feed = batches(sequences, shares, device)
-        watched = _watch(memory, regime, optimizer, itertools.islice(feed, METERED_STEPS))
+        taken = _Steps(regime, optimizer)
+        watched = _watch(memory, taken, itertools.islice(feed, METERED_STEPS))
         with _snapshot(None if ranks.rank else snapshot, device):
             by_kind, timeline = _dissect(memory, regime, optimizer, feed)
         watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
-            timed = _time(regime, optimizer, feed, warmup)
-            del regime, optimizer, feed
+            timed = _time(taken, feed, warmup)
+            del regime, optimizer, feed, taken
             clear()
             again = repeatable(make, learning_rate, sequences, batch_size, seed)
             return _of_all(Profile(watched, *timed, again), ranks)
-    timed = _time(regime, optimizer, feed, warmup)
+    timed = _time(taken, feed, warmup)
     again = repeatable(make, learning_rate, sequences, batch_size, seed)
     return _of_all(Profile(watched, *timed, again), ranks)
 
@@ -123,6 +125,7 @@ def _of_all(mine: Profile, ranks: Ranks) -> Profile:
         step_seconds=list(map(max, times)),
         energy_joules=sum(energies) if len(energies) == len(profiles) else None,
         allocator_retries=max(retries) if len(retries) == len(profiles) else None,
+        retried_steps=max(p.retried_steps for p in profiles),
         repeatable=mine.repeatable,
     )
 
@@ -135,9 +138,23 @@ def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.nd
         yield from split(whole, batch_size)
 
 
-def _watch(
-    memory: Meter, regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterable[Batch]
-) -> Memory:
+@dataclass
+class _Steps:
+    """Training steps of one batch each, and how many of them were taken again."""
+
+    regime: Regime
+    optimizer: torch.optim.Optimizer
+    retried: int = 0
+
+    def take(self, batch: Batch, on_phase: Callable[[Phase], None] = lambda _: None) -> None:
+        """One step."""
+        retrying_step(self.regime, self.optimizer, [batch], on_phase, self._retry)
+
+    def _retry(self) -> None:
+        self.retried += 1
+
+
+def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
     points: dict[Phase, MemoryPoint] = {}
 
     def note(phase: Phase) -> None:
@@ -145,7 +162,7 @@ def _watch(
 
     for batch in feed:
         memory.reset_peak()
-        retrying_step(regime, optimizer, [batch], note)
+        steps.take(batch, note)
     return Memory(
         before=points["before"],
         after_forward=points["after_forward"],
@@ -199,30 +216,31 @@ def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
 
 
 def _time(
-    regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterator[Batch], warmup: int
-) -> tuple[list[float], float | None, int | None]:
-    """Seconds of each step; joules and the allocator's retries of all."""
-
-    def step(batch: Batch) -> None:
-        retrying_step(regime, optimizer, [batch])
-
+    steps: _Steps, feed: Iterator[Batch], warmup: int
+) -> tuple[list[float], float | None, int | None, int]:
+    """Seconds of each step; joules and the allocator's retries of all; the steps taken again."""
+    regime = steps.regime
     for batch in itertools.islice(feed, warmup):
-        step(batch)
-    before = _retries(regime.device)
+        steps.take(batch)
+    before, retried = _retries(regime.device), steps.retried
     last: list[Batch] = []
 
-    def steps() -> Iterator[Callable[[], None]]:
+    def timed() -> Iterator[Callable[[], None]]:
         for batch in feed:
             last[:] = [batch]
-            yield functools.partial(step, batch)
+            yield functools.partial(steps.take, batch)
 
     with joules(regime.device) as energy:
-        seconds = time_each(steps(), regime.device)
+        seconds = time_each(timed(), regime.device)
     after = _retries(regime.device)
     retries = after - before if after is not None and before is not None else None
-    if regime.device.type == "cuda" and any(regime.ranks.any(sum(seconds) < ENERGY_SECONDS)):
-        return seconds, _joules(functools.partial(step, *last), seconds, regime), retries
-    return seconds, energy.value, retries
+    spent = energy.value
+    if regime.device.type == "cuda":
+        # A step that was taken again is not one of those that the energy is to be of.
+        short = statistics.median(seconds) * len(seconds) < ENERGY_SECONDS
+        if any(regime.ranks.any(short or steps.retried > retried)):
+            spent = _joules(functools.partial(steps.take, last[0]), seconds, regime)
+    return seconds, spent, retries, steps.retried
 
 
 def _joules(step: Callable[[], None], seconds: list[float], regime: Regime) -> float | None:

@@ -9,7 +9,7 @@ from vramlab.report import pareto, wording
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.wording import integer, listing, memory, number, percent, ratio, short
-from vramlab.results.runs import Memory, ProfileRecord
+from vramlab.results.runs import EpochRecord, Memory, ProfileRecord
 
 Value = Callable[[Run], float | None]
 
@@ -25,6 +25,7 @@ def summary(results: Results) -> list[str]:
         fewest_steps(results),
         energy(results),
         scarcity(results),
+        retried(results),
         repeatability(results),
         undominated(results),
     ]
@@ -385,6 +386,27 @@ def scarcity(results: Results) -> str:
         "back and took them anew, for which the GPU waits: a somewhat smaller batch may be faster "
         "for each token.",
         runs=listing(dict.fromkeys(slowed)),
+    )
+
+
+def retried(results: Results) -> str:
+    """Which runs took steps again that had run out of memory."""
+    parts: list[ProfileRecord | EpochRecord] = list(_profiles_at_all_lengths(results))
+    for setting in SETTINGS:
+        for run in results.runs(setting):
+            parts += run.epochs
+    short = [
+        say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
+        for part in parts
+        if part.batch_size and part.retried_steps
+    ]
+    if not short:
+        return ""
+    return say(
+        "Steps of {runs} ran out of memory and were taken again from an empty allocator, which "
+        "changes no number but time: a run this close to the limit may fail where this one did "
+        "not.",
+        runs=listing(dict.fromkeys(short)),
     )
 
 

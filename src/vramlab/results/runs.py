@@ -144,6 +144,8 @@ class ProfileRecord(RunRecord):
     allocator_retries: int | None = None
     """How often, in all timed steps, torch gave its idle blocks of GPU memory back because none had
     room for a tensor; it then maps them anew, which takes time. None on a CPU."""
+    retried_steps: int = 0
+    """Steps that ran out of memory and were taken again from an empty allocator."""
     repeatable: bool | None = None
     """Whether the same steps from the same seed gave the same bits again."""
 
@@ -199,5 +201,7 @@ class EpochRecord(RunRecord):
     """Of several processes: of the one with the highest."""
     interruptions: int = 0
     """How often the run was stopped and went on from a checkpoint."""
+    retried_steps: int = 0
+    """Steps that ran out of memory and were taken again from an empty allocator."""
     loss_curve: list[LossPoint] = []
     validation: Validation | None = None

@@ -55,7 +55,12 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     interruptions: int = 0
+    retried: int = 0
     curve: list[LossPoint] = field(default_factory=list)
+
+    def retry(self) -> None:
+        """Count a step that was taken again."""
+        self.retried += 1
 
     def thinned(self) -> list[LossPoint]:
         """At most MAX_POINTS of the curve, the last one among them."""
@@ -134,7 +139,9 @@ def train_epochs(
             shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(cut))
             feed = batches(sequences, shares, regime.device)
             for parts in cut:
-                loss = retrying_step(regime, optimizer, [next(feed) for _ in parts])
+                loss = retrying_step(
+                    regime, optimizer, [next(feed) for _ in parts], on_retry=done.retry
+                )
                 done.steps += 1
                 done.tokens += sum(map(sequences.tokens_of, parts))
                 clock.record(loss)
@@ -228,6 +235,7 @@ def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> 
         "tokens": done.tokens,
         "seconds": done.seconds,
         "interruptions": done.interruptions,
+        "retried": done.retried,
         "curve": [point.model_dump() for point in done.curve],
     }
 
@@ -254,6 +262,7 @@ def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Check
         tokens=state["tokens"],
         seconds=state["seconds"],
         interruptions=checkpoints.count_resumption(state["interruptions"]),
+        retried=state["retried"],
         curve=[LossPoint(**point) for point in state["curve"]],
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
-from vramlab.memory import clear, empty, is_out_of_memory, let_go
+from vramlab.memory import OutOfMemory, clear, empty, is_out_of_memory, let_go, shortage
 from vramlab.parallel import unsent
 from vramlab.technique import Regime
 
@@ -85,22 +85,32 @@ def retrying_step(
     optimizer: torch.optim.Optimizer,
     micro_batches: Sequence[tuple[Tensor, Tensor]],
     on_phase: Callable[[Phase], None] = _nothing,
+    on_retry: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Take a `train_step`; where memory runs out, take it again from an empty allocator.
 
     Close to a limit there can be room enough, but in pieces between live tensors: on an H200 a
-    batch that had fitted in some steps did not in a later one, with 0.36 GiB in such pieces. The
+    batch that had fitted in some steps did not in a later one, with 0.35 GiB in such pieces. The
     second attempt draws the same random numbers, so it computes what the first one would have.
+
+    Args:
+        regime: the model and its loss.
+        optimizer: of the model's parameters.
+        micro_batches: as for `train_step`.
+        on_phase: as for `train_step`; in the second attempt called once more.
+        on_retry: called before the second attempt.
 
     Raises:
         RuntimeError: memory ran out in the second attempt as well; or in the first, once weights
-            may have changed, or where other processes are in the midst of the step.
+            may have changed, under a cap that counts live bytes alone, or where DDP or FSDP is left
+            in the midst of the step.
     """
     cuda = regime.device if regime.device.type == "cuda" else None
     drawn = torch.get_rng_state()
     drawn_on_cuda = torch.cuda.get_rng_state(cuda) if cuda else None
-    # The backward pass may change weights, and CUDA graphs keep the memory that they recorded.
-    untouched = regime.technique.accumulates and regime.ranks.count == 1
+    # CUDA graphs keep the memory that they recorded.
+    untouched = regime.spread is None and not regime.technique.cuda_graphs
+    updates = getattr(optimizer, "updates", 0)
 
     def watch(phase: Phase) -> None:
         nonlocal untouched
@@ -110,10 +120,13 @@ def retrying_step(
     try:
         return train_step(regime, optimizer, micro_batches, watch)
     except RuntimeError as error:
-        if not is_out_of_memory(error) or not untouched:
+        untouched = untouched and getattr(optimizer, "updates", 0) == updates
+        if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or not untouched:
             raise
+        short = shortage(error)
         let_go(error)
-    log.warning("a step found its memory in pieces that are too small; it is taken again")
+    log.warning("a step ran out of memory and is taken again from an empty allocator: %s", short)
+    on_retry()
     optimizer.zero_grad(set_to_none=True)
     empty()
     torch.set_rng_state(drawn)
