@@ -258,6 +258,11 @@ FAULTS: tuple[Fault, ...] = (
         RESUME + "a_loss_that_is_no_number_ends_the_run",
     ),
     Fault(
+        *("epoch", "memory in pieces that are too small"),
+        *("the step is taken again with the same random numbers; the report says so", NOTHING),
+        "training/test_step.py::test_a_step_without_room_is_taken_again_and_computes_the_same",
+    ),
+    Fault(
         *("epoch", "out of memory in the middle"),
         *("recorded as out of memory with the reason; the other runs go on", "see the report"),
         HERE + "memory_that_runs_out_in_the_middle_of_an_epoch",
