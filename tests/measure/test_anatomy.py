@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
@@ -51,6 +52,21 @@ def test_the_kinds_add_up_to_the_measured_peak(measured, name):
     assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, abs=64)
     assert min(min(moment.by_kind.values()) for moment in memory.timeline) >= 0
     assert memory.by_kind["other"] < 0.02 * memory.peak.allocated
+
+
+def test_the_scratch_memory_of_cuda_kernels_is_a_part_of_the_peak():
+    regime = build(Technique(), MODEL, VOCABULARY, CPU, 9)
+    anatomy = Anatomy(regime, regime.optimizer(1e-3))
+    anatomy.device_type = "cuda"
+    with FakeTensorMode(), anatomy:
+        x = torch.empty(200_000, 128, device="cuda")
+        x.sum(0)
+        del x
+        torch.empty(200_000, 128, device="cuda")
+    assert (
+        anatomy.at_peak["other"] == 2112 * 2**16 + 512
+    )  # of the blocks of threads, and a flag each
+    assert anatomy.at_peak["logits and loss"] == 200_000 * 128 * 4 + 128 * 4
 
 
 @pytest.mark.parametrize("name", ["plain", "math", "block"])

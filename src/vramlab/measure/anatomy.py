@@ -1,8 +1,9 @@
 """Which part of a training step each live byte belongs to, operation by operation.
 
 A storage belongs to the module whose forward pass made it, and in the backward pass to the module
-whose node of the autograd graph made it. What no operation of torch's dispatcher makes (workspaces
-of libraries, the inside of compiled code) is not seen here.
+whose node of the autograd graph made it. The scratch memory of CUDA kernels is other, as far as
+`as_on_cuda` knows it. What no operation of torch's dispatcher makes (workspaces of libraries, the
+inside of compiled code) is not seen here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
+from vramlab.measure.as_on_cuda import scratch
 from vramlab.memory import Counter
 from vramlab.model.attention import SelfAttention
 from vramlab.model.transformer import Block, Transformer
@@ -104,9 +106,12 @@ class Anatomy(Counter):
         self._making = self._kind()
         self._copies = func is torch.ops.aten._to_copy.default
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        self.moments.append(dict(self._by_kind))
-        if sum(self._by_kind.values()) > sum(self.at_peak.values()):
-            self.at_peak = self.moments[-1]
+        moment = dict(self._by_kind)
+        if self.device_type == "cuda":
+            moment["other"] += scratch(func, args)
+        self.moments.append(moment)
+        if sum(moment.values()) > sum(self.at_peak.values()):
+            self.at_peak = moment
         return result
 
     def _kind(self) -> str:

@@ -81,9 +81,7 @@ class CudaCounter(Counter):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func`, and count what it made and took."""
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        if func in _SCRATCH:
-            scratch = sum(map(_granules, _SCRATCH[func](args)))
-            self._peak = max(self._peak, self._live + scratch)
+        self._peak = max(self._peak, self._live + scratch(func, args))
         for library, size in _LIBRARIES.get(func, {}).items():
             in_backward = torch._C._current_autograd_node() is not None
             self._workspaces[library, in_backward] = size
@@ -100,6 +98,11 @@ class CudaCounter(Counter):
 
     def _size(self, storage: torch.UntypedStorage) -> int:
         return _granules(storage.nbytes())
+
+
+def scratch(func: Any, args: Any) -> int:
+    """Bytes that an operation's CUDA kernel takes from torch's allocator until it ends."""
+    return sum(map(_granules, _SCRATCH[func](args))) if func in _SCRATCH else 0
 
 
 def adapt(regime: Regime) -> None:

@@ -92,8 +92,8 @@ KINDS = (
     "other",
 )
 """What memory is told apart into. The names of modules stand for the activations that they make,
-`residual` for the sums between them; `other` for temporary tensors of the optimizer and for what
-the process holds beside the model."""
+`residual` for the sums between them; `other` for temporary tensors of the optimizer, for scratch
+memory of CUDA kernels, and for what the process holds beside the model."""
 
 
 class Moment(BaseModel):
