@@ -155,6 +155,7 @@ def test_sums_over_rows_need_room_for_those_of_the_blocks(rows, columns, scratch
         counter.reset_peak()
         x.sum(1)  # the threads of a warp add up a row among themselves
         assert counter.peak().allocated == size + -(-4 * rows // 512) * 512
+        x.flatten().sum(0), x.sum(()), torch.zeros(()).sum(0)  # none has both rows and columns
 
 
 def test_a_head_of_many_pieces_is_on_the_line(monkeypatch):

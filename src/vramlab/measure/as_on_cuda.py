@@ -251,10 +251,12 @@ def _sum(args: Any) -> Iterator[int]:
     A thread adds up to four columns, of up to 256 rows where there are many, of 16 at least.
     """
     x, dims = args[0], args[1]
-    columns = x.shape[-1]
-    rows = x.numel() // max(columns, 1)
-    if not columns or sorted(d % x.dim() for d in dims or ()) != list(range(x.dim() - 1)):
+    if x.dim() < 2 or not x.numel():
         return
+    if sorted(d % x.dim() for d in dims or ()) != list(range(x.dim() - 1)):
+        return
+    columns = x.shape[-1]
+    rows = x.numel() // columns
     together = math.gcd(columns, 4)
     most = _BLOCK // together
     wide, high = (min(_power_of_2(n), most) for n in (columns // together, rows))
