@@ -23,16 +23,16 @@ EPOCH = "results/tiny/epoch/16/ddp/own/seed9.json"
 # The second process is killed in its second step.
 KILLED = """
 
-_whole = train_step
+_whole = retrying_step
 _steps = iter(range(10))
 
 
-def train_step(regime, *arguments):
+def retrying_step(regime, *arguments, **options):
     if regime.ranks.rank == 1 and next(_steps) == 1:
         import os
 
         os.kill(os.getpid(), signal.SIGKILL)
-    return _whole(regime, *arguments)
+    return _whole(regime, *arguments, **options)
 """
 
 
