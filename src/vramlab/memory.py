@@ -119,24 +119,30 @@ def missing(error: BaseException) -> int | None:
     """Bytes that an error for want of memory was short of, as far as it says; at least these."""
     if isinstance(error, OutOfMemory):
         return error.missing
-    sizes = {name: _SIZE[name].search(str(error)) for name in _SIZE}
-    found = {name: float(m[1]) * _UNITS[m[2]] for name, m in sizes.items() if m}
-    if len(found) < len(_SIZE):
+    sizes = _sizes(error)
+    if sizes is None:
         return None
+    found = {name: float(size) * _UNITS[unit] for name, (size, unit) in sizes.items()}
     return max(0, int(sum(found.values()) - 2 * found["allowed"]))
 
 
 def shortage(error: BaseException) -> str:
     """What an error for want of memory says, without torch's advice to its users."""
-    text = str(error).partition("\n")[0]
-    sizes = {name: _SIZE[name].search(text) for name in _SIZE}
-    tried, allowed, allocated, idle = (m and f"{m[1]} {m[2]}" for m in sizes.values())
-    if not (tried and allowed and allocated and idle):
-        return text.partition(" GPU ")[0]
+    sizes = _sizes(error)
+    if sizes is None:
+        return str(error).partition("\n")[0].partition(" GPU ")[0]
+    told = {name: " ".join(size) for name, size in sizes.items()}
     return (
-        f"{tried} more were asked for, with {allocated} in live tensors and {idle} idle between "
-        f"them, of {allowed}"
-    )
+        "{tried} more were asked for, with {allocated} in live tensors and {idle} idle between "
+        "them, of {allowed}"
+    ).format(**told)
+
+
+def _sizes(error: BaseException) -> dict[str, tuple[str, str]] | None:
+    """The numbers and units of _SIZE; None for an error that does not tell them all."""
+    found = {name: pattern.search(str(error)) for name, pattern in _SIZE.items()}
+    sizes = {name: (match[1], match[2]) for name, match in found.items() if match}
+    return sizes if len(sizes) == len(_SIZE) else None
 
 
 _LEAF = torch.zeros((), requires_grad=True)

@@ -305,10 +305,7 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(name, device, 
             prime(regime)
             optimizer = regime.optimizer(1e-3)
             losses = [retrying_step(regime, optimizer, [data])]
-            if fails:
-                with run_out_of_memory(regime, device):
-                    losses.append(retrying_step(regime, optimizer, [data]))
-            else:
+            with run_out_of_memory(regime, device) if fails else contextlib.nullcontext():
                 losses.append(retrying_step(regime, optimizer, [data]))
             losses.append(retrying_step(regime, optimizer, [data]))
         ends.append(torch.stack(losses).tolist())

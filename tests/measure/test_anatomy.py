@@ -63,9 +63,8 @@ def test_the_scratch_memory_of_cuda_kernels_is_a_part_of_the_peak():
         x.sum(0)
         del x
         torch.empty(200_000, 128, device="cuda")
-    assert (
-        anatomy.at_peak["other"] == 2112 * 2**16 + 512
-    )  # of the blocks of threads, and a flag each
+    blocks = 2112 * 2**16 + 512  # of threads, and a flag for each that stands beside others
+    assert anatomy.at_peak["other"] == blocks
     assert anatomy.at_peak["logits and loss"] == 200_000 * 128 * 4 + 128 * 4
 
 

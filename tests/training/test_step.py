@@ -172,6 +172,13 @@ def failing(regime, times):
     regime.model.norm.register_forward_hook(hook)
 
 
+@pytest.fixture
+def pair(sequences):
+    """One batch: inputs and targets."""
+    [pair] = batches(sequences, [np.arange(3)], CPU)
+    return pair
+
+
 def test_a_step_without_room_is_taken_again_and_computes_the_same(make_regime, sequences, caplog):
     ends = []
     for failures in (0, 1):
@@ -191,19 +198,17 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(make_regime, s
     assert all(map(torch.equal, others, weights))
 
 
-def test_a_step_is_not_taken_a_third_time(make_regime, sequences):
+def test_a_step_is_not_taken_a_third_time(make_regime, pair):
     regime = make_regime()
     failing(regime, 2)
-    [pair] = batches(sequences, [np.arange(3)], CPU)
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(regime, regime.optimizer(1e-3), [pair])
 
 
-def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, sequences):
+def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, pair):
     regime = make_regime()
     optimizer = regime.optimizer(1e-3)
     optimizer.step = no_room
-    [pair] = batches(sequences, [np.arange(3)], CPU)
     calls = []
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(regime, optimizer, [pair], calls.append)
@@ -219,11 +224,10 @@ def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, se
     assert retrying_step(regime, regime.optimizer(1e-3), [pair]) > 0
 
 
-def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_regime, sequences):
+def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_regime, pair):
     regime = make_regime()  # one process alone has such a module too, and it keeps its state
     spread = dataclasses.replace(regime, spread=Loss(regime.model, regime.eager_loss_sum))
     failing(regime, 1)
-    [pair] = batches(sequences, [np.arange(3)], CPU)
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(spread, regime.optimizer(1e-3), [pair])
 
@@ -238,7 +242,7 @@ def test_what_live_bytes_alone_exceed_is_not_tried_again(make_regime, sequences)
     assert not again
 
 
-def test_other_errors_are_raised_at_once(make_regime, sequences):
+def test_other_errors_are_raised_at_once(make_regime, pair):
     regime = make_regime()
     calls = []
 
@@ -247,7 +251,6 @@ def test_other_errors_are_raised_at_once(make_regime, sequences):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     regime.model.norm.register_forward_hook(hook)
-    [pair] = batches(sequences, [np.arange(3)], CPU)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         retrying_step(regime, regime.optimizer(1e-3), [pair])
     assert len(calls) == 1

@@ -374,10 +374,9 @@ def energy(results: Results) -> str:
 def scarcity(results: Results) -> str:
     """Which runs were slowed because the allocator had to give blocks back within each step."""
     slowed = [
-        say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
+        part
         for part in _profiles_at_all_lengths(results)
-        if part.batch_size and part.allocator_retries
-        if part.allocator_retries >= len(part.step_seconds)
+        if part.allocator_retries and part.allocator_retries >= len(part.step_seconds)
     ]
     if not slowed:
         return ""
@@ -385,28 +384,22 @@ def scarcity(results: Results) -> str:
         "So little memory was spare that, in each step of {runs}, torch's allocator gave blocks "
         "back and took them anew, for which the GPU waits: a somewhat smaller batch may be faster "
         "for each token.",
-        runs=listing(dict.fromkeys(slowed)),
+        runs=_with_batches(slowed),
     )
 
 
 def retried(results: Results) -> str:
     """Which runs took steps again that had run out of memory."""
-    parts: list[ProfileRecord | EpochRecord] = list(_profiles_at_all_lengths(results))
-    for setting in SETTINGS:
-        for run in results.runs(setting):
-            parts += run.epochs
-    short = [
-        say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
-        for part in parts
-        if part.batch_size and part.retried_steps
-    ]
+    epochs = [e for setting in SETTINGS for run in results.runs(setting) for e in run.epochs]
+    parts: list[ProfileRecord | EpochRecord] = [*_profiles_at_all_lengths(results), *epochs]
+    short = [part for part in parts if part.retried_steps]
     if not short:
         return ""
     return say(
         "Steps of {runs} ran out of memory and were taken again from an empty allocator, which "
         "changes no number but time: a run this close to the limit may fail where this one did "
         "not.",
-        runs=listing(dict.fromkeys(short)),
+        runs=_with_batches(short),
     )
 
 
@@ -430,6 +423,16 @@ def repeatability(results: Results) -> str:
         len(varying),
         names=_names(varying),
     )
+
+
+def _with_batches(parts: Sequence[ProfileRecord | EpochRecord]) -> str:
+    """The techniques and batches of profiles and epochs, each once."""
+    named = [
+        say("{name} (batch {count})", name=_name(part.technique), count=integer(part.batch_size))
+        for part in parts
+        if part.batch_size
+    ]
+    return listing(dict.fromkeys(named))
 
 
 def _profiles_at_all_lengths(results: Results) -> list[ProfileRecord]:

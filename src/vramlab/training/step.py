@@ -105,9 +105,9 @@ def retrying_step(
             may have changed, under a cap that counts live bytes alone, or where DDP or FSDP is left
             in the midst of the step.
     """
-    cuda = regime.device if regime.device.type == "cuda" else None
+    cuda = regime.device.type == "cuda"
     drawn = torch.get_rng_state()
-    drawn_on_cuda = torch.cuda.get_rng_state(cuda) if cuda else None
+    drawn_on_cuda = torch.cuda.get_rng_state(regime.device) if cuda else None
     # CUDA graphs keep the memory that they recorded.
     untouched = regime.spread is None and not regime.technique.cuda_graphs
     updates = getattr(optimizer, "updates", 0)
@@ -130,6 +130,6 @@ def retrying_step(
     optimizer.zero_grad(set_to_none=True)
     empty()
     torch.set_rng_state(drawn)
-    if cuda and drawn_on_cuda is not None:
-        torch.cuda.set_rng_state(drawn_on_cuda, cuda)
+    if drawn_on_cuda is not None:
+        torch.cuda.set_rng_state(drawn_on_cuda, regime.device)
     return train_step(regime, optimizer, micro_batches, on_phase)
