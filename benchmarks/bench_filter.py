@@ -15,8 +15,8 @@ import orjson
 import zstandard
 
 from vramlab.config.corpus import SyntheticSource
-from vramlab.corpus.quality import filter_quality
-from vramlab.corpus.synthetic import documents
+from vramlab.data.corpus.quality import filter_quality
+from vramlab.data.corpus.synthetic import documents
 
 SPEED_BAR = 0.7
 """Lowest speed of the filter, as a share of the bare decoding."""

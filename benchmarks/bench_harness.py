@@ -18,15 +18,16 @@ import torch
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
-from vramlab.device import resolve
-from vramlab.memory import clear
-from vramlab.sequences import Sequences
-from vramlab.technique import build, unavailable
-from vramlab.training import data
+from vramlab.data import batches as data
+from vramlab.data.batches import batches, order, split
+from vramlab.data.sequences import Sequences
+from vramlab.memory.allocator import clear
 from vramlab.training.checkpoint import Checkpoints
-from vramlab.training.data import batches, order, split
+from vramlab.training.device import resolve
 from vramlab.training.epoch import train_epochs
-from vramlab.training.step import prime, train_step
+from vramlab.training.learner import build
+from vramlab.training.machine import unavailable
+from vramlab.training.step import train_step, warm_up
 
 VOCABULARY, LENGTH = 12_000, 256
 TECHNIQUES = {
@@ -67,14 +68,14 @@ def main() -> None:
 def _bare(technique: Technique, sequences: Sequences, size: int, device: torch.device) -> float:
     """Seconds of the steps alone."""
     clear()
-    regime = build(technique, ModelConfig(), VOCABULARY, device, 9)
-    optimizer = regime.optimizer(1e-3)
-    prime(regime)
+    learner = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    optimizer = learner.optimizer(1e-3)
+    warm_up(learner)
     waiting = list(batches(sequences, split(order(9, 0, len(sequences)), size), device))
     _wait(device)
     start = time.perf_counter()
     for batch in waiting:
-        train_step(regime, optimizer, [batch])
+        train_step(learner, optimizer, [batch])
     _wait(device)
     return time.perf_counter() - start
 
@@ -85,10 +86,10 @@ def _harness(
     """Seconds from the first step to the last, as a training run reports them."""
     clear()
     before, data.RESIDENT_BYTES = data.RESIDENT_BYTES, room
-    regime = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    learner = build(technique, ModelConfig(), VOCABULARY, device, 9)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), "bench")
-        done = train_epochs(regime, sequences, TrainingConfig(), size, 1e-3, 9, checkpoints)
+        done = train_epochs(learner, sequences, TrainingConfig(), size, 1e-3, 9, checkpoints)
     data.RESIDENT_BYTES = before
     return done.seconds
 

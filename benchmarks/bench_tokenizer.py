@@ -11,9 +11,9 @@ import sentencepiece
 
 from vramlab.config.corpus import SyntheticSource
 from vramlab.config.tokenizer import TokenizerConfig
-from vramlab.corpus.synthetic import documents
-from vramlab.packing import pack
-from vramlab.tokenizer import Tokenizer, train
+from vramlab.data.corpus.synthetic import documents
+from vramlab.data.packing import pack
+from vramlab.data.tokenizer import Tokenizer, train
 
 
 def main() -> None:

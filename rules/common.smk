@@ -9,11 +9,11 @@ sys.path.insert(0, SOURCE)
 
 from vramlab.config import experiment
 from vramlab.config.corpus import Limits
-from vramlab.corpus.folder import find_files
-from vramlab.errors import ConfigError, CorpusError
+from vramlab.data.corpus.folder import find_files
+from vramlab.base.errors import ConfigError, CorpusError
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
-from vramlab.workflow.code import code_finder, export
+from vramlab.stages.code import code_finder, export
 
 export(SOURCE)
 

@@ -17,8 +17,8 @@ hypothesis.settings.load_profile("shared cores")
 TOGETHER = (
     "tests/slurm/",  # one SLURM a machine
     "tests/gpu/",  # they measure memory and times
-    "tests/measure/test_anatomy.py",  # what all look at is measured once
-    "tests/test_technique.py::test_compiled_",  # compilers are slow to start
+    "tests/measure/test_breakdown.py",  # what all look at is measured once
+    "tests/training/test_learner.py::test_compiled_",  # compilers are slow to start
 )
 """The tests that run one after the other in one of pytest's processes, by how their ids begin."""
 

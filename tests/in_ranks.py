@@ -14,15 +14,16 @@ import torch
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
-from vramlab.measure import batch_size as search_module
-from vramlab.measure.batch_size import search, trial_of
+from vramlab.data.sequences import Sequences
+from vramlab.measure import trial as trial_module
 from vramlab.measure.profile import profile
-from vramlab.parallel import local, ranks_of
-from vramlab.sequences import Sequences
-from vramlab.technique import build
+from vramlab.measure.search import search
+from vramlab.measure.trial import trial_of
 from vramlab.training import epoch
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.evaluate import evaluate
+from vramlab.training.learner import build
+from vramlab.training.parallel import local, ranks_of
 
 VOCABULARY, LENGTH = 50, 8
 MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
@@ -48,12 +49,12 @@ def trained(axes, batch_size, double=True, cuda=False, **training):
     """An epoch: losses, final weights, and the validation."""
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        regime = made(axes, cuda=cuda)
+        learner = made(axes, cuda=cuda)
         config = TrainingConfig(**training)
-        nowhere = Checkpoints(Path("/nonexistent"), "a", regime.ranks)
-        done = epoch.train_epochs(regime, SEQUENCES, config, batch_size, 1e-2, 9, nowhere)
-        validation = evaluate(regime, SEQUENCES, 37, 1000)
-        weights = {name: whole(p) for name, p in regime.model.named_parameters()}
+        nowhere = Checkpoints(Path("/nonexistent"), "a", learner.ranks)
+        done = epoch.train_epochs(learner, SEQUENCES, config, batch_size, 1e-2, 9, nowhere)
+        validation = evaluate(learner, SEQUENCES, 37, 1000)
+        weights = {name: whole(p) for name, p in learner.model.named_parameters()}
         return [p.loss for p in done.curve], weights, validation, done.tokens
     finally:
         torch.set_default_dtype(torch.float32)
@@ -72,8 +73,8 @@ def all_of(function, cases):
 
 def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     """Three epochs, stopped by a signal to the last rank, or killed, during a step."""
-    regime = made(axes, MODEL.model_copy(update={"dropout": 0.1}), seed)
-    last = regime.ranks.rank == regime.ranks.count - 1
+    learner = made(axes, MODEL.model_copy(update={"dropout": 0.1}), seed)
+    last = learner.ranks.rank == learner.ranks.count - 1
     original, count = epoch.retrying_step, iter(range(1, 1000))
 
     def train_step(*arguments, **options):
@@ -88,33 +89,33 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     try:
         seconds = 1e-9 if every_step else 1000.0
         config = TrainingConfig(epochs=3, checkpoint_seconds=seconds)
-        checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
-        done = epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+        checkpoints = Checkpoints(Path(folder), "a", learner.ranks)
+        done = epoch.train_epochs(learner, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
     finally:
         epoch.retrying_step = original
-    mine = [local(p).detach().clone() for p in regime.model.parameters()]
-    shares = regime.ranks.gather([share.numpy() for share in mine])
-    draws = regime.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
+    mine = [local(p).detach().clone() for p in learner.model.parameters()]
+    shares = learner.ranks.gather([share.numpy() for share in mine])
+    draws = learner.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
     return [p.loss for p in done.curve], shares, draws, done.interruptions
 
 
 def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
     """A search; beyond `fails_at`, memory runs out in the rank `fails_in` alone."""
     rank = ranks_of(Technique(**axes)).rank
-    original = search_module.train_step
+    original = trial_module.train_step
 
-    def train_step(regime, optimizer, micro_batches):
+    def train_step(learner, optimizer, micro_batches):
         rows = len(micro_batches[0][0])
         if rank == fails_in and rows > fails_at:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return original(regime, optimizer, micro_batches)
+        return original(learner, optimizer, micro_batches)
 
-    search_module.train_step = train_step
+    trial_module.train_step = train_step
     try:
         arguments = (Technique(**axes), MODEL, VOCABULARY, LENGTH, 2, device_of(cuda), limit)
         return search(trial_of(*arguments, known=known), limit, 10_000)
     finally:
-        search_module.train_step = original
+        trial_module.train_step = original
 
 
 def profiled(axes, batch_size=10, limit=None, cuda=False, model=MODEL):
@@ -140,7 +141,7 @@ def killed(number, rank):
 
 def waiting(folder, axes):
     """Train until a signal comes, and say when training began."""
-    regime = made(axes)
+    learner = made(axes)
     original = epoch.retrying_step
 
     def train_step(*arguments, **options):
@@ -148,9 +149,9 @@ def waiting(folder, axes):
         return original(*arguments, **options)
 
     epoch.retrying_step = train_step
-    checkpoints = Checkpoints(Path(folder), "a", regime.ranks)
+    checkpoints = Checkpoints(Path(folder), "a", learner.ranks)
     config = TrainingConfig(epochs=100_000)
-    epoch.train_epochs(regime, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+    epoch.train_epochs(learner, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
 
 
 def sleeping(folder):

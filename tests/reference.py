@@ -66,24 +66,24 @@ def gelu(x):
     return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
 
 
-def compare(regime, inputs, targets, heads, window=None):
+def compare(learner, inputs, targets, heads, window=None):
     """Relative errors of the loss and of the worst gradient, against float64 on the CPU."""
     state = {
         name: value.detach().double().cpu().requires_grad_()
-        for name, value in regime.model.state_dict().items()
+        for name, value in learner.model.state_dict().items()
     }
     expected = reference_loss(state, inputs.cpu(), targets.cpu(), heads, window)
     expected.backward()
-    regime.model.zero_grad()
-    loss = regime.loss_sum(inputs, targets)
+    learner.model.zero_grad()
+    loss = learner.loss_sum(inputs, targets)
     loss.backward()
-    assert all(p.grad.dtype == p.dtype for p in regime.model.parameters())
+    assert all(p.grad.dtype == p.dtype for p in learner.model.parameters())
     errors = {
         name: (
             torch.linalg.norm(p.grad.double().cpu() - state[name].grad)
             / torch.linalg.norm(state[name].grad).clamp_min(1e-12)
         ).item()
-        for name, p in regime.model.named_parameters()
+        for name, p in learner.model.named_parameters()
     }
     # A key's bias shifts a row's scores alike: its gradient is zero, and what is left is rounding.
     errors = {name: e for name, e in errors.items() if not name.endswith("in_proj_bias")}

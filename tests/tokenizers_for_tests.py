@@ -2,8 +2,8 @@
 
 from vramlab.config.corpus import SyntheticSource
 from vramlab.config.tokenizer import TokenizerConfig
-from vramlab.corpus.synthetic import documents
-from vramlab.tokenizer import Tokenizer, train
+from vramlab.data.corpus.synthetic import documents
+from vramlab.data.tokenizer import Tokenizer, train
 
 TEXTS = [
     document["text"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vramlab.base.errors import ConfigError
 from vramlab.config import experiment, reference
 from vramlab.config.experiment import Run
-from vramlab.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 

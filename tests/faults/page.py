@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faults.table import FAULTS
 
-from vramlab.files import write_text
+from vramlab.base.files import write_text
 
 HEAD = """<!-- Made from tests/faults/table.py by `make reference`. -->
 # What happens when something goes wrong

@@ -13,7 +13,7 @@ DELETE = "delete the file that is named and run snakemake again"
 
 KILL = "workflow/test_kill.py::test_a_job_killed_at_its_worst_moment_is_made_again"
 LEFT = "workflow/test_kill.py::test_a_killed_snakemake_leaves_a_job_that_spoils_nothing"
-FETCH = "corpus/test_fetch.py::test_"
+FETCH = "data/corpus/test_fetch.py::test_"
 RESUME = "training/test_resume.py::test_"
 BAD = "workflow/test_bad_input.py::test_"
 SLURM = "slurm/test_slurm.py::test_"
@@ -280,12 +280,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         *("any", "two runs in one folder want the same result"),
         *("the second waits, and names the process that it waits for", NOTHING),
-        "workflow/test_alone.py::test_the_second_waits_until_the_first_is_gone",
+        "stages/test_job_lock.py::test_the_second_waits_until_the_first_is_gone",
     ),
     Fault(
         *("any", "two jobs want one GPU"),
         *("they take turns; a job that dies leaves no lock", NOTHING),
-        "workflow/test_turn.py::test_the_next_one_waits_until_the_first_is_gone",
+        "stages/test_gpu_lock.py::test_the_next_one_waits_until_the_first_is_gone",
     ),
     Fault(
         *("any", "the lock of a process that is gone"),
@@ -305,7 +305,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         *("any", "temporary files of a killed process"),
         *("removed by the next run of the job", NOTHING),
-        "test_files.py::test_leftovers_of_a_killed_process_are_removed_and_nothing_else",
+        "base/test_files.py::test_leftovers_of_a_killed_process_are_removed_and_nothing_else",
     ),
     Fault(
         *("SLURM job", "killed for its memory"),

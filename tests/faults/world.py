@@ -16,7 +16,7 @@ from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcar
 
 from vramlab.config import experiment
 from vramlab.config.corpus import Selection, SyntheticSource
-from vramlab.corpus.synthetic import write_layout
+from vramlab.data.corpus.synthetic import write_layout
 
 CONFIG = experiment.parse(
     {**TINY, "measure": {**TINY["measure"], "memory_limit_gib": 0.002, "profile_steps": 2}}

@@ -14,19 +14,24 @@ from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
-from vramlab.device import resolve
-from vramlab.measure.batch_size import doubling_and_bisection, search, spare, trial_of, waste
+from vramlab.data.batches import batches, prefetched, resident
+from vramlab.data.sequences import Sequences
 from vramlab.measure.profile import profile
-from vramlab.memory import clear, is_out_of_memory, meter
+from vramlab.measure.search import doubling_and_bisection, search
+from vramlab.measure.trial import trial_of
+from vramlab.memory.allocator import clear
+from vramlab.memory.headroom import fragmentation, headroom
+from vramlab.memory.meter import meter
+from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
 from vramlab.model.cross_entropy import cross_entropy_
-from vramlab.sequences import Sequences
-from vramlab.technique import build, unavailable
 from vramlab.training import epoch as epoch_module
 from vramlab.training.checkpoint import Checkpoints
-from vramlab.training.data import batches, prefetched, resident
+from vramlab.training.device import resolve
 from vramlab.training.epoch import Interrupted, train_epochs
-from vramlab.training.step import prime, retrying_step, train_step
+from vramlab.training.learner import build
+from vramlab.training.machine import unavailable
+from vramlab.training.step import retrying_step, train_step, warm_up
 
 pytestmark = [
     pytest.mark.gpu,
@@ -121,8 +126,8 @@ def test_each_technique_agrees_with_float64(name, device):
 def test_grouped_heads_agree_with_float64(attention, kv_heads, device):
     model = SMALL.model_copy(update={"heads": 4, "kv_heads": kv_heads})
     precision = "bf16" if attention == "flash" else "fp32"
-    regime = make(device, model, attention=attention, precision=precision)
-    loss, gradient = compare(regime, *tokens(3, 40, device), 4)
+    learner = make(device, model, attention=attention, precision=precision)
+    loss, gradient = compare(learner, *tokens(3, 40, device), 4)
     assert loss < BOUNDS[precision][0]
     assert gradient < BOUNDS[precision][1]
 
@@ -134,11 +139,11 @@ def test_a_few_steps_end_where_those_of_the_baseline_do(name, device):
     data = tokens(16, 64, device)
     ends = []
     for axes in ({}, TECHNIQUES[name]):
-        regime = make(device, **axes)
-        prime(regime)
-        optimizer = regime.optimizer(1e-3)
+        learner = make(device, **axes)
+        warm_up(learner)
+        optimizer = learner.optimizer(1e-3)
         for _ in range(5):
-            loss = train_step(regime, optimizer, [data]).item()
+            loss = train_step(learner, optimizer, [data]).item()
         ends.append(loss)
         clear()
     assert ends[1] == pytest.approx(ends[0], rel=1e-3)
@@ -150,15 +155,15 @@ def test_what_cuda_graphs_hold_is_counted(device):
     for name in ("compiled", "graphs"):
         clear()
         with meter(device, None) as memory:
-            regime = make(device, **TECHNIQUES[name])
-            prime(regime)
-            optimizer = regime.optimizer(1e-3)
+            learner = make(device, **TECHNIQUES[name])
+            warm_up(learner)
+            optimizer = learner.optimizer(1e-3)
             for _ in range(4):
                 memory.reset_peak()
-                train_step(regime, optimizer, [data])
+                train_step(learner, optimizer, [data])
             peaks[name] = memory.peak()
             print(f"{name}: {peaks[name]}")
-        del regime, optimizer
+        del learner, optimizer
         torch.compiler.reset()
     assert peaks["graphs"].allocated >= 0.9 * peaks["compiled"].allocated
     assert peaks["graphs"].allocated <= peaks["graphs"].reserved
@@ -169,13 +174,13 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
     kept = {}
     for name in ("fp32", "offload"):
         clear()
-        regime = make(device, **TECHNIQUES[name])
-        prime(regime)
+        learner = make(device, **TECHNIQUES[name])
+        warm_up(learner)
         before = torch.cuda.memory_allocated()
-        loss = regime.loss_sum(*data)
+        loss = learner.loss_sum(*data)
         kept[name] = torch.cuda.memory_allocated() - before
         loss.backward()
-        del regime, loss
+        del learner, loss
     print(kept)
     assert kept["offload"] < 0.5 * kept["fp32"]
 
@@ -244,8 +249,8 @@ def test_the_kernel_of_cross_entropy_agrees_with_torch(dtype, vocabulary, device
 def test_a_window_agrees_with_a_dense_mask(attention, window, device):
     axes = {"attention": attention, "window": window}
     precision = "bf16" if attention == "flash" else "fp32"
-    regime = make(device, **axes, precision=precision)
-    loss, gradient = compare(regime, *tokens(2, 96, device), SMALL.heads, window)
+    learner = make(device, **axes, precision=precision)
+    loss, gradient = compare(learner, *tokens(2, 96, device), SMALL.heads, window)
     assert loss < BOUNDS[precision][0]
     assert gradient < BOUNDS[precision][1]
 
@@ -276,9 +281,9 @@ def test_the_cap_holds_and_is_lifted(device):
 @pytest.mark.parametrize("name", ["fp32", "sdpa", "checkpointing", "chunked", "fused"])
 def test_the_search_is_exact(name, device):
     limit = 3 * 2**30
-    bound = limit - spare(device, limit)
+    bound = limit - headroom(device, limit)
     arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, bound)
-    found, trials = search(trial_of(*arguments), bound, 2**20, waste(device))
+    found, trials = search(trial_of(*arguments), bound, 2**20, fragmentation(device))
     print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
     again = trial_of(*arguments)
     assert not again(found + 1).fits
@@ -301,20 +306,20 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(name, device, 
     for fails in (False, True):
         clear()
         with meter(device, 2**30):
-            regime = make(device, model, **TECHNIQUES[name])
-            prime(regime)
-            optimizer = regime.optimizer(1e-3)
-            losses = [retrying_step(regime, optimizer, [data])]
-            with run_out_of_memory(regime, device) if fails else contextlib.nullcontext():
-                losses.append(retrying_step(regime, optimizer, [data]))
-            losses.append(retrying_step(regime, optimizer, [data]))
+            learner = make(device, model, **TECHNIQUES[name])
+            warm_up(learner)
+            optimizer = learner.optimizer(1e-3)
+            losses = [retrying_step(learner, optimizer, [data])]
+            with run_out_of_memory(learner, device) if fails else contextlib.nullcontext():
+                losses.append(retrying_step(learner, optimizer, [data]))
+            losses.append(retrying_step(learner, optimizer, [data]))
         ends.append(torch.stack(losses).tolist())
     assert caplog.text.count("taken again") == 1
     assert ends[0] == pytest.approx(ends[1], rel=1e-6)  # with other masks it would be 1e-2
 
 
 @contextlib.contextmanager
-def run_out_of_memory(regime, device):
+def run_out_of_memory(learner, device):
     """Let the backward pass of the next step find no room, once."""
     left = [True]
 
@@ -322,7 +327,7 @@ def run_out_of_memory(regime, device):
         if left and left.pop():
             torch.empty(2**31, dtype=torch.uint8, device=device)
 
-    handle = regime.model.embedding.weight.register_hook(hook)
+    handle = learner.model.embedding.weight.register_hook(hook)
     yield
     handle.remove()
 
@@ -362,8 +367,8 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monk
     config = TrainingConfig(epochs=2)
 
     def run(folder):
-        regime = make(device, model, **TECHNIQUES[name])
-        done = train_epochs(regime, sequences, config, 16, 1e-2, 9, Checkpoints(folder, "a"))
+        learner = make(device, model, **TECHNIQUES[name])
+        done = train_epochs(learner, sequences, config, 16, 1e-2, 9, Checkpoints(folder, "a"))
         return [point.loss for point in done.curve], done.interruptions
 
     expected, _ = run(tmp_path / "whole")

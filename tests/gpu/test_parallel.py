@@ -6,8 +6,8 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.technique import unavailable
-from vramlab.workflow.launch import launch
+from vramlab.stages.launch import launch
+from vramlab.training.machine import unavailable
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,11 +4,11 @@ import in_ranks
 import pytest
 
 from vramlab.config.technique import Technique
-from vramlab.measure.batch_size import DoesNotFit
-from vramlab.measure.estimate import unmodelled
 from vramlab.measure.profile import _of_all
-from vramlab.results.runs import Memory, MemoryPoint
-from vramlab.workflow.launch import launch
+from vramlab.measure.trial import DoesNotFit
+from vramlab.predict.estimate import unmodelled
+from vramlab.results.memory import Memory, MemoryPoint
+from vramlab.stages.launch import launch
 
 LIMIT = 1_000_000
 

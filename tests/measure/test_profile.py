@@ -11,13 +11,13 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.data.sequences import Sequences
 from vramlab.measure import energy
 from vramlab.measure import profile as module
 from vramlab.measure.profile import METERED_STEPS, profile
 from vramlab.measure.timing import time_each
-from vramlab.parallel import ALONE
-from vramlab.sequences import Sequences
-from vramlab.technique import build
+from vramlab.training.learner import build
+from vramlab.training.parallel import SINGLE
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
@@ -73,7 +73,7 @@ def test_a_watched_step_without_room_costs_only_what_it_would_tell(monkeypatch, 
         raise torch.OutOfMemoryError("CUDA out of memory.")
         yield
 
-    monkeypatch.setattr(module.Anatomy, "watching", watching)
+    monkeypatch.setattr(module.Breakdown, "watching", watching)
     found = profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
     assert found.memory.by_kind == {}
     assert found.memory.peak.allocated > 0
@@ -124,8 +124,8 @@ def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(
         "time_each",
         lambda steps, _: [s() or t for s, t in zip(steps, seconds, strict=True)],
     )
-    regime = SimpleNamespace(device=torch.device("cuda"), ranks=ALONE)
-    found, spent, _, retried = module._time(module._Steps(regime, None), feed, 5)
+    learner = SimpleNamespace(device=torch.device("cuda"), ranks=SINGLE)
+    found, spent, _, retried = module._time(module._Steps(learner, None), feed, 5)
     assert found == seconds
     assert spent == pytest.approx(40.0)  # 2 J a step, whichever were metered
     assert len(done) == 25 + more
@@ -135,10 +135,10 @@ def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(
 def test_energy_is_of_a_second_of_steps_and_told_for_those_that_were_timed(monkeypatch):
     done = []
     counter_of(done, monkeypatch)
-    regime = SimpleNamespace(
+    learner = SimpleNamespace(
         device=torch.device("cuda"),
         ranks=SimpleNamespace(gather=lambda count: [count, count + 5]),  # another is slower
     )
-    found = module._joules(lambda: done.append(1), [0.01] * 20, regime)
+    found = module._joules(lambda: done.append(1), [0.01] * 20, learner)
     assert len(done) == 105
     assert found == 2.0 * 20

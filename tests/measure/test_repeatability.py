@@ -9,9 +9,9 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.data.sequences import Sequences
 from vramlab.measure.repeatability import repeatable
-from vramlab.sequences import Sequences
-from vramlab.technique import build
+from vramlab.training.learner import build
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
@@ -31,12 +31,12 @@ def test_one_bit_is_seen():
     numbers = itertools.count()
 
     def differing():
-        regime = make()
+        learner = make()
         if next(numbers):
             with torch.no_grad():
-                weight = regime.model.embedding.weight
+                weight = learner.model.embedding.weight
                 weight[7, 3] = torch.nextafter(weight[7, 3], torch.tensor(1.0))
-        return regime
+        return learner
 
     assert not repeatable(differing, 1e-3, SEQUENCES, 5, 9)
 
@@ -46,11 +46,11 @@ def test_the_first_model_is_gone_when_the_second_is_made():
     models = []
 
     def make_in_a_cycle():
-        regime = make()
-        regime.model.itself = [regime.model]
+        learner = make()
+        learner.model.itself = [learner.model]
         assert all(model() is None for model in models)
-        models.append(weakref.ref(regime.model))
-        return regime
+        models.append(weakref.ref(learner.model))
+        return learner
 
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""GELU with dropout, as torch's operations: the slope is that of the value, under the same mask."""
+"""GELU with dropout, as torch's operations: the gradient under the same mask."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_value_and_slope_agree_with_autograd(rate):
     generator = torch.Generator().manual_seed(1)
-    x, slope = torch.randn(2, 50, 40, dtype=torch.float64, generator=generator)
+    x, grad_output = torch.randn(2, 50, 40, dtype=torch.float64, generator=generator)
     seed = torch.tensor([7])
-    found, found_slope = gelu_dropout(x, seed, rate), slope.clone()
+    found, found_slope = gelu_dropout(x, seed, rate), grad_output.clone()
     gelu_dropout_backward_(found_slope, x, seed, rate)
     kept = gelu_dropout(torch.full_like(x, 64.0), seed, rate) / 64  # GELU is the identity there
     x.requires_grad_()
     expected = torch.nn.functional.gelu(x) * kept
-    expected.backward(slope)
+    expected.backward(grad_output)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found_slope, x.grad)
 

@@ -30,7 +30,7 @@ for kind in ("*bf16", "*fp32"):
         compile(kernels.cross_entropy, signature, 8, VOCABULARY=vocabulary, PADDING=3, BLOCK=4096)
     shared = {"seed": "*i64", "size": "i64", "rate": "fp32"}
     compile(kernels.gelu_dropout, {"x": kind, "out": kind} | shared, 4, BLOCK=512)
-    compile(kernels.gelu_dropout_backward, {"slope": kind, "x": kind} | shared, 4, BLOCK=512)
+    compile(kernels.gelu_dropout_backward, {"grad_output": kind, "x": kind} | shared, 4, BLOCK=512)
 """
 
 INTERPRET = """
@@ -54,15 +54,15 @@ for make, kind in ((head.make_full, torch.float64), (head.make_fused, torch.floa
     ends.append((loss.detach(), *(x.grad for x in inputs)))
 assert all(relative(b, a) < 2e-6 for a, b in zip(*ends))
 
-x, slope = torch.randn(2, 7, 1001, generator=generator)
+x, grad_output = torch.randn(2, 7, 1001, generator=generator)
 seed = torch.tensor([123])
-found, found_slope = activation.gelu_dropout(x, seed, 0.1), slope.clone()
+found, found_slope = activation.gelu_dropout(x, seed, 0.1), grad_output.clone()
 activation.gelu_dropout_backward_(found_slope, x, seed, 0.1)
 kept = activation.gelu_dropout(torch.full_like(x, 64.0), seed, 0.1) / 64
 assert 0.08 < (kept == 0).float().mean() < 0.12
 exact = x.double().requires_grad_()
 expected = torch.nn.functional.gelu(exact) * kept.double()
-expected.backward(slope.double())
+expected.backward(grad_output.double())
 assert relative(found, expected) < 1e-6
 assert relative(found_slope, exact.grad) < 1e-6
 """

@@ -9,30 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vramlab.base.provenance import Device, Provenance
 from vramlab.config.experiment import Experiment, parse
-from vramlab.provenance import Device, Provenance
 from vramlab.report.load import Results, load
 from vramlab.results.base import Record, write
-from vramlab.results.data import (
-    CorpusRecord,
-    OverlapPair,
-    OverlapRecord,
-    SequencesRecord,
-    TokenizerRecord,
-)
+from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.results.corpus import CorpusRecord
+from vramlab.results.epoch import EpochRecord, LossPoint, Validation
 from vramlab.results.estimate import Estimate, EstimateRecord
-from vramlab.results.runs import (
-    KINDS,
-    BatchSizeRecord,
-    EpochRecord,
-    LossPoint,
-    Memory,
-    MemoryPoint,
-    Moment,
-    ProfileRecord,
-    Trial,
-    Validation,
-)
+from vramlab.results.memory import KINDS, Memory, MemoryPoint, Moment
+from vramlab.results.overlap import OverlapPair, OverlapRecord
+from vramlab.results.profile import ProfileRecord
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
 
 LIMIT = 40 * 2**30
 STATE = 34 * 2**20

@@ -9,7 +9,8 @@ from report.test_tables import replaced, row
 from vramlab.config.experiment import parse
 from vramlab.report import choice, language
 from vramlab.report.earlier import with_earlier
-from vramlab.results.runs import BatchSizeRecord, ProfileRecord
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.profile import ProfileRecord
 
 
 @pytest.fixture(scope="module")

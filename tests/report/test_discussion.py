@@ -4,7 +4,9 @@ import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion, pareto
-from vramlab.results.runs import BatchSizeRecord, EpochRecord, ProfileRecord
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.profile import ProfileRecord
 
 
 def is_search(record, technique):

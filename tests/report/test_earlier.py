@@ -4,7 +4,7 @@ import orjson
 import pytest
 from report import made_up
 
-from vramlab.errors import ConfigError
+from vramlab.base.errors import ConfigError
 from vramlab.report.earlier import changes, differing_origins, load_earlier, record_files, same_axes
 
 

@@ -6,7 +6,7 @@ import re
 from report.test_tables import replaced
 
 from vramlab.report import catalog, discussion, index, tables
-from vramlab.results.data import CorpusRecord
+from vramlab.results.corpus import CorpusRecord
 
 
 def page(config, results, title="A title"):

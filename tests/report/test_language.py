@@ -10,7 +10,7 @@ from report.test_index import page
 
 from vramlab.config import report as config
 from vramlab.config.technique import Technique
-from vramlab.measure.estimate import caveats
+from vramlab.predict.estimate import caveats
 from vramlab.report import (
     captions,
     catalog,
@@ -22,7 +22,7 @@ from vramlab.report import (
     translations,
     wording,
 )
-from vramlab.results.runs import KINDS
+from vramlab.results.memory import KINDS
 
 OTHERS = [code for code in config.LANGUAGES if code != language.SOURCE]
 MARKERS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report import made_up
 
-from vramlab.errors import ResultError
+from vramlab.base.errors import ResultError
 from vramlab.report.load import load
 
 

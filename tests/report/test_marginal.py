@@ -6,7 +6,7 @@ from report.test_tables import replaced
 
 from vramlab.config.technique import Technique
 from vramlab.report.marginal import differing_axis, greedy, steps, unmeasured
-from vramlab.results.runs import EpochRecord
+from vramlab.results.epoch import EpochRecord
 
 
 @pytest.fixture(scope="module")

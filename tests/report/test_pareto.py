@@ -5,7 +5,8 @@ from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import pareto
-from vramlab.results.runs import EpochRecord, ProfileRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.profile import ProfileRecord
 
 
 def results(tmp_path, **options):

@@ -12,8 +12,8 @@ from report import made_up
 
 from vramlab.report import catalog, choice, tables
 from vramlab.report.load import Results
-from vramlab.results.data import OverlapRecord
-from vramlab.results.runs import ProfileRecord
+from vramlab.results.overlap import OverlapRecord
+from vramlab.results.profile import ProfileRecord
 
 
 def row(frame, **where):

@@ -37,7 +37,7 @@ def finished(slurm, tmp_path_factory) -> SlurmCheckout:
     checkout = SlurmCheckout(root, slurm)
     checkout.configure(CONFIG)
     checkout.prepare()
-    checkout.append("src/vramlab/workflow/stage.py", WITNESS)
+    checkout.append("src/vramlab/stages/frame.py", WITNESS)
     checkout.start().ends()
     return checkout
 

@@ -6,8 +6,8 @@ import torch
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.sequences import Sequences
-from vramlab.technique import build
+from vramlab.data.sequences import Sequences
+from vramlab.training.learner import build
 
 VOCABULARY, LENGTH = 50, 8
 
@@ -19,7 +19,7 @@ def sequences():
 
 
 @pytest.fixture
-def make_regime():
+def make_learner():
     def make(seed=9, dropout=0.1, width=16, **axes):
         model = ModelConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
         return build(Technique(**axes), model, VOCABULARY, torch.device("cpu"), seed)

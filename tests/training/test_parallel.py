@@ -6,8 +6,8 @@ import in_ranks
 import pytest
 import torch
 
+from vramlab.stages.launch import RankError, launch
 from vramlab.training.epoch import Interrupted
-from vramlab.workflow.launch import RankError, launch
 
 KINDS = {"ddp": 2, "fsdp": 2}
 """Processes."""

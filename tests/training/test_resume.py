@@ -17,12 +17,12 @@ from vramlab.training.epoch import Diverged, Interrupted, train_epochs
 CONFIG = TrainingConfig(epochs=3)
 
 
-def run(regime, sequences, folder, identity="a", config=CONFIG, seed=9):
-    return train_epochs(regime, sequences, config, 4, 1e-2, seed, Checkpoints(folder, identity))
+def run(learner, sequences, folder, identity="a", config=CONFIG, seed=9):
+    return train_epochs(learner, sequences, config, 4, 1e-2, seed, Checkpoints(folder, identity))
 
 
-def bits(regime, done):
-    return [p.detach().clone() for p in regime.model.parameters()], [p.loss for p in done.curve]
+def bits(learner, done):
+    return [p.detach().clone() for p in learner.model.parameters()], [p.loss for p in done.curve]
 
 
 def assert_same(one, other):
@@ -31,9 +31,9 @@ def assert_same(one, other):
 
 
 @pytest.fixture
-def expected(make_regime, sequences, tmp_path):
-    regime = make_regime()
-    return bits(regime, run(regime, sequences, tmp_path / "uninterrupted"))
+def expected(make_learner, sequences, tmp_path):
+    learner = make_learner()
+    return bits(learner, run(learner, sequences, tmp_path / "uninterrupted"))
 
 
 def stop_after(monkeypatch, step, action):
@@ -51,34 +51,34 @@ def stop_after(monkeypatch, step, action):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("step", [1, 10, 17, 29])
 def test_a_signal_saves_and_the_rest_is_bit_equal(
-    make_regime, sequences, tmp_path, monkeypatch, expected, number, step
+    make_learner, sequences, tmp_path, monkeypatch, expected, number, step
 ):
     with monkeypatch.context() as patch:
         stop_after(patch, step, lambda: os.kill(os.getpid(), number))
         with pytest.raises(Interrupted, match=f"after step {step}"):
-            run(make_regime(), sequences, tmp_path)
-    regime = make_regime(seed=1)  # its weights must come from the checkpoint
+            run(make_learner(), sequences, tmp_path)
+    learner = make_learner(seed=1)  # its weights must come from the checkpoint
     torch.manual_seed(12345)
-    done = run(regime, sequences, tmp_path)
-    assert_same(bits(regime, done), expected)
+    done = run(learner, sequences, tmp_path)
+    assert_same(bits(learner, done), expected)
     assert done.interruptions == 1
     assert done.steps == 30
     assert done.tokens == 3 * sequences.tokens
 
 
-def test_the_rest_is_bit_equal_on_several_threads(make_regime, sequences, tmp_path, monkeypatch):
+def test_the_rest_is_bit_equal_on_several_threads(make_learner, sequences, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     once = TrainingConfig(epochs=1)
     try:
-        regime = make_regime(width=128)
-        expected = bits(regime, run(regime, sequences, tmp_path / "uninterrupted", config=once))
+        learner = make_learner(width=128)
+        expected = bits(learner, run(learner, sequences, tmp_path / "uninterrupted", config=once))
         with monkeypatch.context() as patch:
             stop_after(patch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
             with pytest.raises(Interrupted):
-                run(make_regime(width=128), sequences, tmp_path, config=once)
-        regime = make_regime(width=128, seed=1)
-        assert_same(bits(regime, run(regime, sequences, tmp_path, config=once)), expected)
+                run(make_learner(width=128), sequences, tmp_path, config=once)
+        learner = make_learner(width=128, seed=1)
+        assert_same(bits(learner, run(learner, sequences, tmp_path, config=once)), expected)
     finally:
         torch.set_num_threads(before)
 
@@ -93,22 +93,22 @@ def test_the_rest_is_bit_equal_on_several_threads(make_regime, sequences, tmp_pa
     ],
 )
 def test_the_state_of_each_optimizer_is_saved_whole(
-    make_regime, sequences, tmp_path, monkeypatch, axes
+    make_learner, sequences, tmp_path, monkeypatch, axes
 ):
     if axes.get("optimizer") == "8bit":
         pytest.importorskip("bitsandbytes")
-    whole = make_regime(width=64, **axes)
+    whole = make_learner(width=64, **axes)
     expected = bits(whole, run(whole, sequences, tmp_path / "uninterrupted"))
     with monkeypatch.context() as patch:
         stop_after(patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
-            run(make_regime(width=64, **axes), sequences, tmp_path)
-    regime = make_regime(seed=1, width=64, **axes)
-    assert_same(bits(regime, run(regime, sequences, tmp_path)), expected)
+            run(make_learner(width=64, **axes), sequences, tmp_path)
+    learner = make_learner(seed=1, width=64, **axes)
+    assert_same(bits(learner, run(learner, sequences, tmp_path)), expected)
 
 
 def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(
-    make_regime, sequences, tmp_path, monkeypatch, expected
+    make_learner, sequences, tmp_path, monkeypatch, expected
 ):
     config = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})  # after every step
 
@@ -118,52 +118,52 @@ def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(
     with monkeypatch.context() as patch:
         stop_after(patch, 12, die)
         with pytest.raises(KeyboardInterrupt):
-            run(make_regime(), sequences, tmp_path, config=config)
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path, config=config)
-    assert_same(bits(regime, done), expected)
+            run(make_learner(), sequences, tmp_path, config=config)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path, config=config)
+    assert_same(bits(learner, done), expected)
     assert done.interruptions == 1
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_previous_one(
-    make_regime, sequences, tmp_path, monkeypatch, expected, caplog
+    make_learner, sequences, tmp_path, monkeypatch, expected, caplog
 ):
     config = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
     with monkeypatch.context() as patch:
         stop_after(patch, 12, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
-            run(make_regime(), sequences, tmp_path, config=config)
+            run(make_learner(), sequences, tmp_path, config=config)
     newest = tmp_path / "newest.pt"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     assert (tmp_path / "previous.pt").exists()
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
     assert "newest.pt is damaged" in caplog.text
-    assert_same(bits(regime, done), expected)
+    assert_same(bits(learner, done), expected)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 1000])
-def test_nonsense_is_no_checkpoint(make_regime, sequences, tmp_path, expected, content):
+def test_nonsense_is_no_checkpoint(make_learner, sequences, tmp_path, expected, content):
     (tmp_path / "newest.pt").write_bytes(content)
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
-    assert_same(bits(regime, done), expected)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
+    assert_same(bits(learner, done), expected)
     assert done.interruptions == 0
 
 
 def test_a_checkpoint_of_another_run_is_not_used(
-    make_regime, sequences, tmp_path, monkeypatch, expected, caplog
+    make_learner, sequences, tmp_path, monkeypatch, expected, caplog
 ):
     with monkeypatch.context() as patch:
         stop_after(patch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
-            run(make_regime(), sequences, tmp_path, identity="another")
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
+            run(make_learner(), sequences, tmp_path, identity="another")
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
     assert "of another configuration" in caplog.text
-    assert_same(bits(regime, done), expected)
+    assert_same(bits(learner, done), expected)
 
 
 def test_a_checkpoint_never_runs_code(tmp_path, caplog):
@@ -179,7 +179,7 @@ def test_a_checkpoint_never_runs_code(tmp_path, caplog):
     assert not (tmp_path / "ran").exists()
 
 
-def test_time_adds_up_and_interruptions_are_counted(make_regime, sequences, tmp_path, monkeypatch):
+def test_time_adds_up_and_interruptions_are_counted(make_learner, sequences, tmp_path, monkeypatch):
     pauses = 0.2, 0.1
     spent = 0.0  # in the three attempts, as the clock on the wall has it
     for step, pause in zip([4, 7], pauses, strict=True):
@@ -192,11 +192,11 @@ def test_time_adds_up_and_interruptions_are_counted(make_regime, sequences, tmp_
             stop_after(patch, step, stop)
             start = time.perf_counter()
             with pytest.raises(Interrupted):
-                run(make_regime(), sequences, tmp_path)
+                run(make_learner(), sequences, tmp_path)
             spent += time.perf_counter() - start
         time.sleep(1)  # between the attempts, and no part of them
     start = time.perf_counter()
-    done = run(make_regime(), sequences, tmp_path)
+    done = run(make_learner(), sequences, tmp_path)
     spent += time.perf_counter() - start
     assert done.interruptions == 2
     assert sum(pauses) < done.seconds < spent
@@ -207,7 +207,7 @@ def test_time_adds_up_and_interruptions_are_counted(make_regime, sequences, tmp_
     assert times[10] >= sum(pauses)
 
 
-def die_in_step(monkeypatch, step, make_regime, sequences, folder, config):
+def die_in_step(monkeypatch, step, make_learner, sequences, folder, config):
     """Run, and end during that step of the attempt as kill -9 does: nothing more is saved."""
 
     def die():
@@ -216,20 +216,20 @@ def die_in_step(monkeypatch, step, make_regime, sequences, folder, config):
     with monkeypatch.context() as patch:
         stop_after(patch, step, die)
         with pytest.raises(KeyboardInterrupt):
-            run(make_regime(), sequences, folder, config=config)
+            run(make_learner(), sequences, folder, config=config)
 
 
 def test_each_interruption_counts_though_no_checkpoint_is_written_between(
-    make_regime, sequences, tmp_path, monkeypatch, expected
+    make_learner, sequences, tmp_path, monkeypatch, expected
 ):
     every_step = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
-    die_in_step(monkeypatch, 12, make_regime, sequences, tmp_path, every_step)
+    die_in_step(monkeypatch, 12, make_learner, sequences, tmp_path, every_step)
     for _ in range(2):
-        die_in_step(monkeypatch, 2, make_regime, sequences, tmp_path, CONFIG)
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
+        die_in_step(monkeypatch, 2, make_learner, sequences, tmp_path, CONFIG)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
     assert done.interruptions == 3
-    assert_same(bits(regime, done), expected)
+    assert_same(bits(learner, done), expected)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"identity": "a", "count": "x"}'])
@@ -239,14 +239,14 @@ def test_a_damaged_count_gives_way_to_that_of_the_checkpoint(tmp_path, caplog, c
     assert "resumptions.json is damaged" in caplog.text
 
 
-def test_a_run_that_begins_anew_counts_from_none(make_regime, sequences, tmp_path, monkeypatch):
+def test_a_run_that_begins_anew_counts_from_none(make_learner, sequences, tmp_path, monkeypatch):
     every_step = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
     for step in (12, 2):
-        die_in_step(monkeypatch, step, make_regime, sequences, tmp_path, every_step)
+        die_in_step(monkeypatch, step, make_learner, sequences, tmp_path, every_step)
     for name in ("newest.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"x" * 1000)
-    die_in_step(monkeypatch, 5, make_regime, sequences, tmp_path, every_step)
-    assert run(make_regime(), sequences, tmp_path).interruptions == 1
+    die_in_step(monkeypatch, 5, make_learner, sequences, tmp_path, every_step)
+    assert run(make_learner(), sequences, tmp_path).interruptions == 1
 
 
 def test_the_interruptions_of_another_run_do_not_count(tmp_path):
@@ -255,16 +255,16 @@ def test_the_interruptions_of_another_run_do_not_count(tmp_path):
 
 
 def test_two_damaged_checkpoints_start_the_run_anew(
-    make_regime, sequences, tmp_path, expected, caplog
+    make_learner, sequences, tmp_path, expected, caplog
 ):
     for name in ("newest.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"x" * 1000)
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
     assert "newest.pt is damaged" in caplog.text
     assert "previous.pt is damaged" in caplog.text
     assert done.interruptions == 0
-    assert_same(bits(regime, done), expected)
+    assert_same(bits(learner, done), expected)
 
 
 def test_removing_leaves_nothing(tmp_path):
@@ -278,12 +278,12 @@ def test_removing_leaves_nothing(tmp_path):
     remove(folder)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(make_regime, sequences, tmp_path):
-    regime = make_regime()
+def test_a_loss_that_is_no_number_ends_the_run(make_learner, sequences, tmp_path):
+    learner = make_learner()
     with torch.no_grad():
-        regime.model.embedding.weight.fill_(float("nan"))
+        learner.model.embedding.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match="nan at step 1"):
-        run(regime, sequences, tmp_path)
+        run(learner, sequences, tmp_path)
 
 
 def test_the_curve_is_thinned_to_its_end():
@@ -297,7 +297,7 @@ def test_the_curve_is_thinned_to_its_end():
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_in_another_process(make_regime, sequences, tmp_path, expected):
+def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, expected):
     code = """
 import sys, time
 import numpy as np, torch
@@ -305,8 +305,8 @@ from pathlib import Path
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
-from vramlab.sequences import Sequences
-from vramlab.technique import build
+from vramlab.data.sequences import Sequences
+from vramlab.training.learner import build
 from vramlab.training import epoch
 from vramlab.training.checkpoint import Checkpoints
 original = epoch.retrying_step
@@ -316,10 +316,10 @@ def slow(*arguments, **options):
 epoch.retrying_step = slow
 torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
 model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
-regime = build(Technique(), model, 50, torch.device("cpu"), 9)
+learner = build(Technique(), model, 50, torch.device("cpu"), 9)
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
 config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)
-epoch.train_epochs(regime, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
+epoch.train_epochs(learner, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
                    Checkpoints(Path(sys.argv[1]), "a"))
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -332,7 +332,7 @@ epoch.train_epochs(regime, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
         time.sleep(0.02)
     process.kill()
     process.wait()
-    regime = make_regime()
-    done = run(regime, sequences, tmp_path)
+    learner = make_learner()
+    done = run(learner, sequences, tmp_path)
     assert done.interruptions == 1
-    assert_same(bits(regime, done), expected)
+    assert_same(bits(learner, done), expected)

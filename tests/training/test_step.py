@@ -8,52 +8,53 @@ import torch
 
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
-from vramlab.memory import OutOfMemory, meter
-from vramlab.parallel import Loss
-from vramlab.training.data import batches, order, split
+from vramlab.data.batches import batches, order, split
+from vramlab.memory.meter import meter
+from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.training.epoch import Diverged, learning_rate, plan
 from vramlab.training.evaluate import evaluate
+from vramlab.training.parallel import Loss
 from vramlab.training.step import retrying_step, train_step
 
 CPU = torch.device("cpu")
 
 
-def gradients_after(regime, micro_batches):
+def gradients_after(learner, micro_batches):
     kept = {}
 
     def keep(phase):
         if phase == "after_backward":
-            kept.update({n: p.grad.clone() for n, p in regime.model.named_parameters()})
+            kept.update({n: p.grad.clone() for n, p in learner.model.named_parameters()})
 
-    loss = train_step(regime, regime.optimizer(1e-3), micro_batches, keep)
+    loss = train_step(learner, learner.optimizer(1e-3), micro_batches, keep)
     return loss, kept
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(make_regime, sequences):
+def test_accumulated_gradients_are_those_of_the_whole_batch(make_learner, sequences):
     everything = np.arange(len(sequences))  # the last row is padded: its tokens weigh the same
     whole = list(batches(sequences, [everything], CPU))
     parts = list(batches(sequences, split(everything, 7), CPU))
-    loss, expected = gradients_after(make_regime(dropout=0.0), whole)
-    other, found = gradients_after(make_regime(dropout=0.0), parts)
+    loss, expected = gradients_after(make_learner(dropout=0.0), whole)
+    other, found = gradients_after(make_learner(dropout=0.0), parts)
     torch.testing.assert_close(other, loss)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def test_the_loss_is_the_mean_per_token(make_regime, sequences):
-    regime = make_regime(dropout=0.0)
+def test_the_loss_is_the_mean_per_token(make_learner, sequences):
+    learner = make_learner(dropout=0.0)
     [(inputs, targets)] = batches(sequences, [np.arange(len(sequences))], CPU)
-    expected = regime.loss_sum(inputs, targets).item() / (targets != PAD_ID).sum().item()
-    assert train_step(regime, regime.optimizer(1e-3), [(inputs, targets)]).item() == pytest.approx(
-        expected
-    )
+    expected = learner.loss_sum(inputs, targets).item() / (targets != PAD_ID).sum().item()
+    assert train_step(
+        learner, learner.optimizer(1e-3), [(inputs, targets)]
+    ).item() == pytest.approx(expected)
 
 
-def test_the_phases_come_in_order_and_gradients_are_freed(make_regime, sequences):
-    regime, phases = make_regime(), []
+def test_the_phases_come_in_order_and_gradients_are_freed(make_learner, sequences):
+    learner, phases = make_learner(), []
     train_step(
-        regime,
-        regime.optimizer(1e-3),
+        learner,
+        learner.optimizer(1e-3),
         list(batches(sequences, [np.arange(2), np.arange(2)], CPU)),
         phases.append,
     )
@@ -64,7 +65,7 @@ def test_the_phases_come_in_order_and_gradients_are_freed(make_regime, sequences
         "after_backward",
         "after_optimizer",
     ]
-    assert all(p.grad is None for p in regime.model.parameters())
+    assert all(p.grad is None for p in learner.model.parameters())
 
 
 def test_the_order_is_a_permutation_and_a_pure_function():
@@ -115,20 +116,20 @@ def test_the_learning_rate_follows_the_batch(scaling, expected):
     assert learning_rate(config, 16, 16) == pytest.approx(1e-3)
 
 
-def test_perplexity_does_not_depend_on_the_batch_size(make_regime, sequences):
-    regime = make_regime(dropout=0.5)
-    results = [evaluate(regime, sequences, size, utf8_bytes=1000) for size in (1, 7, 38, 1000)]
+def test_perplexity_does_not_depend_on_the_batch_size(make_learner, sequences):
+    learner = make_learner(dropout=0.5)
+    results = [evaluate(learner, sequences, size, utf8_bytes=1000) for size in (1, 7, 38, 1000)]
     assert {result.tokens for result in results} == {299}
     for result in results:
         assert result.perplexity == pytest.approx(results[0].perplexity, rel=1e-6)
         assert result.perplexity == pytest.approx(np.exp(result.nats / 299))
         assert result.bits_per_byte == pytest.approx(result.nats / np.log(2) / 1000)
-    assert regime.model.training
+    assert learner.model.training
 
 
-def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_regime, sequences):
-    regime = make_regime()
-    sizes, head = [], regime.head
+def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_learner, sequences):
+    learner = make_learner()
+    sizes, head = [], learner.head
 
     def tight(hidden, weight, targets):
         sizes.append(len(hidden))
@@ -136,31 +137,31 @@ def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_regim
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return head(hidden, weight, targets)
 
-    found = evaluate(dataclasses.replace(regime, head=tight), sequences, 16, 1000)
+    found = evaluate(dataclasses.replace(learner, head=tight), sequences, 16, 1000)
     assert sizes[:3] == [16, 8, 4]
     assert max(sizes[2:]) == 4
-    assert found.nats == pytest.approx(evaluate(regime, sequences, 16, 1000).nats, rel=1e-6)
+    assert found.nats == pytest.approx(evaluate(learner, sequences, 16, 1000).nats, rel=1e-6)
     with pytest.raises(RuntimeError, match="of another kind"):
-        evaluate(dataclasses.replace(regime, head=broken), sequences, 16, 1000)
+        evaluate(dataclasses.replace(learner, head=broken), sequences, 16, 1000)
 
 
 def broken(hidden, weight, targets):
     raise RuntimeError("of another kind")
 
 
-def test_a_model_that_the_last_update_broke_has_diverged(make_regime, sequences):
-    regime = make_regime()
+def test_a_model_that_the_last_update_broke_has_diverged(make_learner, sequences):
+    learner = make_learner()
     with torch.no_grad():
-        regime.model.embedding.weight.fill_(float("nan"))
+        learner.model.embedding.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match="validation loss is nan"):
-        evaluate(regime, sequences, 16, 1000)
+        evaluate(learner, sequences, 16, 1000)
 
 
 def no_room(*_):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 132.00 MiB.")
 
 
-def failing(regime, times):
+def failing(learner, times):
     """Let the model's last `times` norms run out of memory, half-way through a step."""
     left = [times]
 
@@ -169,7 +170,7 @@ def failing(regime, times):
             left[0] -= 1
             no_room()
 
-    regime.model.norm.register_forward_hook(hook)
+    learner.model.norm.register_forward_hook(hook)
 
 
 @pytest.fixture
@@ -179,78 +180,78 @@ def pair(sequences):
     return pair
 
 
-def test_a_step_without_room_is_taken_again_and_computes_the_same(make_regime, sequences, caplog):
+def test_a_step_without_room_is_taken_again_and_computes_the_same(make_learner, sequences, caplog):
     ends = []
     for failures in (0, 1):
-        regime = make_regime(dropout=0.1)
-        optimizer = regime.optimizer(1e-3)
+        learner = make_learner(dropout=0.1)
+        optimizer = learner.optimizer(1e-3)
         pairs = list(batches(sequences, [np.arange(3), np.arange(3, 6)], CPU))
-        losses = [retrying_step(regime, optimizer, pairs)]
-        failing(regime, failures)
+        losses = [retrying_step(learner, optimizer, pairs)]
+        failing(learner, failures)
         again = []
         more = {"on_retry": lambda again=again: again.append(1)}
-        losses += [retrying_step(regime, optimizer, pairs, **more) for _ in range(2)]
+        losses += [retrying_step(learner, optimizer, pairs, **more) for _ in range(2)]
         assert len(again) == failures
-        ends.append((losses, [p.detach().clone() for p in regime.model.parameters()]))
+        ends.append((losses, [p.detach().clone() for p in learner.model.parameters()]))
     (losses, weights), (others_losses, others) = ends
     assert caplog.text.count("taken again") == 1
     assert torch.equal(torch.stack(others_losses), torch.stack(losses))
     assert all(map(torch.equal, others, weights))
 
 
-def test_a_step_is_not_taken_a_third_time(make_regime, pair):
-    regime = make_regime()
-    failing(regime, 2)
+def test_a_step_is_not_taken_a_third_time(make_learner, pair):
+    learner = make_learner()
+    failing(learner, 2)
     with pytest.raises(torch.OutOfMemoryError):
-        retrying_step(regime, regime.optimizer(1e-3), [pair])
+        retrying_step(learner, learner.optimizer(1e-3), [pair])
 
 
-def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_regime, pair):
-    regime = make_regime()
-    optimizer = regime.optimizer(1e-3)
+def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_learner, pair):
+    learner = make_learner()
+    optimizer = learner.optimizer(1e-3)
     optimizer.step = no_room
     calls = []
     with pytest.raises(torch.OutOfMemoryError):
-        retrying_step(regime, optimizer, [pair], calls.append)
+        retrying_step(learner, optimizer, [pair], calls.append)
     assert calls.count("before") == 1
-    regime = make_regime(optimizer="in-backward")  # the backward pass changes them
-    optimizer = regime.optimizer(1e-3)
-    regime.model.embedding.weight.register_hook(no_room)  # the last one
+    learner = make_learner(optimizer="in-backward")  # the backward pass changes them
+    optimizer = learner.optimizer(1e-3)
+    learner.model.embedding.weight.register_hook(no_room)  # the last one
     with pytest.raises(torch.OutOfMemoryError):
-        retrying_step(regime, optimizer, [pair])
+        retrying_step(learner, optimizer, [pair])
     assert optimizer.updates > 0
-    regime = make_regime(optimizer="in-backward")
-    failing(regime, 1)  # in the forward pass, which changes none
-    assert retrying_step(regime, regime.optimizer(1e-3), [pair]) > 0
+    learner = make_learner(optimizer="in-backward")
+    failing(learner, 1)  # in the forward pass, which changes none
+    assert retrying_step(learner, learner.optimizer(1e-3), [pair]) > 0
 
 
-def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_regime, pair):
-    regime = make_regime()  # one process alone has such a module too, and it keeps its state
-    spread = dataclasses.replace(regime, spread=Loss(regime.model, regime.eager_loss_sum))
-    failing(regime, 1)
+def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_learner, pair):
+    learner = make_learner()  # one process alone has such a module too, and it keeps its state
+    spread = dataclasses.replace(learner, spread=Loss(learner.model, learner.eager_loss_sum))
+    failing(learner, 1)
     with pytest.raises(torch.OutOfMemoryError):
-        retrying_step(spread, regime.optimizer(1e-3), [pair])
+        retrying_step(spread, learner.optimizer(1e-3), [pair])
 
 
-def test_what_live_bytes_alone_exceed_is_not_tried_again(make_regime, sequences):
-    regime = make_regime()
+def test_what_live_bytes_alone_exceed_is_not_tried_again(make_learner, sequences):
+    learner = make_learner()
     [pair] = batches(sequences, [np.arange(30)], CPU)
     again = []
     with meter(CPU, 2**16), pytest.raises(OutOfMemory):
-        optimizer = regime.optimizer(1e-3)
-        retrying_step(regime, optimizer, [pair], on_retry=lambda: again.append(1))
+        optimizer = learner.optimizer(1e-3)
+        retrying_step(learner, optimizer, [pair], on_retry=lambda: again.append(1))
     assert not again
 
 
-def test_other_errors_are_raised_at_once(make_regime, pair):
-    regime = make_regime()
+def test_other_errors_are_raised_at_once(make_learner, pair):
+    learner = make_learner()
     calls = []
 
     def hook(*_):
         calls.append(1)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    regime.model.norm.register_forward_hook(hook)
+    learner.model.norm.register_forward_hook(hook)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        retrying_step(regime, regime.optimizer(1e-3), [pair])
+        retrying_step(learner, learner.optimizer(1e-3), [pair])
     assert len(calls) == 1

@@ -9,7 +9,7 @@ from backports import zstd
 from pipeline import TINY
 
 from vramlab.config.corpus import SyntheticSource
-from vramlab.corpus.synthetic import write_layout
+from vramlab.data.corpus.synthetic import write_layout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

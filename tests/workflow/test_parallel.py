@@ -27,12 +27,12 @@ _whole = retrying_step
 _steps = iter(range(10))
 
 
-def retrying_step(regime, *arguments, **options):
-    if regime.ranks.rank == 1 and next(_steps) == 1:
+def retrying_step(learner, *arguments, **options):
+    if learner.ranks.rank == 1 and next(_steps) == 1:
         import os
 
         os.kill(os.getpid(), signal.SIGKILL)
-    return _whole(regime, *arguments, **options)
+    return _whole(learner, *arguments, **options)
 """
 
 

@@ -109,7 +109,7 @@ def test_attention_reruns_the_model_stages_but_no_data_stage(checkout):
 
 
 def test_the_tokenizer_reruns_itself_and_what_follows_from_it(checkout):
-    checkout.append("src/vramlab/tokenizer.py", COMMENT)
+    checkout.append("src/vramlab/data/tokenizer.py", COMMENT)
     planned = stages(checkout.planned())
     assert {"tokenizer", "sequences", "profile", "epoch", "report"} <= planned
     assert "corpus" not in planned
@@ -117,7 +117,7 @@ def test_the_tokenizer_reruns_itself_and_what_follows_from_it(checkout):
 
 
 def test_the_quality_filter_does_not_download_again(checkout):
-    checkout.append("src/vramlab/corpus/quality.py", COMMENT)
+    checkout.append("src/vramlab/data/corpus/quality.py", COMMENT)
     planned = checkout.planned()
     assert "corpus/train.jsonl.zst" in planned
     assert not {f for f in planned if f.startswith("corpus/download/")}
@@ -136,7 +136,7 @@ def test_the_overlap_policy_reruns_no_quality_filter(checkout):
 
 
 def test_the_overlap_measurement_reruns_no_quality_filter(checkout):
-    checkout.append("src/vramlab/corpus/ngrams.py", COMMENT)
+    checkout.append("src/vramlab/data/corpus/ngrams.py", COMMENT)
     planned = checkout.planned()
     assert "corpus/overlap.json" in planned
     assert not {f for f in planned if f.startswith(("corpus/quality/", "corpus/download/"))}

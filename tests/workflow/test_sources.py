@@ -5,11 +5,11 @@ import json
 
 import pyarrow as pa
 import pytest
-from corpus.planted import edited, excerpt, text
+from data.corpus.planted import edited, excerpt, text
 from pipeline import TINY
 from pyarrow import parquet
 
-from vramlab.corpus.documents import read_documents
+from vramlab.data.corpus.documents import read_documents
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vramlab.base.provenance import provenance
 from vramlab.config.tokenizer import UNK_ID
-from vramlab.corpus.documents import read_documents
-from vramlab.provenance import provenance
+from vramlab.data.corpus.documents import read_documents
+from vramlab.data.tokenizer import Tokenizer, measure_fit
 from vramlab.results.base import read, write
-from vramlab.results.data import SequencesRecord, TokenizerRecord
-from vramlab.tokenizer import Tokenizer, measure_fit
-from vramlab.workflow.stage import stage
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
+from vramlab.stages.frame import stage
 
 SPLITS = ("train", "validation")
 

@@ -1,13 +1,15 @@
 """Search the largest batch of one technique."""
 
-from vramlab.measure.batch_size import DoesNotFit, search, spare, trial_of, waste
-from vramlab.memory import meter
-from vramlab.parallel import ranks_of
+from vramlab.measure.search import search
+from vramlab.measure.trial import DoesNotFit, trial_of
+from vramlab.memory.headroom import fragmentation, headroom
+from vramlab.memory.meter import meter
 from vramlab.results.base import write
-from vramlab.results.runs import BatchSizeRecord
-from vramlab.workflow.stage import stage
-from vramlab.workflow.technique_run import TechniqueRun
-from vramlab.workflow.turn import turn
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.stages.frame import stage
+from vramlab.stages.gpu_lock import turn
+from vramlab.stages.technique_run import TechniqueRun
+from vramlab.training.parallel import ranks_of
 
 
 def limit_of(run):
@@ -29,7 +31,7 @@ def record_of(run, seed, micro_batches):
 
 def search_of(run, seed, known, micro_batches):
     limit = min(ranks_of(run.technique).gather(limit_of(run)))
-    left = spare(run.device, limit)
+    left = headroom(run.device, limit)
     try_batch = trial_of(
         run.technique,
         run.model,
@@ -42,7 +44,9 @@ def search_of(run, seed, known, micro_batches):
         known,
         micro_batches,
     )
-    largest, trials = search(try_batch, limit - left, run.measure.max_batch_size, waste(run.device))
+    largest, trials = search(
+        try_batch, limit - left, run.measure.max_batch_size, fragmentation(run.device)
+    )
     if largest == 0:
         reason = (
             f"not even one sequence of {run.length} tokens fits in {limit / 2**30:.4g} GiB; "
@@ -53,7 +57,7 @@ def search_of(run, seed, known, micro_batches):
             status="out_of_memory",
             reason=reason,
             memory_limit=limit,
-            spare=left,
+            headroom=left,
             trials=trials,
         )
     bounded_by = "configuration" if largest == run.measure.max_batch_size else "memory"
@@ -62,7 +66,7 @@ def search_of(run, seed, known, micro_batches):
         status="ok",
         max_batch_size=largest,
         memory_limit=limit,
-        spare=left,
+        headroom=left,
         bounded_by=bounded_by,
         trials=trials,
     )

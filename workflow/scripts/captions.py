@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from vramlab.files import write_text
+from vramlab.base.files import write_text
 from vramlab.report.captions import translated
 from vramlab.report.language import use
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from vramlab.base.files import write_text
 from vramlab.config.corpus import SpeakLeashSource
-from vramlab.corpus.fetch import fetch
-from vramlab.files import write_text
-from vramlab.workflow.stage import stage
+from vramlab.data.corpus.fetch import fetch
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

@@ -4,21 +4,24 @@ from pathlib import Path
 
 import torch
 
+from vramlab.base.files import sha256
+from vramlab.base.provenance import digest
 from vramlab.config.training import TrainingConfig
-from vramlab.files import sha256
-from vramlab.memory import is_out_of_memory, meter, shortage
-from vramlab.parallel import ranks_of
-from vramlab.provenance import digest
+from vramlab.data.sequences import Sequences
+from vramlab.memory.meter import meter
+from vramlab.memory.out_of_memory import is_out_of_memory, shortage
 from vramlab.results.base import read, write
-from vramlab.results.data import SequencesRecord
-from vramlab.results.runs import BatchSizeRecord, EpochRecord, most
-from vramlab.sequences import Sequences
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.memory import most
+from vramlab.results.sequences import SequencesRecord
+from vramlab.stages.frame import stage
+from vramlab.stages.gpu_lock import turn
+from vramlab.stages.technique_run import TechniqueRun
 from vramlab.training.checkpoint import Checkpoints, remove
 from vramlab.training.epoch import Diverged, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
-from vramlab.workflow.stage import stage
-from vramlab.workflow.technique_run import TechniqueRun
-from vramlab.workflow.turn import turn
+from vramlab.training.parallel import ranks_of
 
 
 def checkpoints_of(run, snakemake, batch_size, rate):
@@ -54,13 +57,13 @@ def train(run, snakemake, batch_size, fields):
     rate = learning_rate(config, per_step, reference)
     checkpoints = checkpoints_of(run, snakemake, batch_size, rate)
     cuda = run.device.type == "cuda"
-    regime = run.build(seed)
+    learner = run.build(seed)
     if cuda:
         with meter(run.device, run.limit) as memory:
-            done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
+            done = train_epochs(learner, sequences, config, batch_size, rate, seed, checkpoints)
             peak = most(ranks.gather(memory.peak()))
     else:  # counting every operation on a CPU would falsify the time
-        done = train_epochs(regime, sequences, config, batch_size, rate, seed, checkpoints)
+        done = train_epochs(learner, sequences, config, batch_size, rate, seed, checkpoints)
         peak = None
     return EpochRecord(
         **fields,
@@ -75,7 +78,7 @@ def train(run, snakemake, batch_size, fields):
         interruptions=done.interruptions,
         retried_steps=done.retried,
         loss_curve=done.thinned(),
-        validation=evaluate(regime, validation, config.evaluation_batch_size, utf8_bytes),
+        validation=evaluate(learner, validation, config.evaluation_batch_size, utf8_bytes),
     )
 
 

@@ -6,7 +6,7 @@ from vramlab.report.estimate import predictions
 from vramlab.report.tables import write
 from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

@@ -2,14 +2,14 @@
 
 import gc
 
+from vramlab.base.provenance import provenance
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.measure.estimate import estimates
-from vramlab.provenance import provenance
+from vramlab.predict.estimate import estimates
 from vramlab.results.base import write
 from vramlab.results.estimate import EstimateRecord
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def record_of(params):

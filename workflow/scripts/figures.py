@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from vramlab.progress import progress
+from vramlab.base.progress import progress
 from vramlab.report.chart import save, style
 from vramlab.report.figures import FIGURES
 from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

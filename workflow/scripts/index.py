@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vramlab.files import write_text
+from vramlab.base.files import write_text
 from vramlab.report.captions import title
 from vramlab.report.catalog import FIGURES, TABLES
 from vramlab.report.choice import recommended_yaml
@@ -10,7 +10,7 @@ from vramlab.report.index import page
 from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
 from vramlab.report.webpage import to_html
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def by_name(paths, suffix):

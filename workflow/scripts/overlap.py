@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-from vramlab.corpus.ngrams import NGRAM_WORDS
-from vramlab.corpus.overlap import drop_documents, measure, worst_pairs
-from vramlab.provenance import provenance
+from vramlab.base.provenance import provenance
+from vramlab.data.corpus.ngrams import NGRAM_WORDS
+from vramlab.data.corpus.overlap import drop_documents, measure, worst_pairs
 from vramlab.results.base import write
-from vramlab.results.data import OverlapRecord
-from vramlab.workflow.stage import stage
+from vramlab.results.overlap import OverlapRecord
+from vramlab.stages.frame import stage
 
 log = logging.getLogger(__name__)
 

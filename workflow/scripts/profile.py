@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from vramlab.data.sequences import Sequences
 from vramlab.measure.profile import profile
-from vramlab.memory import is_out_of_memory, shortage
+from vramlab.memory.out_of_memory import is_out_of_memory, shortage
 from vramlab.results.base import write
-from vramlab.results.runs import ProfileRecord
-from vramlab.sequences import Sequences
-from vramlab.workflow.stage import stage
-from vramlab.workflow.technique_run import TechniqueRun
-from vramlab.workflow.turn import turn
+from vramlab.results.profile import ProfileRecord
+from vramlab.stages.frame import stage
+from vramlab.stages.gpu_lock import turn
+from vramlab.stages.technique_run import TechniqueRun
 
 
 def measure(run, snakemake, batch_size):

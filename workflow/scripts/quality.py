@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from vramlab.base.provenance import provenance
 from vramlab.config.corpus import Selection
-from vramlab.corpus.fetch import read_record
-from vramlab.corpus.quality import select
-from vramlab.provenance import provenance
+from vramlab.data.corpus.fetch import read_record
+from vramlab.data.corpus.quality import select
 from vramlab.results.base import write
-from vramlab.results.data import CorpusRecord
-from vramlab.workflow.stage import stage
+from vramlab.results.corpus import CorpusRecord
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

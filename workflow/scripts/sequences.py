@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from vramlab.corpus.documents import read_documents
-from vramlab.packing import pack
-from vramlab.provenance import provenance
+from vramlab.base.provenance import provenance
+from vramlab.data.corpus.documents import read_documents
+from vramlab.data.packing import pack
+from vramlab.data.sequences import count
+from vramlab.data.tokenizer import Tokenizer
 from vramlab.results.base import write
-from vramlab.results.data import SequencesRecord
-from vramlab.sequences import count
-from vramlab.tokenizer import Tokenizer
-from vramlab.workflow.stage import stage
+from vramlab.results.sequences import SequencesRecord
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vramlab.config.corpus import SyntheticSource
-from vramlab.corpus.synthetic import write_layout
-from vramlab.workflow.stage import stage
+from vramlab.data.corpus.synthetic import write_layout
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

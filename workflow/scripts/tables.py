@@ -8,7 +8,7 @@ from vramlab.report.language import SOURCE, say, use
 from vramlab.report.load import KINDS, load
 from vramlab.report.tables import TABLES as BUILD
 from vramlab.report.tables import write
-from vramlab.workflow.stage import stage
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from vramlab import tokenizer
 from vramlab.config.tokenizer import TokenizerConfig
-from vramlab.corpus.documents import read_documents
-from vramlab.workflow.stage import stage
+from vramlab.data import tokenizer
+from vramlab.data.corpus.documents import read_documents
+from vramlab.stages.frame import stage
 
 
 def main(snakemake):

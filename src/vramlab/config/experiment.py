@@ -10,15 +10,17 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from vramlab.base.errors import ConfigError, suggestion
 from vramlab.config.base import Section
 from vramlab.config.corpus import CorpusConfig
-from vramlab.config.measure import EstimateConfig, MeasureConfig, SweepConfig
+from vramlab.config.estimate import EstimateConfig
+from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.report import ReportConfig
+from vramlab.config.sweep import SweepConfig
 from vramlab.config.technique import Setting, Technique
 from vramlab.config.tokenizer import TokenizerConfig
 from vramlab.config.training import TrainingConfig
-from vramlab.errors import ConfigError, suggestion
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 

@@ -28,25 +28,3 @@ class MeasureConfig(Section):
     has its state."""
     max_batch_size: Annotated[int, Field(ge=1)] = 2**20
     """Where the search for the largest batch stops, if memory never runs out."""
-
-
-class EstimateConfig(Section):
-    """What `snakemake estimate` predicts, without a GPU."""
-
-    cards: Annotated[tuple[Annotated[float, Field(ge=2)], ...], Field(min_length=1)] = (
-        *(8, 16, 24),
-        *(40, 80, 141),
-    )
-    """Memory of the cards whose largest batch is predicted, in GiB as their names give it."""
-    in_report: bool = True
-    """Predict in every run, so that the report shows predicted beside measured; some seconds a
-    technique. `snakemake estimate` predicts either way."""
-
-
-class SweepConfig(Section):
-    """Further sequence lengths at which some techniques are searched and profiled (no epoch)."""
-
-    lengths: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    """Sequence lengths in tokens."""
-    techniques: tuple[str, ...] = ()
-    """Names of the techniques."""

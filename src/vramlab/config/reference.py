@@ -14,8 +14,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from vramlab.base.files import write_text
 from vramlab.config.experiment import Experiment
-from vramlab.files import write_text
 
 _INTRODUCTION = """# The configuration
 

@@ -15,18 +15,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vramlab.files import atomic_path
-from vramlab.measure.anatomy import Anatomy
+from vramlab.base.files import atomic_path
+from vramlab.data.batches import Batch, batches, order, split
+from vramlab.data.sequences import Sequences
+from vramlab.measure.breakdown import Breakdown
 from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory import Meter, clear, is_out_of_memory, let_go, meter
-from vramlab.parallel import Ranks
-from vramlab.results.runs import Memory, MemoryPoint, Moment, most
-from vramlab.sequences import Sequences
-from vramlab.technique import Regime
-from vramlab.training.data import Batch, batches, order, split
-from vramlab.training.step import Phase, prime, retrying_step, train_step
+from vramlab.memory.allocator import clear, release
+from vramlab.memory.meter import Meter, meter
+from vramlab.memory.out_of_memory import is_out_of_memory
+from vramlab.results.memory import Memory, MemoryPoint, Moment, most
+from vramlab.training.learner import Learner
+from vramlab.training.parallel import Ranks
+from vramlab.training.step import Phase, retrying_step, train_step, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Profile:
 
 
 def profile(
-    make: Callable[[], Regime],
+    make: Callable[[], Learner],
     learning_rate: float,
     sequences: Sequences,
     batch_size: int,
@@ -86,21 +88,21 @@ def profile(
     )
     with meter(device, limit) as memory:
         memory.reset_peak()
-        regime = make()
-        prime(regime)
-        optimizer = regime.optimizer(learning_rate)
-        regime.model.train()
-        ranks = regime.ranks
+        learner = make()
+        warm_up(learner)
+        optimizer = learner.optimizer(learning_rate)
+        learner.model.train()
+        ranks = learner.ranks
         shares = (ranks.share(part, len(sequences)) for part in parts)
         feed = batches(sequences, shares, device)
-        taken = _Steps(regime, optimizer)
+        taken = _Steps(learner, optimizer)
         watched = _watch(memory, taken, itertools.islice(feed, METERED_STEPS))
         with _snapshot(None if ranks.rank else snapshot, device):
-            by_kind, timeline = _dissect(memory, regime, optimizer, feed)
+            by_kind, timeline = _dissect(memory, learner, optimizer, feed)
         watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
             timed = _time(taken, feed, warmup)
-            del regime, optimizer, feed, taken
+            del learner, optimizer, feed, taken
             clear()
             again = repeatable(make, learning_rate, sequences, batch_size, seed)
             return _of_all(Profile(watched, *timed, again), ranks)
@@ -142,13 +144,13 @@ def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.nd
 class _Steps:
     """Training steps of one batch each, and how many of them were taken again."""
 
-    regime: Regime
+    learner: Learner
     optimizer: torch.optim.Optimizer
     retried: int = 0
 
     def take(self, batch: Batch, on_phase: Callable[[Phase], None] = lambda _: None) -> None:
         """One step."""
-        retrying_step(self.regime, self.optimizer, [batch], on_phase, self._retry)
+        retrying_step(self.learner, self.optimizer, [batch], on_phase, self._retry)
 
     def _retry(self) -> None:
         self.retried += 1
@@ -173,31 +175,31 @@ def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
 
 
 def _dissect(
-    memory: Meter, regime: Regime, optimizer: torch.optim.Optimizer, feed: Iterator[Batch]
+    memory: Meter, learner: Learner, optimizer: torch.optim.Optimizer, feed: Iterator[Batch]
 ) -> tuple[dict[str, int], list[Moment]]:
     """One more step: its bytes at the peak by kind, and its timeline."""
     batch = next(feed)
-    if regime.compiled is not None:  # what compiled code takes does not pass the dispatcher
+    if learner.compiled is not None:  # what compiled code takes does not pass the dispatcher
         return {}, []
-    if regime.spread is not None:  # and of what DDP and FSDP copy, no module is the maker
-        train_step(regime, optimizer, [batch])  # for torch's snapshot
+    if learner.spread is not None:  # and of what DDP and FSDP copy, no module is the maker
+        train_step(learner, optimizer, [batch])  # for torch's snapshot
         return {}, []
     # On a CPU the meter too counts a tensor only once an operation has met it.
-    outside = memory.point().allocated if regime.device.type == "cuda" else None
+    outside = memory.point().allocated if learner.device.type == "cuda" else None
     clear()
-    anatomy = Anatomy(regime, optimizer, outside)
+    breakdown = Breakdown(learner, optimizer, outside)
     try:
-        with anatomy.watching():
-            train_step(regime, optimizer, [batch], anatomy.on_phase)
+        with breakdown.watching():
+            train_step(learner, optimizer, [batch], breakdown.on_phase)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        let_go(error)
+        release(error)
         log.warning("what holds the memory is not known: the watched step found too little of it")
         optimizer.zero_grad(set_to_none=True)
         clear()
         return {}, []
-    return anatomy.at_peak, anatomy.timeline()
+    return breakdown.at_peak, breakdown.timeline()
 
 
 @contextlib.contextmanager
@@ -219,10 +221,10 @@ def _time(
     steps: _Steps, feed: Iterator[Batch], warmup: int
 ) -> tuple[list[float], float | None, int | None, int]:
     """Seconds of each step; joules and the allocator's retries of all; the steps taken again."""
-    regime = steps.regime
+    learner = steps.learner
     for batch in itertools.islice(feed, warmup):
         steps.take(batch)
-    before, retried = _retries(regime.device), steps.retried
+    before, retried = _retries(learner.device), steps.retried
     last: list[Batch] = []
 
     def timed() -> Iterator[Callable[[], None]]:
@@ -230,24 +232,24 @@ def _time(
             last[:] = [batch]
             yield functools.partial(steps.take, batch)
 
-    with joules(regime.device) as energy:
-        seconds = time_each(timed(), regime.device)
-    after = _retries(regime.device)
+    with joules(learner.device) as energy:
+        seconds = time_each(timed(), learner.device)
+    after = _retries(learner.device)
     retries = after - before if after is not None and before is not None else None
     spent = energy.value
-    if regime.device.type == "cuda":
+    if learner.device.type == "cuda":
         # A step that was taken again is not one of those that the energy is to be of.
         short = statistics.median(seconds) * len(seconds) < ENERGY_SECONDS
-        if any(regime.ranks.any(short or steps.retried > retried)):
-            spent = _joules(functools.partial(steps.take, last[0]), seconds, regime)
+        if any(learner.ranks.any(short or steps.retried > retried)):
+            spent = _joules(functools.partial(steps.take, last[0]), seconds, learner)
     return seconds, spent, retries, steps.retried
 
 
-def _joules(step: Callable[[], None], seconds: list[float], regime: Regime) -> float | None:
+def _joules(step: Callable[[], None], seconds: list[float], learner: Learner) -> float | None:
     """The energy of as many steps as were timed, going by enough of them for the counter."""
     enough = math.ceil(ENERGY_SECONDS / statistics.median(seconds))
-    count = max(regime.ranks.gather(enough))  # each process takes part in each step
-    with joules(regime.device) as energy:
+    count = max(learner.ranks.gather(enough))  # each process takes part in each step
+    with joules(learner.device) as energy:
         for _ in range(count):
             step()
     return None if energy.value is None else energy.value * len(seconds) / count

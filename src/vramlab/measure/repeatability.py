@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vramlab.memory import clear
-from vramlab.parallel import Ranks, local
-from vramlab.sequences import Sequences
-from vramlab.technique import Regime
-from vramlab.training.data import batches, order, split
+from vramlab.data.batches import batches, order, split
+from vramlab.data.sequences import Sequences
+from vramlab.memory.allocator import clear
+from vramlab.training.learner import Learner
+from vramlab.training.parallel import Ranks, local
 from vramlab.training.step import retrying_step
 
 STEPS = 3
@@ -20,7 +20,7 @@ STEPS = 3
 
 
 def repeatable(
-    make: Callable[[], Regime],
+    make: Callable[[], Learner],
     learning_rate: float,
     sequences: Sequences,
     batch_size: int,
@@ -45,15 +45,15 @@ def repeatable(
 
 
 def _run(
-    regime: Regime, learning_rate: float, sequences: Sequences, batch_size: int, seed: int
+    learner: Learner, learning_rate: float, sequences: Sequences, batch_size: int, seed: int
 ) -> tuple[list[Tensor], Ranks]:
     """The losses, then this process's weights, on the CPU; and who took part."""
-    optimizer, ranks = regime.optimizer(learning_rate), regime.ranks
+    optimizer, ranks = learner.optimizer(learning_rate), learner.ranks
     torch.manual_seed(ranks.seed(seed))
-    regime.model.train()
+    learner.model.train()
     indices = np.resize(order(seed, 0, len(sequences)), STEPS * batch_size)
     shares = (ranks.share(part, len(sequences)) for part in split(indices, batch_size))
-    feed = batches(sequences, shares, regime.device)
-    losses = [retrying_step(regime, optimizer, [batch]) for batch in feed]
-    weights = local(list(regime.model.parameters()))
+    feed = batches(sequences, shares, learner.device)
+    losses = [retrying_step(learner, optimizer, [batch]) for batch in feed]
+    weights = local(list(learner.model.parameters()))
     return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)], ranks

@@ -32,18 +32,18 @@ def gelu_dropout(x: Tensor, seed: Tensor, rate: float) -> Tensor:
     return out
 
 
-@torch.library.custom_op("vramlab::gelu_dropout_backward_", mutates_args={"slope"})
-def gelu_dropout_backward_(slope: Tensor, x: Tensor, seed: Tensor, rate: float) -> None:
-    """Replace the slope of `gelu_dropout(x, seed, rate)` by that of x. Contiguous, of x's shape."""
+@torch.library.custom_op("vramlab::gelu_dropout_backward_", mutates_args={"grad_output"})
+def gelu_dropout_backward_(grad_output: Tensor, x: Tensor, seed: Tensor, rate: float) -> None:
+    """Replace the gradient of `gelu_dropout(x, seed, rate)` by that of x, a contiguous tensor."""
     if not has_triton(x.device, x.dtype):
         density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-        slope.mul_((1 + torch.erf(x / math.sqrt(2))) / 2 + x * density)
-        slope.mul_(_mask(x, seed, rate))
+        grad_output.mul_((1 + torch.erf(x / math.sqrt(2))) / 2 + x * density)
+        grad_output.mul_(_mask(x, seed, rate))
         return
     from vramlab.model import kernels  # noqa: PLC0415
 
     kernels.gelu_dropout_backward[_grid(x)](
-        slope, x, seed, x.numel(), rate, BLOCK=_BLOCK, num_warps=_WARPS
+        grad_output, x, seed, x.numel(), rate, BLOCK=_BLOCK, num_warps=_WARPS
     )
 
 
@@ -53,7 +53,7 @@ def _(x: Tensor, seed: Tensor, rate: float) -> Tensor:
 
 
 @gelu_dropout_backward_.register_fake
-def _(slope: Tensor, x: Tensor, seed: Tensor, rate: float) -> None:
+def _(grad_output: Tensor, x: Tensor, seed: Tensor, rate: float) -> None:
     return None
 
 

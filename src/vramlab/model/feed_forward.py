@@ -46,14 +46,14 @@ class _Tail(torch.autograd.Function):
             return functional.linear(active, weight.to(hidden.dtype), bias.to(hidden.dtype))
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         hidden, weight, seed = ctx.saved_tensors
-        rows = slope.flatten(0, -2)
-        by_bias = rows.sum(0, dtype=ctx.bias)
-        by_weight = rows.T @ gelu_dropout(hidden, seed, ctx.rate).flatten(0, -2)
-        by_hidden = slope @ weight.to(slope.dtype)
-        gelu_dropout_backward_(by_hidden, hidden, seed, ctx.rate)
-        return by_hidden, by_weight.to(weight.dtype), by_bias, None
+        rows = grad_output.flatten(0, -2)
+        grad_bias = rows.sum(0, dtype=ctx.bias)
+        grad_weight = rows.T @ gelu_dropout(hidden, seed, ctx.rate).flatten(0, -2)
+        grad_input = grad_output @ weight.to(grad_output.dtype)
+        gelu_dropout_backward_(grad_input, hidden, seed, ctx.rate)
+        return grad_input, grad_weight.to(weight.dtype), grad_bias, None
 
 
 FEED_FORWARD: dict[str, Make] = {"full": nn.Sequential, "recomputed": Recomputed}

@@ -42,13 +42,13 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         x, x_scale, weight, weight_scale = ctx.saved_tensors
-        small, scale = _quantize(slope, BACKWARD)
+        small, scale = _quantize(grad_output, BACKWARD)
         # The second factor must lie column by column in memory, hence the double transposes.
         by_x = _multiply(small, weight.t().contiguous().t(), scale, weight_scale)
-        by_weight = _multiply(small.t().contiguous(), x.t().contiguous().t(), scale, x_scale)
-        return by_x.to(ctx.dtypes[0]), by_weight.to(ctx.dtypes[1])
+        grad_weight = _multiply(small.t().contiguous(), x.t().contiguous().t(), scale, x_scale)
+        return by_x.to(ctx.dtypes[0]), grad_weight.to(ctx.dtypes[1])
 
 
 def _quantize(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

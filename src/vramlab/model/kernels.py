@@ -39,8 +39,8 @@ def cross_entropy(
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY
         x = tl.load(start + first + columns, mask=inside, other=-float("inf")).to(tl.float32)
-        slope = tl.exp(x - largest) * scale - tl.where(first + columns == target, one, 0.0)
-        tl.store(start + first + columns, slope.to(logits.dtype.element_ty), mask=inside)
+        grad_output = tl.exp(x - largest) * scale - tl.where(first + columns == target, one, 0.0)
+        tl.store(start + first + columns, grad_output.to(logits.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -62,7 +62,7 @@ def _gelu(x):
 
 
 @triton.jit
-def _gelu_slope(x):
+def _gelu_derivative(x):
     density = 0.3989422804014327 * tl.exp(-0.5 * x * x)
     return 0.5 * (1.0 + tl.math.erf(x * 0.7071067811865476)) + x * density
 
@@ -95,27 +95,27 @@ def _gelu_dropout(x, out, at, size, factor):
 
 @triton.jit
 def gelu_dropout_backward(
-    slope,
+    grad_output,
     x,
     seed,
     size,
     rate,
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """The slope of 4 * BLOCK values of GELU with dropout, in place. In float32 inside."""
+    """The grad_output of 4 * BLOCK values of GELU with dropout, in place. In float32 inside."""
     program = tl.program_id(0)
     a, b, c, d = _kept(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
     at = program.to(tl.int64) * (4 * BLOCK) + tl.arange(0, BLOCK)
-    _gelu_dropout_backward(slope, x, at, size, a)
-    _gelu_dropout_backward(slope, x, at + BLOCK, size, b)
-    _gelu_dropout_backward(slope, x, at + 2 * BLOCK, size, c)
-    _gelu_dropout_backward(slope, x, at + 3 * BLOCK, size, d)
+    _gelu_dropout_backward(grad_output, x, at, size, a)
+    _gelu_dropout_backward(grad_output, x, at + BLOCK, size, b)
+    _gelu_dropout_backward(grad_output, x, at + 2 * BLOCK, size, c)
+    _gelu_dropout_backward(grad_output, x, at + 3 * BLOCK, size, d)
 
 
 @triton.jit
-def _gelu_dropout_backward(slope, x, at, size, factor):
+def _gelu_dropout_backward(grad_output, x, at, size, factor):
     inside = at < size
     value = tl.load(x + at, mask=inside).to(tl.float32)
-    incoming = tl.load(slope + at, mask=inside).to(tl.float32)
-    outgoing = incoming * factor * _gelu_slope(value)
-    tl.store(slope + at, outgoing.to(slope.dtype.element_ty), mask=inside)
+    incoming = tl.load(grad_output + at, mask=inside).to(tl.float32)
+    outgoing = incoming * factor * _gelu_derivative(value)
+    tl.store(grad_output + at, outgoing.to(grad_output.dtype.element_ty), mask=inside)

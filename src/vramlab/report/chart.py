@@ -24,7 +24,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
-from vramlab.files import atomic_path
+from vramlab.base.files import atomic_path
 from vramlab.report import wording
 from vramlab.report.language import numeral, say
 from vramlab.report.load import Results, Run

@@ -9,7 +9,9 @@ from vramlab.report import pareto, wording
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.wording import integer, listing, memory, number, percent, ratio, short
-from vramlab.results.runs import EpochRecord, Memory, ProfileRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.memory import Memory
+from vramlab.results.profile import ProfileRecord
 
 Value = Callable[[Run], float | None]
 

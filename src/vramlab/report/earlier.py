@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vramlab.base.errors import ConfigError, ResultError
+from vramlab.base.provenance import Provenance
 from vramlab.config.technique import Setting
-from vramlab.errors import ConfigError, ResultError
-from vramlab.provenance import Provenance
 from vramlab.report import wording
 from vramlab.report.load import KINDS, SETTINGS, Results, Run
 from vramlab.results.base import Record, read
-from vramlab.results.runs import BatchSizeRecord, EpochRecord, RunRecord
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.run import RunRecord
 
 STAGES = ("batch_size", "profile", "epoch")
 """The stages that are compared."""

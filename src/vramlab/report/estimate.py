@@ -12,8 +12,8 @@ from vramlab.report import wording
 from vramlab.report.frame import Row, frame
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results
+from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.estimate import Estimate, EstimateRecord
-from vramlab.results.runs import BatchSizeRecord
 
 TOLERANCE = 3.0
 """Percent of error above which the table says why."""
@@ -74,7 +74,8 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
     predicted = peak_at(estimate.peaks, batch_size)
     largest, error = None, 0.0
     if search.max_batch_size and search.bounded_by == "memory":
-        largest = largest_under(estimate.peaks, search.memory_limit - search.spare - estimate.waste)
+        limit = search.memory_limit - search.headroom - estimate.fragmentation
+        largest = largest_under(estimate.peaks, limit)
         error = _percent(largest, search.max_batch_size)
     error_of_peak = _percent(predicted, peak)
     large = max(abs(error), abs(error_of_peak)) > TOLERANCE

@@ -20,7 +20,8 @@ from vramlab.report import chart, pareto, wording
 from vramlab.report.discussion import headline, peak_parts
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.results.runs import KINDS, EpochRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.memory import KINDS
 
 SETTING_WORDS: dict[Setting, str] = {
     "equal": mark("at the largest batch of the baseline"),

@@ -12,7 +12,10 @@ from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.language import numeral, say, say_count
 from vramlab.report.load import Results
 from vramlab.report.wording import integer
-from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.corpus import CorpusRecord
+from vramlab.results.overlap import OverlapRecord
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
 
 LONG = 32
 """Rows of a table above which it is folded."""

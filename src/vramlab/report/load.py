@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from vramlab.base.errors import ResultError
 from vramlab.config.technique import Setting, Technique
-from vramlab.errors import ResultError
 from vramlab.results.base import Record, read
-from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.corpus import CorpusRecord
+from vramlab.results.epoch import EpochRecord, Validation
 from vramlab.results.estimate import EstimateRecord
-from vramlab.results.runs import (
-    BatchSizeRecord,
-    EpochRecord,
-    Memory,
-    ProfileRecord,
-    Status,
-    Validation,
-)
+from vramlab.results.memory import Memory
+from vramlab.results.overlap import OverlapRecord
+from vramlab.results.profile import ProfileRecord
+from vramlab.results.run import Status
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
 
 R = TypeVar("R", bound=Record)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vramlab.provenance import Provenance
+from vramlab.base.provenance import Provenance
 from vramlab.report.catalog import Entry
 from vramlab.report.language import say, say_count
 from vramlab.report.load import KINDS, Results
 from vramlab.report.wording import listing, memory
-from vramlab.results.runs import RunRecord
+from vramlab.results.run import RunRecord
 
 
 def hardware_and_software(results: Results) -> list[tuple[str, str]]:

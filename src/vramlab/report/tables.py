@@ -16,13 +16,17 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from vramlab.files import write_text
+from vramlab.base.files import write_text
 from vramlab.report import choice, estimate, wording
 from vramlab.report.frame import Row, frame
 from vramlab.report.language import current, mark, numeral, say
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.results.data import CorpusRecord, OverlapRecord, SequencesRecord, TokenizerRecord
-from vramlab.results.runs import KINDS, EpochRecord, MemoryPoint
+from vramlab.results.corpus import CorpusRecord
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.memory import KINDS, MemoryPoint
+from vramlab.results.overlap import OverlapRecord
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
 
 HEADINGS = {
     "axes": "How it computes",
@@ -84,7 +88,7 @@ HEADINGS = {
     "trial": "Trial",
     "fits": "Fits",
     "limit_gib": "Limit",
-    "spare_gib": "Spare",
+    "headroom_gib": "Spare",
     "samples": "Samples",
     "seed": "Seed",
     "accumulation": "Accumulation",
@@ -202,7 +206,7 @@ def search(results: Results) -> pd.DataFrame:
             "peak_gib": _gib(trial.peak_allocated),
             "peak_reserved_gib": _gib(trial.peak_reserved),
             "limit_gib": _gib(record.memory_limit),
-            "spare_gib": _gib(record.spare) if record.spare else None,
+            "headroom_gib": _gib(record.headroom) if record.headroom else None,
             "seconds": trial.seconds,
         }
         for length in results.lengths

@@ -15,8 +15,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
+from vramlab.base.files import atomic_path
 from vramlab.config.report import ReportConfig
-from vramlab.files import atomic_path
 from vramlab.report.captions import paragraphs
 from vramlab.report.catalog import CATEGORIES, FIGURES, TABLES
 from vramlab.report.language import FOLDER, catalog

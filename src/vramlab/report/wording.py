@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from vramlab.config.technique import Technique
 from vramlab.report.language import mark, numeral, say
-from vramlab.results.runs import Status
+from vramlab.results.run import Status
 
 MIB, GIB = 2**20, 2**30
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vramlab.errors import ResultError
-from vramlab.files import write_text
-from vramlab.provenance import Provenance
+from vramlab.base.errors import ResultError
+from vramlab.base.files import write_text
+from vramlab.base.provenance import Provenance
 
 
 class Record(BaseModel):
@@ -19,7 +19,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     provenance: Provenance
     checksum: str | None = None
     """First 16 digits of the SHA-256 of all else, by which a damaged file is known."""

@@ -31,7 +31,7 @@ class Estimate(BaseModel):
     sequence fits."""
     cards: list[int] = []
     """Largest batch on each of the record's cards; empty for a CPU."""
-    waste: int = 0
+    fragmentation: int = 0
     """Bytes beyond the live ones that the allocator is expected to take near a limit."""
     caveats: list[str] = []
     """What of this technique is not modelled."""

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from vramlab.files import atomic_path, write_text
-from vramlab.parallel import ALONE, Ranks
+from vramlab.base.files import atomic_path, write_text
+from vramlab.training.parallel import SINGLE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _DIGEST_BYTES = 32
 class Checkpoints:
     """The newest checkpoint of one run, and the one before it, in a folder of their own."""
 
-    def __init__(self, folder: Path, identity: str, ranks: Ranks = ALONE) -> None:
+    def __init__(self, folder: Path, identity: str, ranks: Ranks = SINGLE) -> None:
         """`identity` names the run; a checkpoint of another identity is not used."""
         of_rank = f"-{ranks.rank}" if ranks.rank else ""
         self.newest = folder / f"newest{of_rank}.pt"

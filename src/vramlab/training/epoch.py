@@ -21,16 +21,16 @@ import psutil
 import torch
 from torch import Tensor
 
+from vramlab.base.errors import VramlabError
+from vramlab.base.progress import progress
 from vramlab.config.training import LearningRateScaling, TrainingConfig
-from vramlab.errors import VramlabError
-from vramlab.parallel import load_model, load_optimizer, local
-from vramlab.progress import progress
-from vramlab.results.runs import LossPoint
-from vramlab.sequences import Sequences
-from vramlab.technique import Regime
+from vramlab.data.batches import batches, order, split
+from vramlab.data.sequences import Sequences
+from vramlab.results.epoch import LossPoint
 from vramlab.training.checkpoint import Checkpoints, State
-from vramlab.training.data import batches, order, split
-from vramlab.training.step import prime, retrying_step
+from vramlab.training.learner import Learner
+from vramlab.training.parallel import load_model, load_optimizer, local
+from vramlab.training.step import retrying_step, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def plan(config: TrainingConfig, batch_size: int, sequences: int) -> tuple[int, 
 
 
 def train_epochs(
-    regime: Regime,
+    learner: Learner,
     sequences: Sequences,
     config: TrainingConfig,
     batch_size: int,
@@ -106,7 +106,7 @@ def train_epochs(
     process with the same batch size, within rounding.
 
     Args:
-        regime: the model and its loss.
+        learner: the model and its loss.
         sequences: the training corpus.
         config: epochs, accumulation and the time between checkpoints.
         batch_size: the most sequences at a time, over all processes.
@@ -119,14 +119,14 @@ def train_epochs(
         Diverged: the loss became infinite or NaN.
     """
     per_step, per_micro_batch = plan(config, batch_size, len(sequences))
-    prime(regime)
-    optimizer = regime.optimizer(rate)
-    ranks, padding = regime.ranks, len(sequences)
+    warm_up(learner)
+    optimizer = learner.optimizer(rate)
+    ranks, padding = learner.ranks, len(sequences)
     torch.manual_seed(ranks.seed(seed))
-    done = _resume(regime, optimizer, checkpoints)
-    regime.model.train()
+    done = _resume(learner, optimizer, checkpoints)
+    learner.model.train()
     steps_per_epoch = math.ceil(len(sequences) / per_step)
-    clock = _Clock(regime.device, done)
+    clock = _Clock(learner.device, done)
     saved = time.monotonic()
     with (
         _stop_signals() as stop,
@@ -137,10 +137,10 @@ def train_epochs(
             remaining = indices[done.steps - epoch * steps_per_epoch :]
             cut = [list(split(step, per_micro_batch)) for step in remaining]
             shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(cut))
-            feed = batches(sequences, shares, regime.device)
+            feed = batches(sequences, shares, learner.device)
             for parts in cut:
                 loss = retrying_step(
-                    regime, optimizer, [next(feed) for _ in parts], on_retry=done.retry
+                    learner, optimizer, [next(feed) for _ in parts], on_retry=done.retry
                 )
                 done.steps += 1
                 done.tokens += sum(map(sequences.tokens_of, parts))
@@ -150,7 +150,7 @@ def train_epochs(
                 due, stopped = ranks.any(due, bool(stop.received))
                 if due or stopped:
                     clock.fetch()
-                    checkpoints.save(_state(regime, optimizer, done))
+                    checkpoints.save(_state(learner, optimizer, done))
                     clock.restart()
                     saved = time.monotonic()
                 if stopped:
@@ -220,17 +220,17 @@ class _Clock:
         return float(self._start.elapsed_time(moment)) / 1000
 
 
-def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> State:
-    cuda = regime.device.type == "cuda"
-    kept = {"model": regime.model.state_dict(), "optimizer": optimizer.state_dict()}
-    if regime.technique.parallel == "fsdp":
+def _state(learner: Learner, optimizer: torch.optim.Optimizer, done: Progress) -> State:
+    cuda = learner.device.type == "cuda"
+    kept = {"model": learner.model.state_dict(), "optimizer": optimizer.state_dict()}
+    if learner.technique.parallel == "fsdp":
         kept = local(kept)
-    elif regime.ranks.rank > 0:
+    elif learner.ranks.rank > 0:
         kept = {}  # the same as in the first process
     return {
         **kept,
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(regime.device) if cuda else None,
+        "cuda_rng": torch.cuda.get_rng_state(learner.device) if cuda else None,
         "steps": done.steps,
         "tokens": done.tokens,
         "seconds": done.seconds,
@@ -240,22 +240,24 @@ def _state(regime: Regime, optimizer: torch.optim.Optimizer, done: Progress) -> 
     }
 
 
-def _resume(regime: Regime, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> Progress:
-    state = checkpoints.load(regime.device)
+def _resume(
+    learner: Learner, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints
+) -> Progress:
+    state = checkpoints.load(learner.device)
     if state is None:
         checkpoints.forget_resumptions()
         return Progress()
-    if regime.technique.parallel == "fsdp":
-        load_model(regime.model, state["model"])
+    if learner.technique.parallel == "fsdp":
+        load_model(learner.model, state["model"])
         load_optimizer(optimizer, state["optimizer"])
     else:
         kept: list[Any] = [state.get(name) for name in ("model", "optimizer")]
-        model, of_optimizer = regime.ranks.from_first(kept)
-        regime.model.load_state_dict(model)
+        model, of_optimizer = learner.ranks.from_first(kept)
+        learner.model.load_state_dict(model)
         optimizer.load_state_dict(of_optimizer)
     torch.set_rng_state(state["rng"].cpu())
     if state["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), regime.device)
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), learner.device)
     log.info("going on from step %d, saved in %s", state["steps"], checkpoints.newest.parent)
     return Progress(
         steps=state["steps"],

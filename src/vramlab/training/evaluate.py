@@ -8,23 +8,26 @@ import math
 import numpy as np
 import torch
 
-from vramlab.memory import clear, is_out_of_memory, let_go
-from vramlab.results.runs import Validation
-from vramlab.sequences import Sequences
-from vramlab.technique import Regime
-from vramlab.training.data import batches, split
+from vramlab.data.batches import batches, split
+from vramlab.data.sequences import Sequences
+from vramlab.memory.allocator import clear, release
+from vramlab.memory.out_of_memory import is_out_of_memory
+from vramlab.results.epoch import Validation
 from vramlab.training.epoch import Diverged
+from vramlab.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: int) -> Validation:
+def evaluate(
+    learner: Learner, sequences: Sequences, batch_size: int, utf8_bytes: int
+) -> Validation:
     """Sum the cross-entropy over every token, without dropout; each token weighs the same.
 
     Several processes share each batch, and all get the result.
 
     Args:
-        regime: the model and its loss.
+        learner: the model and its loss.
         sequences: the validation corpus.
         batch_size: sequences at a time; changes the result by rounding only. Where memory runs out
             it is halved; not so among several processes, of which the others would wait for ever.
@@ -35,12 +38,12 @@ def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: 
     """
     while True:
         try:
-            total = _nats(regime, sequences, batch_size)
+            total = _nats(learner, sequences, batch_size)
             break
         except RuntimeError as error:
-            if not is_out_of_memory(error) or batch_size == 1 or regime.ranks.count > 1:
+            if not is_out_of_memory(error) or batch_size == 1 or learner.ranks.count > 1:
                 raise
-            let_go(error)
+            release(error)
         clear()
         batch_size //= 2
         log.warning("validation ran out of memory; it goes on with %d sequences", batch_size)
@@ -58,13 +61,13 @@ def evaluate(regime: Regime, sequences: Sequences, batch_size: int, utf8_bytes: 
 
 
 @torch.inference_mode()
-def _nats(regime: Regime, sequences: Sequences, batch_size: int) -> float:
+def _nats(learner: Learner, sequences: Sequences, batch_size: int) -> float:
     """The summed cross-entropy, over all processes."""
-    regime.model.eval()
-    nats = torch.zeros((), dtype=torch.float64, device=regime.device)
+    learner.model.eval()
+    nats = torch.zeros((), dtype=torch.float64, device=learner.device)
     parts = split(np.arange(len(sequences)), batch_size)
-    shares = (regime.ranks.share(part, padding=len(sequences)) for part in parts)
-    for inputs, targets in batches(sequences, shares, regime.device):
-        nats += regime.loss_sum(inputs, targets)
-    regime.model.train()
-    return float(regime.ranks.add(nats))
+    shares = (learner.ranks.share(part, padding=len(sequences)) for part in parts)
+    for inputs, targets in batches(sequences, shares, learner.device):
+        nats += learner.loss_sum(inputs, targets)
+    learner.model.train()
+    return float(learner.ranks.add(nats))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
-from vramlab.memory import OutOfMemory, clear, empty, is_out_of_memory, let_go, shortage
-from vramlab.parallel import unsent
-from vramlab.technique import Regime
+from vramlab.memory.allocator import clear, empty, release
+from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory, shortage
+from vramlab.training.learner import Learner
+from vramlab.training.parallel import no_sync
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +24,22 @@ def _nothing(_: Phase) -> None:
     """Observe nothing."""
 
 
-def prime(regime: Regime) -> None:
+def warm_up(learner: Learner) -> None:
     """Load kernels and libraries by a tiny step that changes nothing, then empty the allocator.
 
     Their workspaces stay for good. Had they to squeeze in between the tensors of the first full
     batch, a batch that a primed process can hold would not fit. Comes before the optimizer is made:
     one that steps in the backward pass would change the weights.
     """
-    tokens = torch.full((1, 8), PAD_ID + 1, device=regime.device)
-    with torch.random.fork_rng(devices=[regime.device] if regime.device.type == "cuda" else []):
-        regime.eager_loss_sum(tokens, tokens).backward()
-    regime.model.zero_grad(set_to_none=True)
+    tokens = torch.full((1, 8), PAD_ID + 1, device=learner.device)
+    with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
+        learner.eager_loss_sum(tokens, tokens).backward()
+    learner.model.zero_grad(set_to_none=True)
     clear()
 
 
 def train_step(
-    regime: Regime,
+    learner: Learner,
     optimizer: torch.optim.Optimizer,
     micro_batches: Sequence[tuple[Tensor, Tensor]],
     on_phase: Callable[[Phase], None] = _nothing,
@@ -50,7 +51,7 @@ def train_step(
     step together, each with as many micro-batches. Nothing here waits for the device.
 
     Args:
-        regime: the model and its loss.
+        learner: the model and its loss.
         optimizer: of the model's parameters.
         micro_batches: pairs of inputs and targets, each [batch, time], int64, on the device.
         on_phase: called between the phases; of several micro-batches, each calls `after_forward`.
@@ -61,15 +62,15 @@ def train_step(
     Raises:
         ValueError: several micro-batches, and a technique that cannot add up their gradients.
     """
-    if len(micro_batches) > 1 and not regime.technique.accumulates:
+    if len(micro_batches) > 1 and not learner.technique.accumulates:
         raise ValueError("this technique cannot add up the gradients of several micro-batches")
     here = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
-    tokens = regime.ranks.mean(here)  # as the gradients of all processes are averaged
-    total = torch.zeros((), device=regime.device)
+    tokens = learner.ranks.mean(here)  # as the gradients of all processes are averaged
+    total = torch.zeros((), device=learner.device)
     on_phase("before")
     for index, (inputs, targets) in enumerate(micro_batches, 1):
-        with unsent(regime.spread, last=index == len(micro_batches)):
-            loss = regime.loss_sum(inputs, targets) / tokens
+        with no_sync(learner.spread, last=index == len(micro_batches)):
+            loss = learner.loss_sum(inputs, targets) / tokens
             on_phase("after_forward")
             loss.backward()
         total += loss.detach()
@@ -77,11 +78,11 @@ def train_step(
     optimizer.step()
     on_phase("after_optimizer")
     optimizer.zero_grad(set_to_none=True)
-    return regime.ranks.mean(total)
+    return learner.ranks.mean(total)
 
 
 def retrying_step(
-    regime: Regime,
+    learner: Learner,
     optimizer: torch.optim.Optimizer,
     micro_batches: Sequence[tuple[Tensor, Tensor]],
     on_phase: Callable[[Phase], None] = _nothing,
@@ -94,7 +95,7 @@ def retrying_step(
     second attempt draws the same random numbers, so it computes what the first one would have.
 
     Args:
-        regime: the model and its loss.
+        learner: the model and its loss.
         optimizer: of the model's parameters.
         micro_batches: as for `train_step`.
         on_phase: as for `train_step`; in the second attempt called once more.
@@ -105,11 +106,11 @@ def retrying_step(
             may have changed, under a cap that counts live bytes alone, or where DDP or FSDP is left
             in the midst of the step.
     """
-    cuda = regime.device.type == "cuda"
+    cuda = learner.device.type == "cuda"
     drawn = torch.get_rng_state()
-    drawn_on_cuda = torch.cuda.get_rng_state(regime.device) if cuda else None
+    drawn_on_cuda = torch.cuda.get_rng_state(learner.device) if cuda else None
     # CUDA graphs keep the memory that they recorded.
-    untouched = regime.spread is None and not regime.technique.cuda_graphs
+    untouched = learner.spread is None and not learner.technique.cuda_graphs
     updates = getattr(optimizer, "updates", 0)
 
     def watch(phase: Phase) -> None:
@@ -118,18 +119,18 @@ def retrying_step(
         on_phase(phase)
 
     try:
-        return train_step(regime, optimizer, micro_batches, watch)
+        return train_step(learner, optimizer, micro_batches, watch)
     except RuntimeError as error:
         untouched = untouched and getattr(optimizer, "updates", 0) == updates
         if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or not untouched:
             raise
         short = shortage(error)
-        let_go(error)
+        release(error)
     log.warning("a step ran out of memory and is taken again from an empty allocator: %s", short)
     on_retry()
     optimizer.zero_grad(set_to_none=True)
     empty()
     torch.set_rng_state(drawn)
     if drawn_on_cuda is not None:
-        torch.cuda.set_rng_state(drawn_on_cuda, regime.device)
-    return train_step(regime, optimizer, micro_batches, on_phase)
+        torch.cuda.set_rng_state(drawn_on_cuda, learner.device)
+    return train_step(learner, optimizer, micro_batches, on_phase)

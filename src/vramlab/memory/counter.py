@@ -1,0 +1,97 @@
+"""Counts the bytes of live tensors on a device, operation by operation."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any, Self
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vramlab.memory.out_of_memory import OutOfMemory
+from vramlab.results.memory import MemoryPoint
+
+
+class Counter(TorchDispatchMode):
+    """Counts the bytes of live storages on the devices of one type, op by op."""
+
+    def __init__(self, limit: int, device_type: str = "cpu") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit = limit
+        self.device_type = device_type
+        self._live = self._peak = 0
+        self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
+
+    def point(self) -> MemoryPoint:
+        """Bytes now."""
+        return MemoryPoint(allocated=self._live, reserved=self._live)
+
+    def peak(self) -> MemoryPoint:
+        """The most bytes since the last `reset_peak`."""
+        return MemoryPoint(allocated=self._peak, reserved=self._peak)
+
+    def reset_peak(self) -> None:
+        """Forget the peak."""
+        self._peak = self._live
+
+    def __enter__(self) -> Self:
+        """Watch also how storages are resized, which is no operation: FSDP frees weights so."""
+        self._resize = torch.UntypedStorage.resize_
+
+        def resize_(storage: Any, size: int) -> Any:
+            result = self._resize(storage, size)
+            if id(storage) in self._seen:
+                self._add(storage)
+            return result
+
+        torch.UntypedStorage.resize_ = resize_  # type: ignore[assignment, method-assign]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # a tensor made of others: its operations on these follow
+        result = func(*args, **(kwargs or {}))
+        self._count(result)
+        self._count_found(args)
+        self._peak = max(self._peak, self._live)
+        if self._live > self.limit:
+            raise OutOfMemory(
+                f"{self._live / 2**20:.1f} MiB of live tensors exceed the limit of "
+                f"{self.limit / 2**20:.1f} MiB",
+                self._live - self.limit,
+            )
+        return result
+
+    def _count_found(self, args: Any) -> None:
+        self._count(args)  # made elsewhere, or grown in place
+
+    def _count(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if value.device.type == self.device_type:
+                self._add(value.untyped_storage())
+        elif isinstance(value, list | tuple):
+            for part in value:
+                self._count(part)
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = id(storage)  # torch keeps one Python object for as long as the storage lives
+        size = self._size(storage)
+        reference, counted = self._seen.get(key, (None, 0))
+        if reference is None:
+            reference = weakref.ref(storage, functools.partial(self._remove, key))
+        elif size == counted:
+            return
+        self._seen[key] = reference, size
+        self._live += size - counted
+
+    def _size(self, storage: torch.UntypedStorage) -> int:
+        return storage.nbytes()
+
+    def _remove(self, key: int, _: object) -> None:
+        self._live -= self._seen.pop(key)[1]

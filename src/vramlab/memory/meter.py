@@ -1,0 +1,107 @@
+"""The memory of a device: bytes now, the peak, and a cap."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import psutil
+import torch
+
+from vramlab.memory.counter import Counter
+from vramlab.results.memory import MemoryPoint
+
+log = logging.getLogger(__name__)
+
+
+KERNEL_BYTES = 512 * 2**20
+"""What CUDA is left on a card without a limit: kernels are loaded when they are first used, outside
+torch's allocator."""
+
+
+class Meter(Protocol):
+    """Reads the memory of one device."""
+
+    limit: int
+    """Bytes that the process may take."""
+
+    def point(self) -> MemoryPoint:
+        """Bytes now."""
+
+    def peak(self) -> MemoryPoint:
+        """The most bytes since the last `reset_peak`."""
+
+    def reset_peak(self) -> None:
+        """Forget the peak."""
+
+
+@contextlib.contextmanager
+def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
+    """Measure, and cap, the memory that is taken inside the block.
+
+    Args:
+        device: a CPU counts the tensors that operations inside the block make or use.
+        limit: bytes; None takes what is free on the card, or half of the memory of a machine.
+            Crossing it raises an error for which `is_out_of_memory` is true.
+    """
+    if device.type == "cpu":
+        bound = psutil.virtual_memory().total // 2 if limit is None else limit
+        with Counter(bound) as counter:
+            yield counter
+        return
+    total = torch.cuda.get_device_properties(device).total_memory
+    # The CUDA context and other processes hold a part of the card that torch can never get.
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    bound = min(limit or free, free - KERNEL_BYTES)
+    if limit is not None and limit > bound:
+        log.warning("only %.1f GiB of the card are free: they are the limit", bound / 2**30)
+    torch.cuda.set_per_process_memory_fraction(bound / total, device)
+    try:
+        yield _Cuda(device, bound)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+class _Cuda:
+    """torch's own counters; reading them does not synchronise.
+
+    A CUDA graph's tensors live in a pool of its own. They leave torch's count of live bytes once
+    the graph is recorded, though nothing else can use the pool: it counts as live as a whole.
+    """
+
+    def __init__(self, device: torch.device, limit: int) -> None:
+        self.device, self.limit = device, limit
+
+    def point(self) -> MemoryPoint:
+        return MemoryPoint(
+            allocated=torch.cuda.memory_allocated(self.device) + self._idle_in_pools(),
+            reserved=torch.cuda.memory_reserved(self.device),
+        )
+
+    def peak(self) -> MemoryPoint:
+        # A peak from before a graph was recorded holds its pool already: never more than reserved.
+        live = torch.cuda.max_memory_allocated(self.device) + self._idle_in_pools()
+        reserved = torch.cuda.max_memory_reserved(self.device)
+        return MemoryPoint(allocated=min(live, reserved), reserved=reserved)
+
+    def reset_peak(self) -> None:
+        torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _idle_in_pools(self) -> int:
+        return idle_in_pools(torch.cuda.memory_snapshot(), self.device.index)
+
+
+def idle_in_pools(segments: list[dict[str, Any]], device: int) -> int:
+    """Bytes that CUDA graphs hold on a device beyond the live tensors in their pools.
+
+    Args:
+        segments: as torch.cuda.memory_snapshot gives them.
+        device: index of the device.
+    """
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in segments
+        if segment["device"] == device and tuple(segment["segment_pool_id"]) != (0, 0)
+    )

@@ -1,0 +1,99 @@
+"""A decoder-only Transformer: pre-LayerNorm, GELU, sinusoidal positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.model.attention import ATTENTION, SelfAttention
+from vramlab.model.checkpointing import CHECKPOINTING
+from vramlab.model.feed_forward import FEED_FORWARD
+from vramlab.model.float8 import Float8Linear
+from vramlab.model.offload import OFFLOAD
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer, each on a normalised copy of the residual stream.
+
+    Source of the order: Xiong et al., 2020 (arXiv:2002.04745).
+    """
+
+    def __init__(self, config: ModelConfig, technique: Technique) -> None:
+        super().__init__()
+        linear = Float8Linear if technique.precision == "fp8" else nn.Linear
+        self.norm1 = nn.LayerNorm(config.d_model)
+        self.attention = SelfAttention(
+            config.d_model,
+            config.heads,
+            config.key_value_heads,
+            ATTENTION[technique.attention],
+            technique.window,
+            config.attention_dropout,
+        )
+        self.norm2 = nn.LayerNorm(config.d_model)
+        self.feed_forward = FEED_FORWARD[technique.feed_forward](
+            linear(config.d_model, config.d_ff),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            linear(config.d_ff, config.d_model),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, time, d_model] to the same shape."""
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        out: Tensor = x + self.dropout(self.feed_forward(self.norm2(x)))
+        return out
+
+
+class Transformer(nn.Module):
+    """From tokens to the last hidden state; the loss heads multiply it by the tied embedding."""
+
+    positions: Tensor
+
+    def __init__(self, config: ModelConfig, vocab_size: int, technique: Technique) -> None:
+        super().__init__()
+        self.run_block = CHECKPOINTING[technique.checkpointing]
+        self.offload = OFFLOAD[technique.offload]
+        self.embedding = nn.Embedding(vocab_size, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, technique) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.d_model)
+        # The embedding is the head too: a small one gives small logits, a loss of ln(vocabulary).
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.register_buffer("positions", torch.empty(0, config.d_model), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [batch, time] (int64) to hidden states [batch, time, d_model]."""
+        length, width = tokens.shape[1], self.embedding.embedding_dim
+        self.reserve(length)
+        # Scaled as in section 3.4 of Vaswani et al., or the positions would drown the embedding.
+        x = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
+        x = self.dropout(x)
+        if not torch.is_grad_enabled():
+            for block in self.blocks:
+                x = block(x)
+        else:
+            with self.offload(self.parameters()):
+                for block in self.blocks:
+                    x = self.run_block(block, x)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def reserve(self, length: int) -> None:
+        """Have positions for sequences of `length` tokens."""
+        if self.positions.shape[0] < length:
+            width = self.embedding.embedding_dim
+            self.positions = sinusoids(length, width).to(self.embedding.weight)
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Sinusoidal positions [length, width], float64. Source: Vaswani et al., 2017, section 3.5."""
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    frequency = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = position * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)

@@ -1,0 +1,177 @@
+"""Loss heads: from the last hidden state to the summed cross-entropy.
+
+A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
+`targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
+over the targets that are not padding. LOSS_HEADS holds functions that make a head.
+
+torch.nn.functional.linear_cross_entropy does the work of `fused`, but only from torch 2.13 on, and
+flash-attn needs an older torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from vramlab.config.tokenizer import PAD_ID
+from vramlab.model.cross_entropy import cross_entropy_
+from vramlab.model.triton import has_triton
+
+F = TypeVar("F", bound=Callable[..., Any])
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]
+Compiler = Callable[[F], F]
+"""torch.compile with its options, or the identity."""
+
+CHUNKS = 16
+"""Fewest pieces of a batch: their logits are then a small part of a step's memory."""
+CHUNK_LOGITS = 100_000_000
+"""Most logits of a piece: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller pieces of
+Hsu et al. (94 for 131,072 tokens of 12,000 pieces) it waits for the host."""
+
+
+def chunk_size(tokens: int, vocabulary: int) -> int:
+    """Tokens of a piece where the configuration names no number."""
+    return max(1, min(math.ceil(tokens / CHUNKS), CHUNK_LOGITS // vocabulary))
+
+
+def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
+    logits = functional.linear(hidden, weight).flatten(0, -2)
+    # float32 from here on; of bfloat16 logits torch makes a copy for it.
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return functional.nll_loss(
+        functional.log_softmax(logits, dim=-1, dtype=exact),
+        targets.flatten(),
+        ignore_index=PAD_ID,
+        reduction="sum",
+    )
+
+
+def make_full(_: int | None, compiler: Compiler[Head]) -> Head:
+    """The head `full`, compiled or not."""
+    return compiler(full)
+
+
+def make_chunked(chunk_tokens: int | None, compiler: Compiler[Head]) -> Head:
+    """A piece of the tokens at a time, whose logits are computed again in the backward pass.
+
+    Source: the pieces of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
+    Chen et al., 2016 (arXiv:1604.06174).
+    """
+    piece = compiler(full)
+
+    def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+            total = total + checkpoint(
+                piece, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
+            )
+        return total
+
+    return chunked
+
+
+def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> Head:
+    """A piece of the tokens at a time; its gradients are taken before its logits are dropped.
+
+    Nothing is computed twice: the backward pass only scales the gradients. The weight's gradient is
+    added up in the weight's own type. Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
+    """
+    piece, gradients = compiler(full), compiler(_loss_and_gradients)
+
+    def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            kind = hidden.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+            loss: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+                hidden, weight, targets, dtype or weight.dtype, chunk_tokens, gradients
+            )
+            return loss
+        pieces = _pieces(hidden, weight, targets, chunk_tokens)
+        return torch.stack([piece(part, weight, its) for part, its in pieces]).sum()
+
+    return fused
+
+
+def _pieces(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+    return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
+
+
+def _by_kernel(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_loss_and_gradients`, with one kernel between the matrix products."""
+    grad_output = functional.linear(hidden, weight)
+    loss = cross_entropy_(grad_output, targets)
+    return loss, grad_output @ weight, grad_output.T @ hidden
+
+
+def _loss_and_gradients(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one piece: the summed loss, and its gradients by `hidden` and by `weight`."""
+    logits = functional.linear(hidden, weight)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
+    loss = functional.nll_loss(log_probabilities, targets, ignore_index=PAD_ID, reduction="sum")
+    grad_output = log_probabilities.exp_()  # in place: a piece has one such tensor
+    grad_output.scatter_add_(-1, targets[:, None], grad_output.new_full((len(targets), 1), -1.0))
+    grad_output = grad_output.to(weight.dtype)
+    # Padding is masked in the small factors; in the grad_output it would be a pass over all logits.
+    kept = (targets != PAD_ID)[:, None]
+    return loss, (grad_output @ weight) * kept, grad_output.T @ (hidden * kept)
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        chunk_tokens: int | None,
+        gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+    ) -> Tensor:
+        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        parts = iter(
+            of_hidden.flatten(0, -2).split(
+                chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+            )
+        )
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        cast = weight.to(dtype)
+        if has_triton(hidden.device, dtype):
+            gradients = _by_kernel
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+                loss, grad_input, grad_weight = gradients(part.to(dtype), cast, its_targets)
+                total += loss
+                next(parts).copy_(grad_input)
+                of_weight += grad_weight
+        # Not saved through autograd: the backward pass scales them in place.
+        ctx.gradients = of_hidden, of_weight
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the fused loss head can go backward only once")
+        (of_hidden, of_weight), ctx.gradients = ctx.gradients, None
+        return of_hidden.mul_(grad_output), of_weight.mul_(grad_output), None, None, None, None
+
+
+LOSS_HEADS: dict[str, Callable[[int | None, Compiler[Any]], Head]] = {
+    "full": make_full,
+    "chunked": make_chunked,
+    "fused": make_fused,
+}
+"""What makes the head of each value of the `loss_head` axis."""

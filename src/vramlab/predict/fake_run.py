@@ -1,0 +1,192 @@
+"""Peak memory of a training step without running it.
+
+The step itself runs, on fake tensors: shapes and types without values, which take neither memory
+nor time worth mentioning, whatever the batch size. What is counted on them is what the meters of
+vramlab.memory.meter count on real ones. docs/estimate.md says what is modelled, and what is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
+from vramlab.data.sequences import Sequences
+from vramlab.memory.counter import Counter
+from vramlab.model.attention import causal_mask
+from vramlab.model.loss_heads import chunk_size
+from vramlab.predict.cuda import CudaCounter, adapt, as_on_cuda, optimizer_of
+from vramlab.training.learner import Learner, build
+from vramlab.training.step import train_step, warm_up
+
+PIECES = 32
+"""Most pieces of a loss head that are run."""
+_META, _CPU = torch.device("meta"), torch.device("cpu")
+
+
+class FakeRun:
+    """The training steps of a technique on fake tensors; its model and optimizer last."""
+
+    def __init__(
+        self,
+        technique: Technique,
+        model: ModelConfig,
+        vocab_size: int,
+        length: int,
+        cuda: bool,
+        micro_batches: int = 1,
+    ) -> None:
+        """Build the model, and make the optimizer's state by a first step.
+
+        Args:
+            technique: compiled code is counted as if it were not compiled.
+            model: of the experiment.
+            vocab_size: of the tokenizer.
+            length: tokens of a sequence.
+            cuda: count as on a CUDA device instead of as on a CPU.
+            micro_batches: in a step.
+        """
+        self._micro_batches = micro_batches
+        self._cuda = cuda
+        self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        eager = technique.model_copy(update={"compile": "none", "cuda_graphs": False})
+        self._learner = _learner(eager, model, vocab_size, self._mode)
+        if cuda:
+            adapt(self._learner)
+        dtype = np.min_scalar_type(vocab_size - 1)
+        count = max(RESIDENT_BYTES // dtype.itemsize, 2 * length + 1)
+        self._sequences = Sequences.of(np.zeros(count, dtype), length)
+        self._reach = _reach(technique, vocab_size, length)
+        self._peaks = functools.cache(self._run)
+        causal_mask.cache_clear()  # it may hold real tensors, or those of another FakeRun
+        with self._counting():
+            warm_up(self._learner)
+            self._optimizer = (optimizer_of if cuda else Learner.optimizer)(self._learner, 1e-3)
+        self._run(1)
+        if isinstance(self._counter, CudaCounter):
+            self._counter.leave_out(_host_scalars(self._optimizer))
+
+    def peak(self, batch_size: int) -> int:
+        """The most bytes that a training step has live, the model and its optimizer included.
+
+        A step of more than PIECES pieces is not run: the head's peak and that of the rest are each
+        on a line by then, since a piece is as large as before.
+        """
+        if batch_size <= self._reach:
+            peaks = self._peaks(batch_size)
+        else:
+            ends = self._reach * 3 // 4, self._reach
+            before, last = map(self._peaks, ends)
+            more = (batch_size - ends[1]) / (ends[1] - ends[0])
+            peaks = tuple(m2 + int((m2 - m1) * more) for m1, m2 in zip(before, last, strict=True))
+        kept = self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
+        return max(peaks) + kept
+
+    def _run(self, batch_size: int) -> tuple[int, ...]:
+        """The peaks of one step: inside the loss head, both ways, and outside it."""
+        inside = outside = 0
+
+        def head(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+            nonlocal outside
+            outside = self._peak_so_far()
+            hidden.register_hook(leave)  # runs when the head's backward pass is through
+            return self._learner.head(hidden, weight, targets)
+
+        def leave(_: Tensor) -> None:
+            nonlocal inside
+            inside = self._peak_so_far()
+
+        learner = dataclasses.replace(self._learner, head=head)
+        with self._counting():
+            feed = self._batches(batch_size)
+            micro_batches = [next(feed) for _ in range(self._micro_batches)]
+            self._counter.reset_peak()
+            train_step(learner, self._optimizer, micro_batches)
+            outside = max(outside, self._peak_so_far())
+        return inside, outside
+
+    def _peak_so_far(self) -> int:
+        """The peak since the last call."""
+        peak = self._counter.peak().allocated
+        self._counter.reset_peak()
+        return peak
+
+    def close(self) -> None:
+        """Drop the fake tensors that would disturb real steps."""
+        causal_mask.cache_clear()
+
+    def _batches(self, batch_size: int) -> Iterator[Batch]:
+        """The micro-batches of a step, made as for training: on CUDA their indices are live."""
+        parts = [np.zeros(batch_size, np.int64)] * self._micro_batches
+        if self._cuda:
+            yield from resident(self._sequences, parts, _CPU)
+            return
+        shape = batch_size, self._sequences.length
+        for _ in parts:
+            yield torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        functions = as_on_cuda() if self._cuda else contextlib.nullcontext()
+        scalars = _Scalars()  # type: ignore[no-untyped-call]
+        with self._mode, scalars, self._counter, functions:
+            yield
+
+
+class _Scalars(TorchDispatchMode):
+    """Answers with 1 where code asks for a value, which a fake tensor does not have."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1.0
+        return func(*args, **(kwargs or {}))
+
+
+def _learner(
+    technique: Technique, model: ModelConfig, vocab_size: int, mode: FakeTensorMode
+) -> Learner:
+    """A learner whose parameters are fake tensors on a CPU."""
+    with _META:  # without values at once: to draw them takes long, and a fake model cannot move
+        learner = build(technique, model, vocab_size, _META, seed=0)
+    with mode:
+        for module in learner.model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                module.register_parameter(name, nn.Parameter(_like(parameter)))
+            for name, buffer in module.named_buffers(recurse=False):
+                module.register_buffer(name, _like(buffer), persistent=False)
+    return dataclasses.replace(learner, device=_CPU)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
+
+
+def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The counts of steps that torch's optimizers keep on the host, unless they run fused."""
+    return [
+        state["step"]
+        for group in optimizer.param_groups
+        for state in (optimizer.state[parameter] for parameter in group["params"])
+        if not group.get("fused") and isinstance(state.get("step"), Tensor)
+    ]
+
+
+def _reach(technique: Technique, vocab_size: int, length: int) -> int:
+    """The largest batch whose step is run: beyond it each piece of the head adds the same."""
+    if technique.loss_head == "full":
+        return sys.maxsize
+    piece = technique.chunk_tokens or chunk_size(sys.maxsize, vocab_size)
+    return max(4, PIECES * piece // length)

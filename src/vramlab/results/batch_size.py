@@ -1,0 +1,41 @@
+"""Results of the search for the largest batch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from vramlab.results.run import RunRecord
+
+
+class Trial(BaseModel):
+    """One attempt of the search for the largest batch; of several processes, the most of each."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch_size: int
+    """Sequences of one process."""
+    fits: bool
+    peak_allocated: int | None
+    """Peak of the bytes in live tensors; None when the memory ran out."""
+    peak_reserved: int | None
+    """Peak of the bytes that torch held; None when the memory ran out."""
+    missing: int | None = None
+    """Bytes that it was short of when the memory ran out, as far as known; at least these."""
+    seconds: float
+
+
+class BatchSizeRecord(RunRecord):
+    """The largest batch that fits: it was run, and one more sequence was seen not to fit, both into
+    the limit without its headroom."""
+
+    max_batch_size: int | None = None
+    """Sequences of one process."""
+    memory_limit: int
+    """Bytes that a process is allowed."""
+    headroom: int = 0
+    """Bytes of the limit that the search left free."""
+    bounded_by: Literal["memory", "configuration"] = "memory"
+    """configuration: the search reached measure.max_batch_size before memory ran out."""
+    trials: list[Trial] = []

@@ -1,0 +1,97 @@
+"""The frame of a script that Snakemake runs: its log, and errors as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vramlab.base.errors import VramlabError
+from vramlab.base.files import remove_leftovers
+from vramlab.base.progress import Terminal
+from vramlab.stages.job_lock import alone
+
+log = logging.getLogger(__name__)
+
+_ADVICE = {
+    errno.ENOSPC: "make room on this disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EROFS: "make this folder writable",
+    errno.EACCES: "make this folder writable for you",
+    errno.EPERM: "make this folder writable for you",
+    errno.EISDIR: "move the folder that stands there away",
+    errno.ENOTDIR: "move the file that stands in the place of a folder away",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network file system",
+}
+"""What to do about the errors of the system that are no fault of the program."""
+
+
+@contextmanager
+def stage(snakemake: Any) -> Iterator[None]:
+    """Run the block with its log in the rule's `log:` file and on the terminal, one at a time.
+
+    A mistake that the user can mend ends the script with its one sentence and exit status 1; any
+    other exception leaves its traceback in the log as well.
+    """
+    path = Path(snakemake.log[0])
+    logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
+    logging.captureWarnings(capture=True)
+    try:
+        with alone(path.with_name(f"{path.name}.lock")):
+            logging.root.addHandler(_file(path))  # only now: it may have been another process's
+            for output in snakemake.output:
+                remove_leftovers(output)
+            yield
+    except VramlabError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            _unexpected(snakemake.rule)
+        where = error.filename2 or error.filename or snakemake.output[0]
+        advice = _ADVICE[error.errno]
+        log.error("%s: %s; %s, and run snakemake again", where, error.strerror, advice)
+        sys.exit(1)
+    except Exception:  # noqa: BLE001  it ends the process, with its traceback in the log
+        _unexpected(snakemake.rule)
+
+
+def _unexpected(rule: str) -> NoReturn:
+    log.exception("unexpected error in the rule %s; please report it", rule)
+    sys.exit(2)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that may lie on a full disk: the terminal has the same, and the result comes first."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave the line out."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines can be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def _file(path: Path) -> logging.Handler:
+    _LogFile(path, mode="w", encoding="utf-8").close()
+    # The processes of a parallel technique write to its end as well.
+    handler = _LogFile(path, mode="a", encoding="utf-8")
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    )
+    return handler
+
+
+def _job(snakemake: Any) -> str:
+    """Such as "epoch flash own 256 9": with several jobs at a time, whose line it is."""
+    wildcards = dict(snakemake.wildcards.items())
+    first = ("technique", "setting")
+    names = [*(name for name in first if name in wildcards), *wildcards]
+    return " ".join([snakemake.rule, *(wildcards[name] for name in dict.fromkeys(names))])

@@ -1,0 +1,140 @@
+"""A learner: a technique's model with its loss and its optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.model.decoder import Transformer
+from vramlab.model.loss_heads import LOSS_HEADS, Head
+from vramlab.model.optimizers import OPTIMIZERS
+from vramlab.training.parallel import PARALLEL, SINGLE, Loss, Ranks, ranks_of
+
+_AUTOCAST = frozenset({"bf16", "fp8"})
+
+
+_COMPILED = {
+    ("default", False): "default",
+    ("default", True): "reduce-overhead",
+    ("max-autotune", False): "max-autotune-no-cudagraphs",
+    ("max-autotune", True): "max-autotune",
+}
+"""torch.compile's mode for the axes `compile` and `cuda_graphs`."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model with the way to compute its loss."""
+
+    model: Transformer
+    head: Head
+    device: torch.device
+    technique: Technique
+    compiled: tuple[Callable[[Tensor], Tensor], Head] | None = None
+    """The model and the head as the training steps run them, where they are compiled."""
+    ranks: Ranks = SINGLE
+    """The processes that take each step together."""
+    spread: nn.Module | None = None
+    """The loss as a module that is spread over the processes, where there are several."""
+
+    def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Sum of the cross-entropy in nats over the targets that are not padding.
+
+        Compiled code computes it in training mode only: evaluation is the same for all techniques.
+
+        Args:
+            inputs: tokens [batch, time], int64.
+            targets: the tokens that follow them [batch, time], int64.
+
+        Returns:
+            A float32 scalar.
+        """
+        if self.compiled is None or not self.model.training:
+            return self.eager_loss_sum(inputs, targets)
+        self.model.reserve(inputs.shape[1])  # compiled code must not make its own constants
+        if self.technique.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return self._loss_sum(*self.compiled, inputs, targets)
+
+    def eager_loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same sum, never by compiled code."""
+        if self.spread is not None:
+            loss: Tensor = self.spread(inputs, targets)
+            return loss
+        return self._loss_sum(self.model, self.head, inputs, targets)
+
+    def _loss_sum(
+        self, model: Callable[[Tensor], Tensor], head: Head, inputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        autocast = self.technique.precision in _AUTOCAST
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+            return head(model(inputs), self.model.embedding.weight, targets)
+
+    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        """The technique's optimizer of the model's parameters."""
+        return OPTIMIZERS[self.technique.optimizer](self.model.parameters(), learning_rate)
+
+
+def build(
+    technique: Technique, model: ModelConfig, vocab_size: int, device: torch.device, seed: int
+) -> Learner:
+    """Build the model of a technique; equal seeds give equal weights whatever the technique.
+
+    Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
+    process runs one technique. A technique that is parallel is built by all its processes at once,
+    and the loss of each is that of its own batch.
+    """
+    ranks = ranks_of(technique)
+    torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
+    torch.backends.mha.set_fastpath_enabled(value=False)  # evaluate by the kernel that trains
+    torch.manual_seed(seed)
+    transformer = Transformer(model, vocab_size, technique)
+    if technique.precision == "pure-bf16":
+        transformer = transformer.bfloat16()
+    transformer = transformer.to(device)  # drawn on the CPU: the same weights on every device
+    head = LOSS_HEADS[technique.loss_head]
+    learner = Learner(
+        model=transformer,
+        head=head(technique.chunk_tokens, _as_it_is),
+        device=device,
+        technique=technique,
+        compiled=_compile(technique, transformer),
+        ranks=ranks,
+    )
+    if technique.parallel == "none":
+        return learner
+    loss = Loss(transformer, learner.eager_loss_sum)
+    return replace(learner, spread=PARALLEL[technique.parallel](loss, device))
+
+
+def _compile(
+    technique: Technique, model: Transformer
+) -> tuple[Callable[[Tensor], Tensor], Head] | None:
+    if technique.compile == "none":
+        return None
+    mode = _COMPILED[technique.compile, technique.cuda_graphs]
+    # The pieces of a head run many times a step on tensors that a graph would have to copy.
+    of_head = _COMPILED[technique.compile, technique.cuda_graphs and technique.loss_head == "full"]
+
+    def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = torch.compile(function, mode=of_head, dynamic=False)
+        return compiled
+
+    # The head apart: unrolled into the model's graph, its pieces would take minutes to compile.
+    head = LOSS_HEADS[technique.loss_head](technique.chunk_tokens, compiler)
+    return torch.compile(model, mode=mode, dynamic=False), head
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trainable parameters; a tied one counts once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

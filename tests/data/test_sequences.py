@@ -1,0 +1,107 @@
+"""Packing loses no token, and each token but the first is a target exactly once."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers_for_tests import TEXTS, trained
+
+from vramlab.base.errors import CorpusError
+from vramlab.config.tokenizer import EOS_ID, PAD_ID
+from vramlab.data.packing import pack
+from vramlab.data.sequences import Sequences, count
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("tokenizer"))
+
+
+def test_the_stream_holds_each_document_between_separators(tokenizer, tmp_path):
+    counts = pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
+    stream = np.load(tmp_path / "x.npy")
+    expected = [EOS_ID]
+    for text in TEXTS:
+        expected += [*tokenizer.encode(text), EOS_ID]
+    assert stream.tolist() == expected
+    assert (counts.documents, counts.tokens) == (len(TEXTS), len(expected))
+    assert counts.utf8_bytes == sum(len(text.encode()) for text in TEXTS)
+    assert stream.dtype == np.uint16
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_threads_keep_the_order(tokenizer, tmp_path):
+    texts = [f"{number} {TEXTS[number % len(TEXTS)] * 30}" for number in range(300)]
+    for threads in (1, 7):
+        pack(iter(texts), tokenizer, tmp_path / f"{threads}.npy", threads)
+    assert (tmp_path / "1.npy").read_bytes() == (tmp_path / "7.npy").read_bytes()
+
+
+def test_a_failing_document_leaves_no_file(tokenizer, tmp_path):
+    with pytest.raises(TypeError):
+        pack(iter([*TEXTS, None, *TEXTS]), tokenizer, tmp_path / "x.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_decoding_the_stream_gives_the_text(tokenizer, tmp_path):
+    pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
+    stream = np.load(tmp_path / "x.npy").tolist()
+    text = " ".join(TEXTS)
+    assert tokenizer.decode([i for i in stream if i != EOS_ID]).split() == text.split()
+
+
+@given(tokens=st.integers(2, 300), length=st.integers(1, 320))
+def test_each_token_is_a_target_once(tokens, length):
+    stream = np.arange(tokens) + 10
+    sequences = Sequences.of(stream, length)
+    inputs, targets = sequences.arrays(np.arange(len(sequences)))
+    assert inputs.shape == targets.shape == (count(tokens, length), length)
+    assert inputs.dtype == targets.dtype == np.int64
+    real = targets[targets != PAD_ID]
+    assert real.tolist() == stream[1:].tolist()
+    seen = inputs.ravel()[: tokens - 1]
+    assert seen.tolist() == stream[:-1].tolist()
+    assert sequences.tokens == tokens - 1
+    assert sequences.tokens_of(np.arange(len(sequences))) == tokens - 1
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True))
+def test_any_rows_in_any_order(rows):
+    sequences = Sequences.of(np.arange(96) + 10, 10)
+    inputs, targets = sequences.arrays(np.array(rows))
+    for row, i, t in zip(rows, inputs, targets, strict=True):
+        assert i[0] == row * 10 + 10
+        assert t[0] == row * 10 + 11
+    assert sequences.tokens_of(np.array(rows)) == (targets != PAD_ID).sum()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not an array", "two dimensions", "one token"])
+def test_a_damaged_stream_is_refused(tmp_path, damage):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(100, dtype=np.uint16))
+    match damage:
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:150])
+        case "not an array":
+            path.write_text("text")
+        case "two dimensions":
+            np.save(path, np.zeros((2, 2), np.uint16))
+        case "one token":
+            np.save(path, np.zeros(1, np.uint16))
+    with pytest.raises(CorpusError, match=r"x\.npy: holds .* delete it"):
+        Sequences(path, 4)
+
+
+def test_a_stream_with_a_flipped_bit_is_refused(tokenizer, tmp_path):
+    path = tmp_path / "x.npy"
+    pack(iter(TEXTS), tokenizer, path)
+    content = bytearray(path.read_bytes())
+    content[140] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="does not have the bytes that were written"):
+        Sequences(path, 4)
+
+
+def test_a_missing_stream_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match="holds no sequences"):
+        Sequences(tmp_path / "x.npy", 4)

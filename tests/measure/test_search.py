@@ -1,0 +1,168 @@
+"""The search is exact whatever memory does, and short where memory is nearly linear."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vramlab.measure.search import doubling_and_bisection, search
+from vramlab.results.batch_size import Trial
+
+MIB = 2**20
+
+
+def oracle(cost, limit, fragmentation=0, cached=0, tells=lambda short: None):
+    """A device: peaks are of live tensors; `fragmentation` more is taken, `cached` where it can.
+
+    What does not fit says that it lacks `tells(bytes)`.
+    """
+
+    def try_batch(batch_size):
+        peak = cost(batch_size)
+        short = peak + fragmentation - limit
+        fits = short <= 0
+        return Trial(
+            batch_size=batch_size,
+            fits=fits,
+            peak_allocated=peak if fits else None,
+            peak_reserved=min(peak + fragmentation + cached, limit) if fits else None,
+            missing=None if fits else tells(short),
+            seconds=0,
+        )
+
+    return try_batch
+
+
+def largest(cost, limit, upper):
+    return max((b for b in range(1, upper + 1) if cost(b) <= limit), default=0)
+
+
+@settings(deadline=None)
+@given(
+    fixed=st.integers(0, 100 * MIB),
+    slope=st.integers(MIB // 16, 64 * MIB),
+    block=st.sampled_from([1, 512, 2 * MIB]),
+    limit=st.integers(1, 40_000 * MIB),
+)
+def test_near_linear_memory_takes_few_trials(fixed, slope, block, limit):
+    def cost(batch_size):
+        return -(-(fixed + slope * batch_size) // block) * block
+
+    found, trials = search(oracle(cost, limit), limit, 2**20)
+    assert found == 0 or cost(found) <= limit
+    assert found == 2**20 or cost(found + 1) > limit
+    assert len(trials) <= 32
+    if found >= 64 and slope >= 2 * block:
+        assert len(trials) <= 6
+
+
+@settings(deadline=None)
+@given(
+    jumps=st.lists(st.integers(0, 1000), min_size=400, max_size=400),
+    limit=st.integers(0, 200_000),
+)
+def test_any_growing_memory_is_searched_exactly(jumps, limit):
+    costs = [0]
+    for jump in jumps:
+        costs.append(costs[-1] + jump)
+    found, trials = search(oracle(costs.__getitem__, limit), limit, 400)
+    assert found == largest(costs.__getitem__, limit, 400)
+    assert len({t.batch_size for t in trials}) == len(trials)
+    assert len(trials) <= 30
+
+
+@settings(deadline=None)
+@given(
+    fixed=st.integers(0, 100 * MIB),
+    slope=st.integers(2 * MIB, 64 * MIB),
+    fragmentation=st.integers(0, 120 * MIB),
+    limit=st.integers(4_000 * MIB, 40_000 * MIB),
+)
+def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, fragmentation, limit):
+    device = oracle(lambda b: fixed + slope * b, limit, fragmentation, tells=int)
+    found, trials = search(device, limit, 2**20)
+    assert found == (limit - fragmentation - fixed) // slope
+    assert len(trials) <= 6
+
+
+@settings(deadline=None)
+@given(
+    fixed=st.integers(40 * MIB, 200 * MIB),
+    slope=st.integers(35 * MIB, 64 * MIB),
+    fragmentation=st.integers(0, 140 * MIB),
+    cached=st.sampled_from([0, 3_000 * MIB]),
+    told=st.floats(0.3, 1),
+    limit=st.integers(4_000 * MIB, 140_000 * MIB),
+)
+def test_what_an_h200_wastes_is_expected(fixed, slope, fragmentation, cached, told, limit):
+    """What is missing is known in part only: the allocations after the failed one are not."""
+    tells = lambda short: int(told * short)  # noqa: E731
+    device = oracle(lambda b: fixed + slope * b, limit, fragmentation, cached, tells)
+    found, trials = search(device, limit, 2**20, 96 * MIB)
+    assert found == (limit - fragmentation - fixed) // slope
+    assert len(trials) <= 6
+
+
+@pytest.mark.parametrize("excess", [1, 3, 10, 1000, 4000])
+def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
+    """Seen on an H200 and an H100: an error told of 7 sequences too many where 4 were."""
+    slope, largest_batch, bound = 8 * MIB, 4685, 4689 * 8 * MIB
+    tells = lambda short: short + (excess - 1) * slope  # noqa: E731
+    device = oracle(lambda b: slope * b, bound, 4 * slope, tells=tells)
+    found, trials = search(device, bound, 2**20)
+    assert found == largest_batch
+    assert len(trials) <= 6 + excess.bit_length()
+
+
+def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
+    """As on an H100 at 16,384 tokens: 12.7 GiB at 4, 39.4 GiB allowed."""
+    found, trials = search(
+        oracle(lambda b: 300 * MIB + 3_174 * MIB * b, 40_120 * MIB), 40_120 * MIB, 999
+    )
+    assert found == 12
+    assert [t.batch_size for t in trials] == [4, 10, 12, 13]
+
+
+@pytest.mark.parametrize("error", [0.4, 0.7, 1.0])
+def test_two_failures_tell_more_than_one(error):
+    """What is missing at a failed allocation is a part of what the whole step lacks."""
+    slope, largest_batch, bound = 3 * MIB, 13_000, 13_090 * 3 * MIB
+    tells = lambda short: int(error * short)  # noqa: E731
+    device = oracle(lambda b: slope * b, bound, 90 * slope, tells=tells)
+    found, trials = search(device, bound, 2**20)
+    assert found == largest_batch
+    assert len(trials) <= 7
+
+
+def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
+    slope, largest_batch, bound = 2 * MIB, 16_000, 16_150 * 2 * MIB
+    found, trials = search(oracle(lambda b: slope * b, bound, 150 * slope), bound, 2**20)
+    assert found == largest_batch
+    assert len(trials) <= 14 < doubling_and_bisection(found)
+
+
+@pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
+def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
+    found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)
+    assert found == largest_batch
+    tried = {t.batch_size: t.fits for t in trials}
+    assert tried[largest_batch]
+    assert not tried[largest_batch + 1]
+    if largest_batch > 100:
+        assert len(trials) <= 6 < doubling_and_bisection(largest_batch)
+
+
+def test_the_usual_search_is_counted_right():
+    assert doubling_and_bisection(1) == 2  # 1 fits, 2 does not
+    assert doubling_and_bisection(5) == 6  # 1, 2, 4, 8, then 6, 5
+
+
+def test_not_even_one_fits():
+    found, trials = search(oracle(lambda b: b + 10, 5), 5, 100)
+    assert found == 0
+    assert trials[-1].batch_size == 1
+
+
+def test_the_upper_bound_ends_the_search():
+    found, trials = search(oracle(lambda b: b, 10**9), 10**9, 100)
+    assert found == 100
+    assert all(t.fits for t in trials)

@@ -1,0 +1,108 @@
+"""The largest batch on a curve, and what is said of each technique."""
+
+import pytest
+import torch
+
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.measure.trial import trial_of
+from vramlab.memory.headroom import headroom
+from vramlab.predict import estimate
+from vramlab.predict.estimate import Curve, caveats, estimates, limit_of, usable
+
+GIB = 2**30
+SMALL = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+CURVES = {
+    "line": lambda b: 10**8 + 5 * 10**7 * b,
+    "bend": lambda b: max(10**9 + 10**6 * b, 2 * 10**7 * b),
+    "granules": lambda b: 10**6 + -(-3000 * b // 512) * 512,
+    "flat, then steep": lambda b: 10**6 if b <= 5000 else 10**6 * (b - 4999),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("limit", [10**6, 2 * 10**8, 3 * 10**9, 8 * 10**10])
+def test_the_answer_fits_and_one_more_does_not(name, limit):
+    peak = CURVES[name]
+    curve = Curve(peak)
+    largest = curve.largest(limit, 2**20)
+    assert largest == 0 or peak(largest) <= limit
+    assert largest == 2**20 or peak(largest + 1) > limit
+    assert all(bytes_ == peak(b) for b, bytes_ in curve.peaks.items())
+
+
+def test_a_line_takes_a_look_or_two_for_a_limit():
+    curve = Curve(CURVES["line"])
+    for limit in (8, 24, 80):
+        curve.largest(limit * GIB, 2**20)
+    assert len(curve.peaks) < 2 + 2 * 3
+
+
+def test_a_card_leaves_less_than_its_name_says():
+    # What the search had on an H200 of 141 GB (2026-11-24), which goes by free memory.
+    assert usable(141) == pytest.approx(149_020_606_464 - 506_769_244, rel=0.01)
+    assert usable(141) < 149_020_606_464 - 506_769_244
+    assert 37 * GIB < usable(40) < 39 * GIB
+
+
+def test_the_limit_is_that_of_the_configured_device():
+    on_cpu = MeasureConfig(device="cpu", memory_limit_gib=0.5)
+    assert (limit_of(on_cpu, CPU), limit_of(on_cpu, CUDA)) == (GIB // 2, None)
+    capped = MeasureConfig(memory_limit_gib=39.4)
+    limit = int(39.4 * GIB)
+    assert limit_of(capped, CUDA) < limit - headroom(CUDA, limit)
+    assert limit_of(MeasureConfig(), CUDA) is None
+
+
+@pytest.mark.usefixtures("swift")
+def test_each_technique_is_predicted_on_each_device():
+    techniques = {
+        "flash": Technique(precision="bf16", attention="flash"),
+        "plain": Technique(),
+    }
+    measure = MeasureConfig(device="cpu", memory_limit_gib=0.01)
+    searches = [(name, 16) for name in techniques]
+    found = list(estimates(techniques, searches, "plain", SMALL, 500, measure, [8, 24]))
+    by = {(e.technique, e.device): e for e in found}
+    assert len(by) == 4
+    plain, flash = by["plain", "cpu"], by["flash", "cuda"]
+    assert by["flash", "cpu"].status == "skipped"
+    assert "flash-attn needs an NVIDIA GPU" in by["flash", "cpu"].reason
+    assert plain.cards == []
+    assert len(flash.cards) == 2
+    assert flash.cards[0] < flash.cards[1]
+    assert flash.max_batch_size is None
+    # All are compared at the batch of the baseline, though it does not come first.
+    assert plain.batch_size == plain.max_batch_size
+    assert flash.batch_size == by["plain", "cuda"].cards[-1]
+    assert flash.batch_size in flash.peaks
+    trial = trial_of(Technique(), SMALL, 500, 16, 2, CPU, limit_of(measure, CPU))
+    assert trial(plain.max_batch_size).fits
+    assert not trial(plain.max_batch_size + 1).fits
+
+
+def test_what_changes_no_size_is_run_once(monkeypatch):
+    runs = []
+
+    class Counted(estimate.FakeRun):
+        def __init__(self, *args, **options):
+            runs.append(args[0])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(estimate, "FakeRun", Counted)
+    techniques = {"fp32": Technique(), "tf32": Technique(precision="tf32")}
+    searches = [(name, 16) for name in techniques]
+    found = estimates(techniques, searches, "fp32", SMALL, 500, MeasureConfig(), [8])
+    fp32, tf32 = list(found)
+    assert runs == [Technique()]
+    assert (tf32.technique, tf32.axes.precision) == ("tf32", "tf32")
+    assert (tf32.peaks, tf32.cards) == (fp32.peaks, fp32.cards)
+
+
+def test_what_is_left_out_is_said():
+    assert caveats(Technique()) == []
+    compiled = Technique(compile="default", cuda_graphs=True, attention="flex")
+    assert len(caveats(compiled)) == 3

@@ -1,0 +1,63 @@
+"""Two processes at the same result: the second waits for the first, however that ends."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from vramlab.stages.job_lock import alone
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def hold(path, began, seconds):
+    with alone(path):
+        began.set()
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock for a minute."""
+    began = SPAWN.Event()
+    process = SPAWN.Process(target=hold, args=(tmp_path / "a.lock", began, 60))
+    process.start()
+    assert began.wait(30)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_the_second_waits_until_the_first_is_gone(holder, tmp_path):
+    began = SPAWN.Event()
+    second = SPAWN.Process(target=hold, args=(tmp_path / "a.lock", began, 0))
+    second.start()
+    assert not began.wait(3)
+    os.kill(holder.pid, signal.SIGKILL)
+    assert began.wait(30)
+    second.join()
+    assert second.exitcode == 0
+
+
+def test_the_holder_is_named(tmp_path, holder, caplog):
+    threading.Timer(0.5, os.kill, (holder.pid, signal.SIGKILL)).start()
+    with alone(tmp_path / "a.lock"):
+        assert f"waiting for process {holder.pid} on" in caplog.text
+
+
+def test_another_result_does_not_wait(holder, tmp_path, caplog):
+    with alone(tmp_path / "b.lock"):
+        assert holder.is_alive()
+    assert not caplog.text
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
+    def flock(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with alone(tmp_path / "a.lock"):
+        assert "cannot be locked (Operation not supported)" in caplog.text

@@ -1,0 +1,347 @@
+"""Every technique computes the function of the plain float64 model, within its precision."""
+
+import importlib.util
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from reference import compare
+
+from vramlab.config.experiment import load
+from vramlab.config.model import ModelConfig
+from vramlab.config.technique import Technique
+from vramlab.config.tokenizer import PAD_ID
+from vramlab.memory.meter import meter
+from vramlab.model import loss_heads, offload
+from vramlab.model.attention import causal_mask
+from vramlab.model.decoder import Transformer
+from vramlab.training.learner import build, parameter_count
+from vramlab.training.machine import unavailable
+
+CPU = torch.device("cpu")
+SMALL = ModelConfig(d_model=32, layers=2, heads=2, d_ff=64, dropout=0.0)
+VOCABULARY = 97
+
+FP32, BF16 = (1e-6, 1e-5), (2e-3, 4e-2)
+"""Bounds of the relative error of the loss and of the gradients: about ten times what rounding
+gives (2**-24 in float32, 2**-9 in bfloat16), through two layers."""
+FP8 = (5e-3, 0.25)
+"""Rounding to 8 bits gives 2**-4 (e4m3) and, of gradients, 2**-3 (e5m2)."""
+
+
+def batch(length=24, rows=3, padding=5, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randint(4, VOCABULARY, (rows, length), generator=generator)
+    targets = torch.randint(4, VOCABULARY, (rows, length), generator=generator)
+    if padding:
+        inputs[-1, -padding:] = targets[-1, -padding:] = PAD_ID
+    return inputs, targets
+
+
+def learner(model=SMALL, **axes):
+    return build(Technique(**axes), model, VOCABULARY, CPU, seed=9)
+
+
+@pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
+@pytest.mark.parametrize("checkpointing", ["none", "block", "selective"])
+@pytest.mark.parametrize("attention", ["plain", "math", "sdpa"])
+def test_float32_techniques_agree_with_float64(attention, checkpointing, loss_head):
+    technique = learner(attention=attention, checkpointing=checkpointing, loss_head=loss_head)
+    loss, gradient = compare(technique, *batch(), SMALL.heads)
+    assert loss < FP32[0]
+    assert gradient < FP32[1]
+
+
+@pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
+@pytest.mark.parametrize("attention", ["plain", "math", "sdpa"])
+@pytest.mark.parametrize("precision", ["bf16", "pure-bf16"])
+def test_bfloat16_techniques_agree_with_float64(precision, attention, loss_head):
+    technique = learner(precision=precision, attention=attention, loss_head=loss_head)
+    loss, gradient = compare(technique, *batch(), SMALL.heads)
+    assert loss < BF16[0]
+    assert 1e-4 < gradient < BF16[1]  # the lower bound shows that bfloat16 was used
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "block", "selective"])
+@pytest.mark.parametrize(
+    ("precision", "bounds"), [("fp32", FP32), ("bf16", BF16), ("pure-bf16", BF16)]
+)
+def test_a_recomputed_feed_forward_layer_agrees_with_float64(precision, bounds, checkpointing):
+    technique = learner(feed_forward="recomputed", precision=precision, checkpointing=checkpointing)
+    loss, gradient = compare(technique, *batch(), SMALL.heads)
+    assert loss < bounds[0]
+    assert gradient < bounds[1]
+
+
+def test_a_recomputed_feed_forward_layer_keeps_its_hidden_state_once():
+    kept = {}
+    model = SMALL.model_copy(update={"d_ff": 1024, "dropout": 0.1})
+    for feed_forward in ("full", "recomputed"):
+        technique = build(Technique(feed_forward=feed_forward), model, VOCABULARY, CPU, seed=9)
+        inputs, targets = batch(length=64, rows=8)
+        with meter(CPU, None) as memory:
+            technique.loss_sum(inputs, targets)
+            before = memory.point().allocated
+            loss = technique.loss_sum(inputs, targets)
+            kept[feed_forward] = memory.point().allocated - before
+            del loss
+    values = inputs.numel() * model.d_ff * model.layers
+    saved = kept["full"] - kept["recomputed"]
+    assert saved == pytest.approx(values * (4 + 4), rel=0.05)  # GELU's output, the mask by 1/(1-p)
+
+
+@pytest.mark.parametrize("loss_head", ["full", "fused"])
+def test_8_bit_floats_agree_with_float64(loss_head):
+    technique = learner(precision="fp8", attention="sdpa", loss_head=loss_head)
+    inputs, targets = batch(length=23)  # no multiple of 16 tokens
+    loss, gradient = compare(technique, inputs, targets, SMALL.heads)
+    assert loss < FP8[0]
+    assert 2e-2 < gradient < FP8[1]  # the lower bound shows that 8 bits were used
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize(("attention", "window"), [("math", None), ("sdpa", None), ("masked", 7)])
+def test_grouped_heads_agree_with_float64(attention, window, kv_heads):
+    model = SMALL.model_copy(update={"heads": 4, "kv_heads": kv_heads})
+    technique = learner(model, attention=attention, window=window)
+    loss, gradient = compare(technique, *batch(), 4, window)
+    assert loss < FP32[0]
+    assert gradient < FP32[1]
+    saved = 2 * model.layers * (model.d_model + 1) * model.d_model * (4 - kv_heads) // 4
+    full = parameter_count(learner(model.model_copy(update={"kv_heads": None})).model)
+    assert parameter_count(technique.model) == full - saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {},
+        {"loss_head": "fused", "feed_forward": "recomputed"},
+        {"checkpointing": "selective"},
+    ],
+)
+def test_compiled_techniques_agree_with_float64(axes):
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler here")
+    technique = learner(compile="default", attention="sdpa", **axes)
+    loss, gradient = compare(technique, *batch(), SMALL.heads)
+    assert loss < FP32[0]
+    assert gradient < FP32[1]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("config", 2_855_680), ("gpt2", 123_456_000)])
+def test_the_shipped_models_have_the_parameters_that_their_files_say(name, parameters):
+    path = Path(__file__).parents[2] / "config" / f"{name}.yaml"
+    config = load(path)
+    with torch.device("meta"):
+        model = Transformer(config.model, config.tokenizer.vocab_size, Technique())
+    assert parameter_count(model) == parameters
+    assert f"{parameters:,}" in path.read_text()
+
+
+@pytest.mark.parametrize("window", [1, 7, 24, 64])
+def test_a_window_agrees_with_float64(window):
+    technique = learner(attention="masked", window=window)
+    loss, gradient = compare(technique, *batch(), SMALL.heads, window)
+    assert loss < FP32[0]
+    assert gradient < FP32[1]
+
+
+@pytest.mark.parametrize("window", [1, 7, 64, 80, 1000])
+def test_the_mask_is_exactly_the_window(window):
+    mask = causal_mask(80, window, CPU)
+    for row in range(80):
+        seen = mask[row].nonzero().ravel().tolist()
+        assert seen == list(range(max(0, row - window + 1), row + 1))
+
+
+@pytest.mark.parametrize(("window", "reach"), [(1, 1), (7, 7), (64, 64), (200, 100)])
+def test_a_token_is_felt_inside_the_window_and_nowhere_else(window, reach):
+    model = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64, dropout=0.0)
+    technique = learner(model, attention="masked", window=window)
+    inputs, _ = batch(length=100, rows=1, padding=0)
+    changed = inputs.clone()
+    changed[0, 20] = 4 + (inputs[0, 20] - 3) % (VOCABULARY - 4)
+    with torch.no_grad():
+        moved = technique.model(inputs) != technique.model(changed)
+    assert moved.any(-1)[0].nonzero().ravel().tolist() == list(range(20, min(20 + reach, 100)))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_checkpointing_and_offload_are_bit_equal(dropout):
+    model = SMALL.model_copy(update={"dropout": dropout, "attention_dropout": dropout})
+    results = []
+    ways = (
+        {},
+        {"checkpointing": "block"},
+        {"checkpointing": "selective"},
+        {"offload": "activations"},
+        {"offload": "activations", "checkpointing": "block"},
+    )
+    for axes in ways:
+        technique = learner(model, **axes)
+        torch.manual_seed(3)
+        loss = technique.loss_sum(*batch())
+        loss.backward()
+        results.append([loss, *(p.grad for p in technique.model.parameters())])
+    first = results[0]
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "block"])
+def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monkeypatch):
+    monkeypatch.setattr(offload, "SMALLEST", 0)
+    moved = []
+    empty = torch.empty
+
+    def noted(*shape, **options):
+        if "pin_memory" in options:
+            moved.append(tuple(*shape))
+        return empty(*shape, **options)
+
+    monkeypatch.setattr(offload.torch, "empty", noted)
+    technique = learner(offload="activations", checkpointing=checkpointing)
+    technique.loss_sum(*batch()).backward()
+    shapes = {tuple(p.shape) for p in technique.model.parameters()}
+    assert (3, 24, SMALL.d_model) in moved
+    assert ((3, 24, SMALL.d_ff) in moved) == (checkpointing == "none")
+    assert not {shape for shape in moved if shape in shapes and len(shape) > 1}
+
+
+def test_the_default_model_has_the_parameters_of_the_mission():
+    technique = build(Technique(), ModelConfig(), 12_000, CPU, seed=9)
+    assert parameter_count(technique.model) == 2_855_680
+
+
+def test_all_techniques_start_from_the_same_weights():
+    expected = learner().model.state_dict()
+    for axes in (
+        {"attention": "math"},
+        {"checkpointing": "block"},
+        {"precision": "bf16"},
+        {"precision": "fp8"},
+    ):
+        state = learner(**axes).model.state_dict()
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_a_new_model_knows_nothing():
+    inputs, targets = batch(padding=0)
+    loss = learner().loss_sum(inputs, targets).item() / targets.numel()
+    assert loss == pytest.approx(math.log(VOCABULARY), rel=0.02)
+
+
+def test_padding_is_not_in_the_loss():
+    technique = learner()
+    inputs, targets = batch(padding=0)
+    padded = targets.clone()
+    padded[1, 4:] = PAD_ID
+    parts = technique.loss_sum(inputs[::2], targets[::2])
+    first = technique.loss_sum(inputs[1:2, :4], targets[1:2, :4])
+    torch.testing.assert_close(technique.loss_sum(inputs, padded), parts + first)
+    assert technique.loss_sum(inputs, torch.full_like(targets, PAD_ID)).item() == 0
+
+
+@pytest.mark.parametrize("loss_head", ["chunked", "fused"])
+@pytest.mark.parametrize("chunk_tokens", [None, 1, 10, 1000])
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (3, 24), (5, 31)])
+def test_chunks_that_do_not_divide_give_the_same_loss(rows, length, chunk_tokens, loss_head):
+    data = batch(length, rows, padding=0)
+    technique = learner(loss_head=loss_head, chunk_tokens=chunk_tokens)
+    torch.testing.assert_close(technique.loss_sum(*data), learner().loss_sum(*data))
+    with torch.no_grad():
+        torch.testing.assert_close(technique.loss_sum(*data), learner().loss_sum(*data))
+
+
+def test_pieces_are_large_enough_for_a_gpu_and_small_beside_the_batch():
+    assert loss_heads.chunk_size(512 * 256, 12_000) == 8192
+    assert loss_heads.chunk_size(12_544 * 256, 12_000) == 8333
+    assert loss_heads.chunk_size(1000, 1000) == 63
+    assert loss_heads.chunk_size(1, 12_000) == 1
+
+
+def test_the_fused_head_scales_with_what_comes_back_and_goes_backward_once():
+    technique, plain = learner(loss_head="fused"), learner()
+    loss = technique.loss_sum(*batch()) / 7
+    loss.backward(retain_graph=True)
+    (plain.loss_sum(*batch()) / 7).backward()
+    for one, other in zip(technique.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+    with pytest.raises(RuntimeError, match="only once"):
+        loss.backward()
+
+
+def test_heads_in_pieces_keep_no_logits():
+    model = SMALL.model_copy(update={"layers": 1})
+    data = batch(length=64, rows=16)
+    logits = data[0].numel() * 1000 * 4
+    peaks = {}
+    for loss_head in ("full", "chunked", "fused"):
+        with meter(CPU, None) as memory:
+            technique = build(Technique(loss_head=loss_head), model, 1000, CPU, seed=9)
+            technique.loss_sum(*data).backward()
+            peaks[loss_head] = memory.peak().allocated
+    assert peaks["full"] > 2 * logits
+    assert peaks["chunked"] < logits
+    assert peaks["fused"] < logits
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation():
+    technique = learner(SMALL.model_copy(update={"dropout": 0.2}))
+    losses = {technique.loss_sum(*batch()).item() for _ in range(3)}
+    assert len(losses) == 3
+    technique.model.eval()
+    assert len({technique.loss_sum(*batch()).item() for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"precision": "tf32"}, "NVIDIA GPU"),
+        ({"precision": "bf16", "attention": "flash"}, "NVIDIA GPU"),
+        ({"attention": "flex"}, "no backward pass on a CPU"),
+        ({"precision": "fp8"}, "8.9"),
+        ({"offload": "activations"}, "this machine has no GPU"),
+        ({"compile": "default"}, "cannot be counted"),
+    ],
+)
+def test_what_a_cpu_cannot_run_is_said(axes, says):
+    assert says in unavailable(Technique(**axes), ModelConfig(), CPU)
+
+
+def test_a_missing_bitsandbytes_is_said(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert "bitsandbytes is not installed" in unavailable(
+        Technique(optimizer="8bit"), ModelConfig(), CPU
+    )
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {},
+        {"precision": "bf16"},
+        {"precision": "pure-bf16"},
+        {"attention": "masked", "window": 4},
+        {"loss_head": "fused", "checkpointing": "selective", "optimizer": "in-backward"},
+        {"optimizer": "fused"},
+    ],
+)
+def test_what_a_cpu_can_run_is_available(axes):
+    assert unavailable(Technique(**axes), ModelConfig(), CPU) is None
+
+
+def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_path):
+    reason = "libc.so.6: version `GLIBC_2.32' not found"
+    (tmp_path / "flash_attn.py").write_text(f"raise ImportError({reason!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    flash = Technique(precision="bf16", attention="flash")
+    found = unavailable(flash, ModelConfig(), torch.device("cuda"))
+    assert found == f"the package flash-attn cannot be imported ({reason}); see envs/README.md"
+    assert unavailable(Technique(), ModelConfig(), torch.device("cuda")) is None
