@@ -18,15 +18,16 @@ import torch
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
+from vramlab.config.workload import Workload
 from vramlab.data import batches as data
 from vramlab.data.batches import batches, order, split
 from vramlab.data.sequences import Sequences
 from vramlab.memory.allocator import clear
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.device import resolve
-from vramlab.training.epoch import train_epochs
+from vramlab.training.epoch import Schedule, train_epochs
 from vramlab.training.learner import build
-from vramlab.training.machine import unavailable
+from vramlab.training.machine import Machine, obstacle
 from vramlab.training.step import train_step, warm_up
 
 VOCABULARY, LENGTH = 12_000, 256
@@ -35,6 +36,13 @@ TECHNIQUES = {
     "sdpa": Technique(precision="bf16", attention="sdpa"),
     "flash": Technique(precision="bf16", attention="flash"),
 }
+
+
+def _workload(technique: Technique) -> Workload:
+    """A technique of the default model."""
+    return Workload(
+        technique=technique, model=ModelConfig(), vocab_size=VOCABULARY, length=LENGTH, seed=9
+    )
 
 
 def main() -> None:
@@ -49,15 +57,16 @@ def main() -> None:
     )
     sequences = Sequences.of(tokens, LENGTH)
     for name, technique in TECHNIQUES.items():
-        if reason := unavailable(technique, ModelConfig(), device):
+        workload = _workload(technique)
+        if reason := obstacle(workload, Machine.here(device)):
             print(f"harness, {name}: skipped: {reason}")
             continue
-        bare = min(_bare(technique, sequences, options.batch, device) for _ in range(3))
+        bare = min(_bare(workload, sequences, options.batch, device) for _ in range(3))
         print(f"harness, {name}, {options.steps} steps of {options.batch} on {device}, best of 3")
         print(f"  bare loop, batches on the device      {bare:7.3f} s")
         for where, room in (("on the device", data.RESIDENT_BYTES), ("read from the host", 0)):
             whole = min(
-                _harness(technique, sequences, options.batch, device, room) for _ in range(3)
+                _harness(workload, sequences, options.batch, device, room) for _ in range(3)
             )
             print(
                 f"  training run, corpus {where:<18}{whole:7.3f} s   "
@@ -65,10 +74,10 @@ def main() -> None:
             )
 
 
-def _bare(technique: Technique, sequences: Sequences, size: int, device: torch.device) -> float:
+def _bare(workload: Workload, sequences: Sequences, size: int, device: torch.device) -> float:
     """Seconds of the steps alone."""
     clear()
-    learner = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    learner = build(workload, device)
     optimizer = learner.optimizer(1e-3)
     warm_up(learner)
     waiting = list(batches(sequences, split(order(9, 0, len(sequences)), size), device))
@@ -81,15 +90,16 @@ def _bare(technique: Technique, sequences: Sequences, size: int, device: torch.d
 
 
 def _harness(
-    technique: Technique, sequences: Sequences, size: int, device: torch.device, room: int
+    workload: Workload, sequences: Sequences, size: int, device: torch.device, room: int
 ) -> float:
     """Seconds from the first step to the last, as a training run reports them."""
     clear()
     before, data.RESIDENT_BYTES = data.RESIDENT_BYTES, room
-    learner = build(technique, ModelConfig(), VOCABULARY, device, 9)
+    learner = build(workload, device)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), "bench")
-        done = train_epochs(learner, sequences, TrainingConfig(), size, 1e-3, 9, checkpoints)
+        schedule = Schedule(TrainingConfig(), size, 1e-3)
+        done = train_epochs(learner, sequences, schedule, checkpoints)
     data.RESIDENT_BYTES = before
     return done.seconds
 

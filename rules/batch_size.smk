@@ -13,10 +13,7 @@ rule batch_size:
     resources:
         gpu_jobs=GPU,
     params:
-        axes=axes,
-        model=settings(CONFIG.model),
-        vocab_size=CONFIG.tokenizer.vocab_size,
-        seed=CONFIG.seeds[0],
+        workload=its_workload,
         micro_batches=MICRO_BATCHES,
         measure=settings(
             CONFIG.measure,

@@ -75,9 +75,21 @@ def settings(section, *keys):
     return section.model_dump(mode="json", include=set(keys) or None)
 
 
-def axes(wildcards):
-    """The axes of the technique that the wildcards name."""
-    return settings(CONFIG.techniques[wildcards.technique])
+def workload(technique, length, seed):
+    """What is run: a technique's model on sequences of one length, from one seed."""
+    return {
+        "technique": settings(CONFIG.techniques[technique]),
+        "model": settings(CONFIG.model),
+        "vocab_size": CONFIG.tokenizer.vocab_size,
+        "length": int(length),
+        "seed": int(seed),
+    }
+
+
+def its_workload(wildcards):
+    """The workload that the wildcards name."""
+    seed = wildcards.get("seed", CONFIG.seeds[0])
+    return workload(wildcards.technique, wildcards.length, seed)
 
 
 def processes(wildcards):

@@ -18,9 +18,7 @@ rule epoch:
     resources:
         gpu_jobs=GPU,
     params:
-        axes=axes,
-        model=settings(CONFIG.model),
-        vocab_size=CONFIG.tokenizer.vocab_size,
+        workload=its_workload,
         training=settings(CONFIG.training),
         measure=settings(CONFIG.measure, "device", "memory_limit_gib"),
         # Not an output: it must survive a job that is stopped.

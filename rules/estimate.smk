@@ -13,11 +13,11 @@ rule estimates:
     conda:
         ENVIRONMENT
     params:
-        techniques={name: settings(axes) for name, axes in CONFIG.techniques.items()},
-        searches=[list(search) for search in CONFIG.searches()],
+        workloads=[
+            [name, workload(name, length, CONFIG.seeds[0])]
+            for name, length in CONFIG.searches()
+        ],
         baseline=CONFIG.baseline,
-        model=settings(CONFIG.model),
-        vocab_size=CONFIG.tokenizer.vocab_size,
         measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
         cards=list(CONFIG.estimate.cards),
         micro_batches=MICRO_BATCHES,

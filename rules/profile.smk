@@ -15,10 +15,7 @@ rule profile:
     resources:
         gpu_jobs=GPU,
     params:
-        axes=axes,
-        model=settings(CONFIG.model),
-        vocab_size=CONFIG.tokenizer.vocab_size,
-        seed=CONFIG.seeds[0],
+        workload=its_workload,
         learning_rate=CONFIG.training.learning_rate,
         measure=settings(
             CONFIG.measure,

@@ -3,6 +3,7 @@
 Each function runs as well in a process alone, with a technique that is not parallel.
 """
 
+import dataclasses
 import os
 import signal
 import time
@@ -10,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from workloads import LENGTH, TINY, VOCABULARY, workload
 
-from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
 from vramlab.measure import trial as trial_module
-from vramlab.measure.profile import profile
-from vramlab.measure.search import search
-from vramlab.measure.trial import trial_of
+from vramlab.measure.profile import ProfilePlan, profile
+from vramlab.measure.search import Limit, search
+from vramlab.measure.trial import Trials
+from vramlab.memory.budget import Budget
 from vramlab.training import epoch
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.evaluate import evaluate
 from vramlab.training.learner import build
 from vramlab.training.parallel import local, ranks_of
 
-VOCABULARY, LENGTH = 50, 8
-MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
+MODEL = TINY
 SEQUENCES = Sequences.of(
     np.random.default_rng(1).integers(4, VOCABULARY, 300).astype(np.uint16), LENGTH
 )
@@ -38,7 +39,7 @@ def device_of(cuda):
 
 
 def made(axes, model=MODEL, seed=9, cuda=False):
-    return build(Technique(**axes), model, VOCABULARY, device_of(cuda), seed)
+    return build(workload(axes, model, seed=seed), device_of(cuda))
 
 
 def whole(tensor):
@@ -50,9 +51,9 @@ def trained(axes, batch_size, double=True, cuda=False, **training):
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
         learner = made(axes, cuda=cuda)
-        config = TrainingConfig(**training)
+        schedule = epoch.Schedule(TrainingConfig(**training), batch_size, 1e-2)
         nowhere = Checkpoints(Path("/nonexistent"), "a", learner.ranks)
-        done = epoch.train_epochs(learner, SEQUENCES, config, batch_size, 1e-2, 9, nowhere)
+        done = epoch.train_epochs(learner, SEQUENCES, schedule, nowhere)
         validation = evaluate(learner, SEQUENCES, 37, 1000)
         weights = {name: whole(p) for name, p in learner.model.named_parameters()}
         return [p.loss for p in done.curve], weights, validation, done.tokens
@@ -73,7 +74,9 @@ def all_of(function, cases):
 
 def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     """Three epochs, stopped by a signal to the last rank, or killed, during a step."""
-    learner = made(axes, MODEL.model_copy(update={"dropout": 0.1}), seed)
+    model = MODEL.model_copy(update={"dropout": 0.1})
+    # Other weights than the checkpoint's, but the same order and dropout.
+    learner = dataclasses.replace(made(axes, model, seed), workload=workload(axes, model))
     last = learner.ranks.rank == learner.ranks.count - 1
     original, count = epoch.retrying_step, iter(range(1, 1000))
 
@@ -89,8 +92,9 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     try:
         seconds = 1e-9 if every_step else 1000.0
         config = TrainingConfig(epochs=3, checkpoint_seconds=seconds)
+        schedule = epoch.Schedule(config, 9, 1e-2)
         checkpoints = Checkpoints(Path(folder), "a", learner.ranks)
-        done = epoch.train_epochs(learner, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+        done = epoch.train_epochs(learner, SEQUENCES, schedule, checkpoints)
     finally:
         epoch.retrying_step = original
     mine = [local(p).detach().clone() for p in learner.model.parameters()]
@@ -112,15 +116,15 @@ def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
 
     trial_module.train_step = train_step
     try:
-        arguments = (Technique(**axes), MODEL, VOCABULARY, LENGTH, 2, device_of(cuda), limit)
-        return search(trial_of(*arguments, known=known), limit, 10_000)
+        trials = Trials(workload(axes), Budget(device_of(cuda), limit), steps=2, known=known)
+        return search(trials, Limit(limit, 10_000))
     finally:
         trial_module.train_step = original
 
 
 def profiled(axes, batch_size=10, limit=None, cuda=False, model=MODEL):
-    make = lambda: made(axes, model, cuda=cuda)  # noqa: E731
-    return profile(make, 1e-3, SEQUENCES, batch_size, 1, 3, device_of(cuda), limit, 9)
+    plan = ProfilePlan(batch_size, learning_rate=1e-3, warmup_steps=1, timed_steps=3)
+    return profile(workload(axes, model), Budget(device_of(cuda), limit), SEQUENCES, plan)
 
 
 def raising(error, rank):
@@ -150,8 +154,8 @@ def waiting(folder, axes):
 
     epoch.retrying_step = train_step
     checkpoints = Checkpoints(Path(folder), "a", learner.ranks)
-    config = TrainingConfig(epochs=100_000)
-    epoch.train_epochs(learner, SEQUENCES, config, 9, 1e-2, 9, checkpoints)
+    schedule = epoch.Schedule(TrainingConfig(epochs=100_000), 9, 1e-2)
+    epoch.train_epochs(learner, SEQUENCES, schedule, checkpoints)
 
 
 def sleeping(folder):

@@ -1,6 +1,7 @@
 """On a real GPU: every technique against float64, the cap, the search, resume, the data path."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import signal
@@ -9,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 from reference import compare
+from workloads import workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, prefetched, resident
 from vramlab.data.sequences import Sequences
-from vramlab.measure.profile import profile
-from vramlab.measure.search import doubling_and_bisection, search
-from vramlab.measure.trial import trial_of
+from vramlab.measure.profile import ProfilePlan, profile
+from vramlab.measure.search import Limit, doubling_and_bisection, search
+from vramlab.measure.trial import Trials
 from vramlab.memory.allocator import clear
+from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import is_out_of_memory
@@ -28,9 +30,9 @@ from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.training import epoch as epoch_module
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.device import resolve
-from vramlab.training.epoch import Interrupted, train_epochs
+from vramlab.training.epoch import Interrupted, Schedule, train_epochs
 from vramlab.training.learner import build
-from vramlab.training.machine import unavailable
+from vramlab.training.machine import Machine, obstacle
 from vramlab.training.step import retrying_step, train_step, warm_up
 
 pytestmark = [
@@ -104,11 +106,19 @@ def tokens(rows, length, device):
     return data[0].to(device), data[1].to(device)
 
 
-def make(device, model=SMALL, **axes):
-    technique = Technique(**axes)
-    if reason := unavailable(technique, model, device):
+def runnable(asked, device):
+    """The workload, where this machine can run it."""
+    if reason := obstacle(asked, Machine.here(device)):
         pytest.skip(reason)
-    return build(technique, model, VOCABULARY, device, seed=9)
+    return asked
+
+
+def of_default_model(axes):
+    return workload(axes, ModelConfig(), 12_000, 256)
+
+
+def make(device, model=SMALL, **axes):
+    return build(runnable(workload(axes, model, VOCABULARY), device), device)
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -190,16 +200,11 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
 )
 def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
     sequences = Sequences.of(np.arange(128 * 256 * 2 + 1) % 11_000 + 4, 256)
-    axes = Technique(**TECHNIQUES[name])
-    if reason := unavailable(axes, ModelConfig(), device):
-        pytest.skip(reason)
+    asked = runnable(of_default_model(TECHNIQUES[name]), device)
     clear()
     path = tmp_path / "snapshot.pickle"
-    measured = profile(
-        lambda: build(axes, ModelConfig(), 12_000, device, 9),
-        *(1e-3, sequences, 128, 1, 2, device, None, 9),
-        snapshot=path,
-    ).memory
+    plan = ProfilePlan(128, learning_rate=1e-3, warmup_steps=1, timed_steps=2)
+    measured = profile(asked, Budget(device), sequences, plan, path).memory
     print(name, measured.by_kind, measured.peak)
     assert sum(measured.by_kind.values()) == pytest.approx(measured.peak.allocated, rel=0.02)
     assert path.stat().st_size > 1000
@@ -256,9 +261,9 @@ def test_a_window_agrees_with_a_dense_mask(attention, window, device):
 
 
 def test_flash_attn_is_here_where_it_is_installed(device):
-    technique = Technique(precision="bf16", attention="flash")
+    flash = workload({"precision": "bf16", "attention": "flash"}, SMALL)
     installed = importlib.util.find_spec("flash_attn") is not None
-    assert (unavailable(technique, SMALL, device) is None) == installed
+    assert (obstacle(flash, Machine.here(device)) is None) == installed
 
 
 def test_the_cap_holds_and_is_lifted(device):
@@ -282,18 +287,18 @@ def test_the_cap_holds_and_is_lifted(device):
 def test_the_search_is_exact(name, device):
     limit = 3 * 2**30
     bound = limit - headroom(device, limit)
-    arguments = (Technique(**TECHNIQUES[name]), ModelConfig(), 12_000, 256, 3, device, bound)
-    found, trials = search(trial_of(*arguments), bound, 2**20, fragmentation(device))
+    asked = of_default_model(TECHNIQUES[name])
+    trials_of = functools.partial(Trials, asked, Budget(device, bound), 3)
+    found, trials = search(trials_of(), Limit(bound, 2**20, fragmentation(device)))
     print(f"{name}: {found} in {len(trials)} trials, usual {doubling_and_bisection(found)}")
-    again = trial_of(*arguments)
+    again = trials_of()
     assert not again(found + 1).fits
     assert again(found).fits
     assert len(trials) <= 6
     sequences = Sequences.of(np.arange(found * 256 * 2 + 1) % 11_000 + 4, 256)
     clear()
-    measured = profile(
-        lambda: build(*arguments[:3], device, 9), 1e-3, sequences, found, 5, 20, device, limit, 9
-    )
+    plan = ProfilePlan(found, learning_rate=1e-3, warmup_steps=5, timed_steps=20)
+    measured = profile(asked, Budget(device, limit), sequences, plan)
     assert measured.memory.peak.allocated <= limit
     assert len(measured.step_seconds) == 20
 
@@ -337,14 +342,13 @@ def run_out_of_memory(learner, device):
     ["fp32", "checkpointing", "selective", "chunked", "fused", "offload", "8bit", "in_backward"],
 )
 def test_nothing_is_left_of_a_trial(name, device):
-    technique = Technique(**TECHNIQUES[name])
-    if reason := unavailable(technique, ModelConfig(), device):
-        pytest.skip(reason)
-    arguments = (technique, ModelConfig(), 12_000, 256, 3, device)
-    peak = trial_of(*arguments, 2**33)(16).peak_allocated  # makes the workspaces, which stay
+    asked = runnable(of_default_model(TECHNIQUES[name]), device)
+    peak = Trials(asked, Budget(device, 2**33), 3)(
+        16
+    ).peak_allocated  # makes the workspaces, which stay
     before = torch.cuda.memory_allocated()
     for share in (0.3, 0.6, 0.9, 0.99, 1.2):  # memory runs out in either pass, or not at all
-        trial_of(*arguments, int(share * peak))(16)
+        Trials(asked, Budget(device, int(share * peak)), 3)(16)
         assert torch.cuda.memory_allocated() == before, share
 
 
@@ -364,11 +368,11 @@ def test_batches_on_the_device_are_those_of_the_sequences(feed, device):
 def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monkeypatch):
     sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)
     model = SMALL.model_copy(update={"dropout": 0.1})
-    config = TrainingConfig(epochs=2)
+    schedule = Schedule(TrainingConfig(epochs=2), 16, 1e-2)
 
     def run(folder):
         learner = make(device, model, **TECHNIQUES[name])
-        done = train_epochs(learner, sequences, config, 16, 1e-2, 9, Checkpoints(folder, "a"))
+        done = train_epochs(learner, sequences, schedule, Checkpoints(folder, "a"))
         return [point.loss for point in done.curve], done.interruptions
 
     expected, _ = run(tmp_path / "whole")

@@ -3,11 +3,11 @@
 import in_ranks
 import pytest
 import torch
+from workloads import workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.stages.launch import launch
-from vramlab.training.machine import unavailable
+from vramlab.training.machine import Machine, obstacle
 
 pytestmark = [
     pytest.mark.gpu,
@@ -35,7 +35,7 @@ REFUSED = {"ddp": {"in_backward"}, "fsdp": {"8bit", "offload"}}
 
 def available(case):
     device = torch.device("cuda", 0)
-    return unavailable(Technique(**case["axes"]), in_ranks.MODEL, device) is None
+    return obstacle(workload(case["axes"]), Machine.here(device)) is None
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
@@ -89,6 +89,6 @@ def test_memory_that_runs_out_on_one_gpu_alone_hangs_nobody():
                 cuda=True,
             )
             break
-        except in_ranks.search_module.DoesNotFit as error:
+        except in_ranks.trial_module.DoesNotFit as error:
             known = error.trials
     assert largest == 20

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
+from workloads import workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.data.sequences import Sequences
-from vramlab.measure.breakdown import MOMENTS, Breakdown
-from vramlab.measure.profile import profile
+from vramlab.measure.breakdown import MOMENTS, Breakdown, scratch_of
+from vramlab.measure.profile import ProfilePlan, profile
+from vramlab.memory.budget import Budget
 from vramlab.results.memory import KINDS
 from vramlab.training.learner import build, parameter_count
 from vramlab.training.step import train_step
@@ -32,15 +32,18 @@ TECHNIQUES = {
 }
 
 
+def of_axes(axes=None):
+    return workload(axes, MODEL, VOCABULARY, LENGTH)
+
+
 @pytest.fixture(scope="module")
 def measured():
     found = {}
     tokens = np.random.default_rng(1).integers(4, VOCABULARY, 5000).astype(np.uint16)
     for name, axes in TECHNIQUES.items():
-        found[name] = profile(
-            lambda axes=axes: build(Technique(**axes), MODEL, VOCABULARY, CPU, 9),
-            *(1e-3, Sequences.of(tokens, LENGTH), BATCH, 0, 2, CPU, None, 9),
-        ).memory
+        plan = ProfilePlan(BATCH, learning_rate=1e-3, warmup_steps=0, timed_steps=2)
+        sequences = Sequences.of(tokens, LENGTH)
+        found[name] = profile(of_axes(axes), Budget(CPU), sequences, plan).memory
     return found
 
 
@@ -54,24 +57,33 @@ def test_the_kinds_add_up_to_the_measured_peak(measured, name):
     assert memory.by_kind["other"] < 0.02 * memory.peak.allocated
 
 
-def test_the_scratch_memory_of_cuda_kernels_is_a_part_of_the_peak():
-    learner = build(Technique(), MODEL, VOCABULARY, CPU, 9)
-    anatomy = Breakdown(learner, learner.optimizer(1e-3))
-    anatomy.device_type = "cuda"
-    with FakeTensorMode(), anatomy:
-        x = torch.empty(200_000, 128, device="cuda")
-        x.sum(0)
-        del x
-        torch.empty(200_000, 128, device="cuda")
-    blocks = 2112 * 2**16 + 512  # of threads, and a flag for each that stands beside others
-    assert anatomy.at_peak["other"] == blocks
-    assert anatomy.at_peak["logits and loss"] == 200_000 * 128 * 4 + 128 * 4
+def test_scratch_memory_is_what_the_allocator_saw_inside_an_operation(monkeypatch):
+    """A device on which each operation takes 1,000 bytes more than it leaves behind."""
+    live = {"now": 5_000, "peak": 0}
+
+    def reset(_):
+        live["peak"] = live["now"]
+
+    def operation(grows):
+        live["peak"] = live["now"] + max(grows, 0) + 1_000
+        live["now"] += grows
+
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: live["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: live["peak"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    for grows in (700, 0, -300):  # what it frees is no scratch memory
+        with scratch_of(torch.device("cuda")) as scratch:
+            operation(grows)
+        assert scratch.size == 1_000
+    with scratch_of(CPU) as scratch:
+        operation(0)
+    assert scratch.size == 0
 
 
 @pytest.mark.parametrize("name", ["plain", "math", "block"])
 def test_what_lasts_is_as_large_as_it_must_be(measured, name):
     kinds = measured[name].by_kind
-    learner = build(Technique(), MODEL, VOCABULARY, CPU, 9)
+    learner = build(of_axes(), CPU)
     size = 4 * parameter_count(learner.model)
     positions = 4 * LENGTH * MODEL.d_model
     assert kinds["parameters"] == size + positions
@@ -130,17 +142,17 @@ def test_gradients_are_there_at_the_end_of_a_backward_pass_and_not_in_it(measure
 
 
 def test_what_was_there_before_is_other_and_counts_once():
-    learner = build(Technique(), MODEL, VOCABULARY, CPU, 9)
+    learner = build(of_axes(), CPU)
     optimizer = learner.optimizer(1e-3)
     tokens = torch.full((2, LENGTH), 5)
     train_step(learner, optimizer, [(tokens, tokens)])
     elsewhere = 10**6
     lasting = sum(p.nbytes for p in (*learner.model.parameters(), *learner.model.buffers()))
     lasting += sum(x.nbytes for state in optimizer.state.values() for x in state.values())
-    anatomy = Breakdown(learner, optimizer, lasting + tokens.nbytes + elsewhere)
-    with anatomy.watching():
-        train_step(learner, optimizer, [(tokens, tokens)], anatomy.on_phase)
-    first = anatomy.moments[0]["other"]
+    breakdown = Breakdown(learner, optimizer, lasting + tokens.nbytes + elsewhere)
+    with breakdown.watching():
+        train_step(learner, optimizer, [(tokens, tokens)], breakdown.on_phase)
+    first = breakdown.moments[0]["other"]
     assert first == pytest.approx(tokens.nbytes + elsewhere, abs=64)
-    assert anatomy.at_peak["other"] == first
+    assert breakdown.at_peak["other"] == first
     assert not any(module._forward_pre_hooks for module in learner.model.modules())

@@ -8,34 +8,38 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from workloads import TINY, workload
 
-from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.data.sequences import Sequences
 from vramlab.measure import energy
 from vramlab.measure import profile as module
-from vramlab.measure.profile import METERED_STEPS, profile
+from vramlab.measure.profile import METERED_STEPS, ProfilePlan, profile
 from vramlab.measure.timing import time_each
+from vramlab.memory.budget import Budget
 from vramlab.training.learner import build
 from vramlab.training.parallel import SINGLE
 
 CPU = torch.device("cpu")
-MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
 SEQUENCES = Sequences.of(np.random.default_rng(1).integers(4, 50, 300, np.uint16), 8)
 
 
-def make():
-    return build(Technique(), MODEL, 50, CPU, 9)
+WORKLOAD = workload(model=TINY)
+
+
+def take_profile():
+    plan = ProfilePlan(batch_size=5, learning_rate=1e-3, warmup_steps=2, timed_steps=4)
+    return profile(WORKLOAD, Budget(CPU), SEQUENCES, plan)
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+    return take_profile()
 
 
 def test_memory_by_phase_is_that_of_the_tensors(measured):
-    parameters = sum(p.nbytes for p in make().model.parameters())
-    constants = sum(b.nbytes for b in make().model.buffers()) + 8 * 16 * 4  # positions
+    model = build(WORKLOAD, CPU).model
+    parameters = sum(p.nbytes for p in model.parameters())
+    constants = sum(b.nbytes for b in model.buffers()) + 8 * 16 * 4  # positions
     memory = measured.memory
     slack = 2048  # the batch, step counters and scalars
     state = 3 * parameters + constants
@@ -63,7 +67,7 @@ def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkey
 
     for name in ("train_step", "retrying_step"):
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
-    profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+    take_profile()
     assert next(counts) == METERED_STEPS + 1 + 2 + 4  # one more is dissected
 
 
@@ -74,7 +78,7 @@ def test_a_watched_step_without_room_costs_only_what_it_would_tell(monkeypatch, 
         yield
 
     monkeypatch.setattr(module.Breakdown, "watching", watching)
-    found = profile(make, 1e-3, SEQUENCES, 5, 2, 4, CPU, None, 9)
+    found = take_profile()
     assert found.memory.by_kind == {}
     assert found.memory.peak.allocated > 0
     assert len(found.step_seconds) == 4

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vramlab.measure.search import doubling_and_bisection, search
+from vramlab.measure.search import Limit, Seen, doubling_and_bisection, search
 from vramlab.results.batch_size import Trial
 
 MIB = 2**20
@@ -47,7 +47,7 @@ def test_near_linear_memory_takes_few_trials(fixed, slope, block, limit):
     def cost(batch_size):
         return -(-(fixed + slope * batch_size) // block) * block
 
-    found, trials = search(oracle(cost, limit), limit, 2**20)
+    found, trials = search(oracle(cost, limit), Limit(limit, 2**20))
     assert found == 0 or cost(found) <= limit
     assert found == 2**20 or cost(found + 1) > limit
     assert len(trials) <= 32
@@ -64,7 +64,7 @@ def test_any_growing_memory_is_searched_exactly(jumps, limit):
     costs = [0]
     for jump in jumps:
         costs.append(costs[-1] + jump)
-    found, trials = search(oracle(costs.__getitem__, limit), limit, 400)
+    found, trials = search(oracle(costs.__getitem__, limit), Limit(limit, 400))
     assert found == largest(costs.__getitem__, limit, 400)
     assert len({t.batch_size for t in trials}) == len(trials)
     assert len(trials) <= 30
@@ -79,7 +79,7 @@ def test_any_growing_memory_is_searched_exactly(jumps, limit):
 )
 def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, fragmentation, limit):
     device = oracle(lambda b: fixed + slope * b, limit, fragmentation, tells=int)
-    found, trials = search(device, limit, 2**20)
+    found, trials = search(device, Limit(limit, 2**20))
     assert found == (limit - fragmentation - fixed) // slope
     assert len(trials) <= 6
 
@@ -97,7 +97,7 @@ def test_what_an_h200_wastes_is_expected(fixed, slope, fragmentation, cached, to
     """What is missing is known in part only: the allocations after the failed one are not."""
     tells = lambda short: int(told * short)  # noqa: E731
     device = oracle(lambda b: fixed + slope * b, limit, fragmentation, cached, tells)
-    found, trials = search(device, limit, 2**20, 96 * MIB)
+    found, trials = search(device, Limit(limit, 2**20, 96 * MIB))
     assert found == (limit - fragmentation - fixed) // slope
     assert len(trials) <= 6
 
@@ -108,7 +108,7 @@ def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
     slope, largest_batch, bound = 8 * MIB, 4685, 4689 * 8 * MIB
     tells = lambda short: short + (excess - 1) * slope  # noqa: E731
     device = oracle(lambda b: slope * b, bound, 4 * slope, tells=tells)
-    found, trials = search(device, bound, 2**20)
+    found, trials = search(device, Limit(bound, 2**20))
     assert found == largest_batch
     assert len(trials) <= 6 + excess.bit_length()
 
@@ -116,7 +116,7 @@ def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
 def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
     """As on an H100 at 16,384 tokens: 12.7 GiB at 4, 39.4 GiB allowed."""
     found, trials = search(
-        oracle(lambda b: 300 * MIB + 3_174 * MIB * b, 40_120 * MIB), 40_120 * MIB, 999
+        oracle(lambda b: 300 * MIB + 3_174 * MIB * b, 40_120 * MIB), Limit(40_120 * MIB, 999)
     )
     assert found == 12
     assert [t.batch_size for t in trials] == [4, 10, 12, 13]
@@ -128,21 +128,22 @@ def test_two_failures_tell_more_than_one(error):
     slope, largest_batch, bound = 3 * MIB, 13_000, 13_090 * 3 * MIB
     tells = lambda short: int(error * short)  # noqa: E731
     device = oracle(lambda b: slope * b, bound, 90 * slope, tells=tells)
-    found, trials = search(device, bound, 2**20)
+    found, trials = search(device, Limit(bound, 2**20))
     assert found == largest_batch
     assert len(trials) <= 7
 
 
 def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
     slope, largest_batch, bound = 2 * MIB, 16_000, 16_150 * 2 * MIB
-    found, trials = search(oracle(lambda b: slope * b, bound, 150 * slope), bound, 2**20)
+    device = oracle(lambda b: slope * b, bound, 150 * slope)
+    found, trials = search(device, Limit(bound, 2**20))
     assert found == largest_batch
     assert len(trials) <= 14 < doubling_and_bisection(found)
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
 def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
-    found, trials = search(oracle(lambda b: b, largest_batch), largest_batch, 2**20)
+    found, trials = search(oracle(lambda b: b, largest_batch), Limit(largest_batch, 2**20))
     assert found == largest_batch
     tried = {t.batch_size: t.fits for t in trials}
     assert tried[largest_batch]
@@ -157,12 +158,39 @@ def test_the_usual_search_is_counted_right():
 
 
 def test_not_even_one_fits():
-    found, trials = search(oracle(lambda b: b + 10, 5), 5, 100)
+    found, trials = search(oracle(lambda b: b + 10, 5), Limit(5, 100))
     assert found == 0
     assert trials[-1].batch_size == 1
 
 
 def test_the_upper_bound_ends_the_search():
-    found, trials = search(oracle(lambda b: b, 10**9), 10**9, 100)
+    found, trials = search(oracle(lambda b: b, 10**9), Limit(10**9, 100))
     assert found == 100
     assert all(t.fits for t in trials)
+
+
+@settings(deadline=None)
+@given(
+    jumps=st.lists(st.integers(0, 1000), min_size=400, max_size=400),
+    limit=st.integers(0, 200_000),
+    known=st.sets(st.integers(1, 400), max_size=8),
+)
+def test_what_is_known_before_leads_to_the_same_answer(jumps, limit, known):
+    costs = [0]
+    for jump in jumps:
+        costs.append(costs[-1] + jump)
+    before = [Seen(batch_size, costs[batch_size], limit) for batch_size in known]
+    found, looks = search(lambda b: Seen(b, costs[b], limit), Limit(limit, 400), before)
+    assert found == largest(costs.__getitem__, limit, 400)
+    assert not known & {look.batch_size for look in looks}
+    assert len(looks) <= 30
+
+
+def test_a_prediction_that_is_right_is_confirmed_by_two_looks():
+    """B fits and B + 1 does not, where two batches below are known on the same line."""
+    cost = lambda b: 10**8 + 5 * 10**7 * b  # noqa: E731
+    limit = cost(900) + 1
+    before = [Seen(batch_size, cost(batch_size), limit) for batch_size in (200, 512)]
+    found, looks = search(lambda b: Seen(b, cost(b), limit), Limit(limit, 2**20), before)
+    assert found == 900
+    assert [look.batch_size for look in looks] == [900, 901]

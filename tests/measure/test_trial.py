@@ -4,22 +4,24 @@ import weakref
 
 import pytest
 import torch
+from workloads import workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
-from vramlab.measure.search import search
-from vramlab.measure.trial import trial_of
+from vramlab.measure.search import Limit, search
+from vramlab.measure.trial import Trials
+from vramlab.memory.budget import Budget
 from vramlab.training.learner import build
 
 MIB = 2**20
+CPU = torch.device("cpu")
 
 
 def test_real_training_steps_fit_up_to_the_limit_and_no_further():
     model = ModelConfig(d_model=16, layers=1, heads=2, d_ff=32)
     limit = 2 * MIB
-    arguments = (Technique(), model, 100, 16, 3, torch.device("cpu"), limit)
-    found, _ = search(trial_of(*arguments), limit, 10_000)
-    again = trial_of(*arguments)
+    arguments = workload(None, model, 100, 16), Budget(CPU, limit), 3
+    found, _ = search(Trials(*arguments), Limit(limit, 10_000))
+    again = Trials(*arguments)
     assert again(found).fits
     assert not again(found + 1).fits
     assert again(found).fits  # nothing is left of the failure
@@ -55,15 +57,14 @@ def test_nothing_is_left_of_a_trial(axes, monkeypatch, caplog):
 
     monkeypatch.setattr("vramlab.measure.trial.build", watched)
     model = ModelConfig(d_model=16, layers=1, heads=2, d_ff=32)
-    technique = Technique(**axes)
-    arguments = (technique, model, 100, 16, 2, torch.device("cpu"))
-    trial = trial_of(*arguments, 2**34)(16)
+    tried = workload(axes, model, 100, 16)
+    trial = Trials(tried, Budget(CPU, 2**34), 2)(16)
     assert trial.fits
     assert left() == 0
-    if technique.offload != "none":
+    if tried.technique.offload != "none":
         return  # on a CPU alone memory runs out in the hook itself, and torch then loses references
     for share in (0.2, 0.5, 0.8, 0.9, 0.99):  # memory runs out in either pass
-        assert not trial_of(*arguments, int(share * trial.peak_allocated))(16).fits
+        assert not Trials(tried, Budget(CPU, int(share * trial.peak_allocated)), 2)(16).fits
         assert left() == 0, share
 
 
@@ -72,6 +73,6 @@ def test_other_errors_are_raised(monkeypatch):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr("vramlab.measure.trial.train_step", broken)
-    try_batch = trial_of(Technique(), ModelConfig(), 100, 8, 2, torch.device("cpu"), 2**30)
+    try_batch = Trials(workload(None, ModelConfig(), 100), Budget(CPU, 2**30), 2)
     with pytest.raises(RuntimeError, match="device-side assert"):
         try_batch(1)

@@ -2,18 +2,25 @@
 
 import pytest
 import torch
+from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
-from vramlab.measure.trial import trial_of
+from vramlab.measure.trial import Trials
+from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
 from vramlab.predict import estimate
-from vramlab.predict.estimate import Curve, caveats, estimates, limit_of, usable
+from vramlab.predict.estimate import Curve, Limits, caveats, estimates, limit_of, usable
 
 GIB = 2**30
 SMALL = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def of_axes(axes):
+    return workload(axes, SMALL, vocab_size=500, length=16)
+
 
 CURVES = {
     "line": lambda b: 10**8 + 5 * 10**7 * b,
@@ -59,13 +66,10 @@ def test_the_limit_is_that_of_the_configured_device():
 
 @pytest.mark.usefixtures("swift")
 def test_each_technique_is_predicted_on_each_device():
-    techniques = {
-        "flash": Technique(precision="bf16", attention="flash"),
-        "plain": Technique(),
-    }
     measure = MeasureConfig(device="cpu", memory_limit_gib=0.01)
-    searches = [(name, 16) for name in techniques]
-    found = list(estimates(techniques, searches, "plain", SMALL, 500, measure, [8, 24]))
+    plain_axes, flash_axes = {}, {"precision": "bf16", "attention": "flash"}
+    asked = [("flash", of_axes(flash_axes)), ("plain", of_axes(plain_axes))]
+    found = list(estimates(asked, "plain", Limits(measure, [8, 24])))
     by = {(e.technique, e.device): e for e in found}
     assert len(by) == 4
     plain, flash = by["plain", "cpu"], by["flash", "cuda"]
@@ -79,7 +83,7 @@ def test_each_technique_is_predicted_on_each_device():
     assert plain.batch_size == plain.max_batch_size
     assert flash.batch_size == by["plain", "cuda"].cards[-1]
     assert flash.batch_size in flash.peaks
-    trial = trial_of(Technique(), SMALL, 500, 16, 2, CPU, limit_of(measure, CPU))
+    trial = Trials(of_axes(plain_axes), Budget(CPU, limit_of(measure, CPU)), 2)
     assert trial(plain.max_batch_size).fits
     assert not trial(plain.max_batch_size + 1).fits
 
@@ -89,14 +93,12 @@ def test_what_changes_no_size_is_run_once(monkeypatch):
 
     class Counted(estimate.FakeRun):
         def __init__(self, *args, **options):
-            runs.append(args[0])
+            runs.append(args[0].technique)
             super().__init__(*args, **options)
 
     monkeypatch.setattr(estimate, "FakeRun", Counted)
-    techniques = {"fp32": Technique(), "tf32": Technique(precision="tf32")}
-    searches = [(name, 16) for name in techniques]
-    found = estimates(techniques, searches, "fp32", SMALL, 500, MeasureConfig(), [8])
-    fp32, tf32 = list(found)
+    asked = [("fp32", of_axes({})), ("tf32", of_axes({"precision": "tf32"}))]
+    fp32, tf32 = estimates(asked, "fp32", Limits(MeasureConfig(), [8]))
     assert runs == [Technique()]
     assert (tf32.technique, tf32.axes.precision) == ("tf32", "tf32")
     assert (tf32.peaks, tf32.cards) == (fp32.peaks, fp32.cards)

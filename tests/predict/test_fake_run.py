@@ -6,19 +6,24 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
+from workloads import workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
-from vramlab.measure.trial import trial_of
+from vramlab.measure.trial import Trials
+from vramlab.memory.budget import Budget
 from vramlab.predict import fake_run
-from vramlab.predict.cuda import CudaCounter, as_on_cuda
+from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
 
 pytestmark = pytest.mark.usefixtures("swift")
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
-VOCABULARY, LENGTH = 1000, 32
+
+
+def of_axes(axes):
+    return workload(axes, SMALL, vocab_size=1000, length=32)
+
 
 ON_CPU = {
     "plain": {},
@@ -75,7 +80,7 @@ ON_H200 = {
     ),
 }
 """Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
-model, 256 tokens and 12,000 pieces."""
+model, 256 tokens and 12,000 chunks."""
 
 GPT2 = ModelConfig(d_model=768, layers=12, heads=12, d_ff=3072)
 ELSEWHERE_ON_H200 = {
@@ -89,25 +94,25 @@ ELSEWHERE_ON_H200 = {
 @pytest.mark.parametrize("name", ON_CPU)
 @pytest.mark.parametrize("batch_size", [7])
 def test_a_cpu_takes_what_was_predicted(name, batch_size):
-    technique = Technique(**ON_CPU[name])
-    if technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+    tried = of_axes(ON_CPU[name])
+    if tried.technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
         pytest.skip("bitsandbytes is not installed")
-    run = FakeRun(technique, SMALL, VOCABULARY, LENGTH, cuda=False)
+    run = FakeRun(tried, cuda=False)
     predicted = run.peak(batch_size)
     run.close()
-    measured = trial_of(technique, SMALL, VOCABULARY, LENGTH, 2, CPU, None)(batch_size)
+    measured = Trials(tried, Budget(CPU), 2)(batch_size)
     assert predicted == pytest.approx(measured.peak_allocated, abs=128)
 
 
 @pytest.mark.parametrize("name", ["plain", "fused"])
 def test_gradients_stay_from_one_micro_batch_to_the_next(name):
-    technique, arguments = Technique(**ON_CPU[name]), (SMALL, VOCABULARY, LENGTH)
+    tried = of_axes(ON_CPU[name])
     peaks = []
     for micro_batches in (1, 2):
-        run = FakeRun(technique, *arguments, cuda=False, micro_batches=micro_batches)
+        run = FakeRun(tried, cuda=False, micro_batches=micro_batches)
         peaks.append(run.peak(7))
         run.close()
-        trial = trial_of(technique, *arguments, 2, CPU, None, micro_batches=micro_batches)(7)
+        trial = Trials(tried, Budget(CPU), 2, micro_batches)(7)
         assert trial.peak_allocated == pytest.approx(peaks[-1], abs=128)
     assert peaks[1] - peaks[0] > 2 * SMALL.layers * SMALL.d_model * SMALL.d_ff  # of many gradients
 
@@ -115,7 +120,7 @@ def test_gradients_stay_from_one_micro_batch_to_the_next(name):
 @pytest.mark.parametrize("name", ON_H200)
 def test_an_h200_took_what_is_predicted(name):
     axes, measured = ON_H200[name]
-    run = FakeRun(Technique(**axes), ModelConfig(), 12_000, 256, cuda=True)
+    run = FakeRun(workload(axes, ModelConfig(), 12_000, 256), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
     # torch's fake kernels return seeds of attention dropout, 1 KiB a layer, where there is none.
@@ -125,8 +130,8 @@ def test_an_h200_took_what_is_predicted(name):
 @pytest.mark.parametrize("name", ELSEWHERE_ON_H200)
 def test_other_lengths_and_models_took_what_is_predicted(name):
     *arguments, measured = ELSEWHERE_ON_H200[name]
-    technique = Technique(precision="bf16", attention="flash", loss_head="fused")
-    run = FakeRun(technique, *arguments, cuda=True)
+    axes = {"precision": "bf16", "attention": "flash", "loss_head": "fused"}
+    run = FakeRun(workload(axes, *arguments), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
     assert predicted == pytest.approx(measured, abs=20_000)
@@ -158,30 +163,30 @@ def test_sums_over_rows_need_room_for_those_of_the_blocks(rows, columns, scratch
         x.flatten().sum(0), x.sum(()), torch.zeros(()).sum(0)  # none has both rows and columns
 
 
-def test_a_head_of_many_pieces_is_on_the_line(monkeypatch):
-    technique = Technique(loss_head="chunked", chunk_tokens=64, checkpointing="block")
+def test_a_head_of_many_chunks_is_on_the_line(monkeypatch):
+    axes = {"loss_head": "chunked", "chunk_tokens": 64, "checkpointing": "block"}
 
     def peaks(most):
-        monkeypatch.setattr(fake_run, "PIECES", most)
-        run = FakeRun(technique, SMALL, VOCABULARY, LENGTH, cuda=True)
+        monkeypatch.setattr(fake_run, "CHUNKS", most)
+        run = FakeRun(of_axes(axes), cuda=True)
         return [run.peak(batch_size) for batch_size in (32, 90)]
 
     run, told = peaks(1000), peaks(16)
     assert told == pytest.approx(run, rel=1e-3)
-    assert told != run  # by the sums of the pieces, a granule each
+    assert told != run  # by the sums of the chunks, a granule each
 
 
 def test_what_cuda_keeps_otherwise():
     def peak(**axes):
-        run = FakeRun(Technique(**axes), SMALL, VOCABULARY, LENGTH, cuda=True)
+        run = FakeRun(of_axes(axes), cuda=True)
         return run.peak(100) - run.peak(50)
 
     kept = peak(loss_head="fused", attention="sdpa")
     stored = peak(loss_head="fused", attention="math")
     # The weights of each position on each, where a fused kernel keeps one number for its row.
-    rows = 50 * SMALL.heads * LENGTH
-    assert stored - kept == pytest.approx(SMALL.layers * 4 * rows * (LENGTH - 1), rel=0.01)
-    hidden = 4 * 50 * LENGTH * SMALL.d_model
+    rows = 50 * SMALL.heads * 32
+    assert stored - kept == pytest.approx(SMALL.layers * 4 * rows * (32 - 1), rel=0.01)
+    hidden = 4 * 50 * 32 * SMALL.d_model
     blocks = peak(loss_head="fused", attention="sdpa", offload="activations")
     assert blocks < kept - 4 * hidden
 
@@ -202,11 +207,10 @@ def test_the_counter_counts_granules():
 
 def test_torch_is_left_as_it_was():
     before = functional.dropout, functional.scaled_dot_product_attention
-    with pytest.raises(KeyError), as_on_cuda():
+    with pytest.raises(KeyError), emulate_cuda():
         assert functional.dropout is not before[0]
         raise KeyError
     assert (functional.dropout, functional.scaled_dot_product_attention) == before
-    run = FakeRun(Technique(attention="math"), SMALL, VOCABULARY, LENGTH, cuda=True)
+    run = FakeRun(of_axes({"attention": "math"}), cuda=True)
     run.close()
-    trial = trial_of(Technique(attention="math"), SMALL, VOCABULARY, LENGTH, 2, CPU, None)(2)
-    assert trial.fits
+    assert Trials(of_axes({"attention": "math"}), Budget(CPU), 2)(2).fits

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from workloads import LENGTH, VOCABULARY, workload
 
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.data.sequences import Sequences
 from vramlab.training.learner import build
-
-VOCABULARY, LENGTH = 50, 8
 
 
 @pytest.fixture
@@ -22,6 +20,6 @@ def sequences():
 def make_learner():
     def make(seed=9, dropout=0.1, width=16, **axes):
         model = ModelConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
-        return build(Technique(**axes), model, VOCABULARY, torch.device("cpu"), seed)
+        return build(workload(axes, model, seed=seed), torch.device("cpu"))
 
     return make

@@ -1,6 +1,5 @@
 """Every technique computes the function of the plain float64 model, within its precision."""
 
-import importlib.util
 import math
 import shutil
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from reference import compare
+from workloads import workload
 
 from vramlab.config.experiment import load
 from vramlab.config.model import ModelConfig
@@ -18,7 +18,6 @@ from vramlab.model import loss_heads, offload
 from vramlab.model.attention import causal_mask
 from vramlab.model.decoder import Transformer
 from vramlab.training.learner import build, parameter_count
-from vramlab.training.machine import unavailable
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(d_model=32, layers=2, heads=2, d_ff=64, dropout=0.0)
@@ -41,7 +40,7 @@ def batch(length=24, rows=3, padding=5, seed=1):
 
 
 def learner(model=SMALL, **axes):
-    return build(Technique(**axes), model, VOCABULARY, CPU, seed=9)
+    return build(workload(axes, model, VOCABULARY), CPU)
 
 
 @pytest.mark.parametrize("loss_head", ["full", "chunked", "fused"])
@@ -79,7 +78,7 @@ def test_a_recomputed_feed_forward_layer_keeps_its_hidden_state_once():
     kept = {}
     model = SMALL.model_copy(update={"d_ff": 1024, "dropout": 0.1})
     for feed_forward in ("full", "recomputed"):
-        technique = build(Technique(feed_forward=feed_forward), model, VOCABULARY, CPU, seed=9)
+        technique = learner(model, feed_forward=feed_forward)
         inputs, targets = batch(length=64, rows=8)
         with meter(CPU, None) as memory:
             technique.loss_sum(inputs, targets)
@@ -213,7 +212,7 @@ def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monk
 
 
 def test_the_default_model_has_the_parameters_of_the_mission():
-    technique = build(Technique(), ModelConfig(), 12_000, CPU, seed=9)
+    technique = build(workload(model=ModelConfig(), vocab_size=12_000), CPU)
     assert parameter_count(technique.model) == 2_855_680
 
 
@@ -276,14 +275,14 @@ def test_the_fused_head_scales_with_what_comes_back_and_goes_backward_once():
         loss.backward()
 
 
-def test_heads_in_pieces_keep_no_logits():
+def test_heads_in_chunks_keep_no_logits():
     model = SMALL.model_copy(update={"layers": 1})
     data = batch(length=64, rows=16)
     logits = data[0].numel() * 1000 * 4
     peaks = {}
     for loss_head in ("full", "chunked", "fused"):
         with meter(CPU, None) as memory:
-            technique = build(Technique(loss_head=loss_head), model, 1000, CPU, seed=9)
+            technique = build(workload({"loss_head": loss_head}, model, 1000), CPU)
             technique.loss_sum(*data).backward()
             peaks[loss_head] = memory.peak().allocated
     assert peaks["full"] > 2 * logits
@@ -297,51 +296,3 @@ def test_dropout_is_on_in_training_and_off_in_evaluation():
     assert len(losses) == 3
     technique.model.eval()
     assert len({technique.loss_sum(*batch()).item() for _ in range(3)}) == 1
-
-
-@pytest.mark.parametrize(
-    ("axes", "says"),
-    [
-        ({"precision": "tf32"}, "NVIDIA GPU"),
-        ({"precision": "bf16", "attention": "flash"}, "NVIDIA GPU"),
-        ({"attention": "flex"}, "no backward pass on a CPU"),
-        ({"precision": "fp8"}, "8.9"),
-        ({"offload": "activations"}, "this machine has no GPU"),
-        ({"compile": "default"}, "cannot be counted"),
-    ],
-)
-def test_what_a_cpu_cannot_run_is_said(axes, says):
-    assert says in unavailable(Technique(**axes), ModelConfig(), CPU)
-
-
-def test_a_missing_bitsandbytes_is_said(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert "bitsandbytes is not installed" in unavailable(
-        Technique(optimizer="8bit"), ModelConfig(), CPU
-    )
-
-
-@pytest.mark.parametrize(
-    "axes",
-    [
-        {},
-        {"precision": "bf16"},
-        {"precision": "pure-bf16"},
-        {"attention": "masked", "window": 4},
-        {"loss_head": "fused", "checkpointing": "selective", "optimizer": "in-backward"},
-        {"optimizer": "fused"},
-    ],
-)
-def test_what_a_cpu_can_run_is_available(axes):
-    assert unavailable(Technique(**axes), ModelConfig(), CPU) is None
-
-
-def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_path):
-    reason = "libc.so.6: version `GLIBC_2.32' not found"
-    (tmp_path / "flash_attn.py").write_text(f"raise ImportError({reason!r})")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-    flash = Technique(precision="bf16", attention="flash")
-    found = unavailable(flash, ModelConfig(), torch.device("cuda"))
-    assert found == f"the package flash-attn cannot be imported ({reason}); see envs/README.md"
-    assert unavailable(Technique(), ModelConfig(), torch.device("cuda")) is None

@@ -1,5 +1,6 @@
 """A stopped run goes on where it was, and ends with the same bits."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,13 +13,17 @@ import torch
 from vramlab.config.training import TrainingConfig
 from vramlab.training import epoch as module
 from vramlab.training.checkpoint import Checkpoints, remove
-from vramlab.training.epoch import Diverged, Interrupted, train_epochs
+from vramlab.training.epoch import Diverged, Interrupted, Schedule, train_epochs
 
 CONFIG = TrainingConfig(epochs=3)
 
 
 def run(learner, sequences, folder, identity="a", config=CONFIG, seed=9):
-    return train_epochs(learner, sequences, config, 4, 1e-2, seed, Checkpoints(folder, identity))
+    workload = learner.workload.model_copy(update={"seed": seed})  # the order's and dropout's alone
+    learner = dataclasses.replace(learner, workload=workload)
+    return train_epochs(
+        learner, sequences, Schedule(config, 4, 1e-2), Checkpoints(folder, identity)
+    )
 
 
 def bits(learner, done):
@@ -302,8 +307,8 @@ def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, e
 import sys, time
 import numpy as np, torch
 from pathlib import Path
+from workloads import workload
 from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
 from vramlab.training.learner import build
@@ -316,11 +321,11 @@ def slow(*arguments, **options):
 epoch.retrying_step = slow
 torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
 model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
-learner = build(Technique(), model, 50, torch.device("cpu"), 9)
+learner = build(workload(model=model), torch.device("cpu"))
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
 config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)
-epoch.train_epochs(learner, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
-                   Checkpoints(Path(sys.argv[1]), "a"))
+schedule = epoch.Schedule(config, 4, 1e-2)
+epoch.train_epochs(learner, Sequences.of(tokens, 8), schedule, Checkpoints(Path(sys.argv[1]), "a"))
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [str(tmp_path), str(torch.get_num_threads())]

@@ -1,9 +1,14 @@
 """Which part of a training step each live byte belongs to, operation by operation.
 
-A storage belongs to the module whose forward pass made it, and in the backward pass to the module
-whose node of the autograd graph made it. The scratch memory of CUDA kernels is other, as far as
-`as_on_cuda` knows it. What no operation of torch's dispatcher makes (workspaces of libraries, the
-inside of compiled code) is not seen here.
+How it works: a dispatch mode sees each operation of a step and counts each new storage once, until
+it is freed. In the forward pass, hooks on the modules say which module runs, and the storage
+belongs to that one. In the backward pass no module runs, but autograd numbers the nodes of its
+graph in the order in which the forward pass made them; the hooks noted which numbers belong to
+which module, and the node that runs now tells whose storage it is. A gradient of a parameter counts
+as gradient, whoever made it. On CUDA an operation's kernels also take scratch memory that they give
+back before it ends: the highest count of torch's allocator within the operation shows it, and it is
+`other`. What no operation of torch's dispatcher makes (workspaces of libraries, the inside of
+compiled code) is not seen here.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import bisect
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +27,6 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import SelfAttention
 from vramlab.model.decoder import Block, Transformer
-from vramlab.predict.cuda import scratch
 from vramlab.results.memory import KINDS, Moment
 from vramlab.training.learner import Learner
 from vramlab.training.step import Phase
@@ -36,6 +41,27 @@ _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (Block, "residual"),
     (Transformer, "embedding"),
 )
+
+
+@dataclass
+class Scratch:
+    """Bytes that were taken inside a block and given back before its end."""
+
+    size: int = 0
+
+
+@contextlib.contextmanager
+def scratch_of(device: torch.device) -> Iterator[Scratch]:
+    """Measure the scratch memory of what runs inside the block; on a CPU it is not seen."""
+    found = Scratch()
+    if device.type != "cuda":
+        yield found
+        return
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    yield found
+    lasting = max(before, torch.cuda.memory_allocated(device))
+    found.size = torch.cuda.max_memory_allocated(device) - lasting
 
 
 class Breakdown(Counter):
@@ -105,10 +131,10 @@ class Breakdown(Counter):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._making = self._kind()
         self._copies = func is torch.ops.aten._to_copy.default
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+        with scratch_of(self._learner.device) as scratch:
+            result = super().__torch_dispatch__(func, types, args, kwargs)
         moment = dict(self._by_kind)
-        if self.device_type == "cuda":
-            moment["other"] += scratch(func, args)
+        moment["other"] += scratch.size
         self.moments.append(moment)
         if sum(moment.values()) > sum(self.at_peak.values()):
             self.at_peak = moment

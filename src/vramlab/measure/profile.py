@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from vramlab.base.files import atomic_path
+from vramlab.config.workload import Workload
 from vramlab.data.batches import Batch, batches, order, split
 from vramlab.data.sequences import Sequences
 from vramlab.measure.breakdown import Breakdown
@@ -23,10 +24,11 @@ from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
 from vramlab.memory.allocator import clear, release
+from vramlab.memory.budget import Budget
 from vramlab.memory.meter import Meter, meter
 from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.results.memory import Memory, MemoryPoint, Moment, most
-from vramlab.training.learner import Learner
+from vramlab.training.learner import Learner, build
 from vramlab.training.parallel import Ranks
 from vramlab.training.step import Phase, retrying_step, train_step, warm_up
 
@@ -51,19 +53,26 @@ class Profile:
     repeatable: bool
 
 
+@dataclass(frozen=True)
+class ProfilePlan:
+    """Which steps are taken."""
+
+    batch_size: int
+    """Sequences a step, over all processes."""
+    learning_rate: float
+    warmup_steps: int
+    """Steps before the timed ones."""
+    timed_steps: int
+
+
 def profile(
-    make: Callable[[], Learner],
-    learning_rate: float,
+    workload: Workload,
+    budget: Budget,
     sequences: Sequences,
-    batch_size: int,
-    warmup: int,
-    steps: int,
-    device: torch.device,
-    limit: int | None,
-    seed: int,
+    plan: ProfilePlan,
     snapshot: Path | None = None,
 ) -> Profile:
-    """Watch the memory of a few steps, warm up, then time `steps` of them without watching.
+    """Watch the memory of a few steps, warm up, then time others without watching.
 
     On CUDA the last of them is taken on for a second, for the energy, where they took less.
 
@@ -71,44 +80,38 @@ def profile(
     the energy of all.
 
     Args:
-        make: builds the model; called where its memory is counted.
-        learning_rate: of the optimizer.
+        workload: what is trained.
+        budget: where, and the bytes that the process may take.
         sequences: the training corpus; it is gone through again where the steps need more.
-        batch_size: sequences a step, over all processes.
-        warmup: steps before the timed ones.
-        steps: steps timed.
-        device: where to run.
-        limit: bytes that the process may take; None for all.
-        seed: of the order of the sequences.
+        plan: the steps.
         snapshot: on CUDA, where torch's snapshot of one step's allocations goes; None for nowhere.
             Of several processes, rank 0 writes it.
     """
-    parts = itertools.islice(
-        _endless(sequences, batch_size, seed), METERED_STEPS + 1 + warmup + steps
-    )
-    with meter(device, limit) as memory:
+    device = budget.device
+    count = METERED_STEPS + 1 + plan.warmup_steps + plan.timed_steps
+    parts = itertools.islice(_endless(sequences, plan.batch_size, workload.seed), count)
+    with contextlib.ExitStack() as capped:
+        memory = capped.enter_context(meter(device, budget.limit))
         memory.reset_peak()
-        learner = make()
+        learner = build(workload, device)
         warm_up(learner)
-        optimizer = learner.optimizer(learning_rate)
+        optimizer = learner.optimizer(plan.learning_rate)
         learner.model.train()
         ranks = learner.ranks
         shares = (ranks.share(part, len(sequences)) for part in parts)
         feed = batches(sequences, shares, device)
-        taken = _Steps(learner, optimizer)
-        watched = _watch(memory, taken, itertools.islice(feed, METERED_STEPS))
+        steps = _Steps(learner, optimizer)
+        watched = _watch(memory, steps, itertools.islice(feed, METERED_STEPS))
         with _snapshot(None if ranks.rank else snapshot, device):
-            by_kind, timeline = _dissect(memory, learner, optimizer, feed)
+            by_kind, timeline = _break_down(memory, learner, optimizer, feed)
         watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
-        if device.type == "cuda":  # the cap stays; reading CUDA's counters costs nothing
-            timed = _time(taken, feed, warmup)
-            del learner, optimizer, feed, taken
-            clear()
-            again = repeatable(make, learning_rate, sequences, batch_size, seed)
-            return _of_all(Profile(watched, *timed, again), ranks)
-    timed = _time(taken, feed, warmup)
-    again = repeatable(make, learning_rate, sequences, batch_size, seed)
-    return _of_all(Profile(watched, *timed, again), ranks)
+        if device.type == "cpu":
+            capped.close()  # counting each operation would falsify the times; CUDA counts itself
+        timed = _time(steps, feed, plan.warmup_steps)
+        del learner, optimizer, feed, steps
+        clear()
+        same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
+        return _of_all(Profile(watched, *timed, same), ranks)
 
 
 def _of_all(mine: Profile, ranks: Ranks) -> Profile:
@@ -174,14 +177,14 @@ def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
     )
 
 
-def _dissect(
+def _break_down(
     memory: Meter, learner: Learner, optimizer: torch.optim.Optimizer, feed: Iterator[Batch]
 ) -> tuple[dict[str, int], list[Moment]]:
     """One more step: its bytes at the peak by kind, and its timeline."""
     batch = next(feed)
     if learner.compiled is not None:  # what compiled code takes does not pass the dispatcher
         return {}, []
-    if learner.spread is not None:  # and of what DDP and FSDP copy, no module is the maker
+    if learner.wrapped is not None:  # and of what DDP and FSDP copy, no module is the maker
         train_step(learner, optimizer, [batch])  # for torch's snapshot
         return {}, []
     # On a CPU the meter too counts a tensor only once an operation has met it.

@@ -1,27 +1,96 @@
-"""The largest batch within a memory limit: predicted from small ones, confirmed by trials."""
+"""The largest batch within a memory limit: predicted from other batches, confirmed by looking.
+
+Peak memory is nearly a line over the batch size: what the model takes, and the bytes of each
+sequence. Two batches that fit give the line, the line says where it crosses the limit, and what is
+seen there corrects it. The same search serves trials on a device, predicted peaks, and cards.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-
-from vramlab.results.batch_size import Trial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 FIRST_PROBE, GROWTH = 4, 8
 """The first batch size tried; a prediction this many times larger is approached first."""
 
-
 PATIENCE = 8
-"""Trials after which the search no longer trusts predictions."""
-
+"""Looks after which the search no longer trusts predictions."""
 
 STEP_BACK = 64 * 2**20
 """Bytes less to try after a failure that does not say what it was short of; doubled each time."""
 
 
-def search(
-    try_batch: Callable[[int], Trial], limit: int, upper: int, fragmentation: int = 0
-) -> tuple[int, list[Trial]]:
+class Look(Protocol):
+    """What was seen at one batch size; a trial of a measured search is one."""
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether its peak is within the limit."""
+
+    @property
+    def peak_allocated(self) -> int | None:
+        """Peak of the bytes in live tensors; None where memory ran out."""
+
+    @property
+    def peak_reserved(self) -> int | None:
+        """The same, with what the allocator holds beside them."""
+
+    @property
+    def missing(self) -> int | None:
+        """Bytes beyond the limit, at least; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a search must stay within."""
+
+    memory: int
+    """Bytes."""
+    batch_size: int
+    """The largest batch to look at."""
+    fragmentation: int = 0
+    """Bytes beyond the live ones that the allocator takes at most near the limit."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A look at a peak that is known, such as a predicted one."""
+
+    batch_size: int
+    peak: int
+    limit: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the limit."""
+        return self.peak <= self.limit
+
+    @property
+    def peak_allocated(self) -> int | None:
+        """The peak; None where it crosses the limit, as after a trial."""
+        return self.peak if self.fits else None
+
+    @property
+    def peak_reserved(self) -> int | None:
+        """The same: a prediction knows of no allocator."""
+        return self.peak_allocated
+
+    @property
+    def missing(self) -> int | None:
+        """Bytes beyond the limit; None where it fits."""
+        return None if self.fits else self.peak - self.limit
+
+
+L = TypeVar("L", bound=Look)
+
+
+def search(look: Callable[[int], L], limit: Limit, known: Sequence[L] = ()) -> tuple[int, list[L]]:
     """Find the largest batch that fits; batches that are larger than it do not.
 
     The first batch's bytes a sequence, which hold the model's as well, lead to a second, larger one
@@ -31,68 +100,81 @@ def search(
     say it themselves, since what is missing falls with the batch as well.
     The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
     was seen not to. Where failures say nothing, the step back doubles until something fits. From
-    there, where more fits than a failure told, and after PATIENCE trials, the search bisects, so
-    that the trials stay logarithmic.
+    there, where more fits than a failure told, and after PATIENCE looks, the search bisects, so
+    that the looks stay logarithmic.
 
     Args:
-        try_batch: runs one batch size; its result says whether it fits, and its peak.
-        limit: bytes that there are.
-        upper: the largest batch size to try.
-        fragmentation: bytes beyond the live ones that the allocator takes at most near the limit.
+        look: runs or predicts one batch size.
+        limit: what there is.
+        known: looks from before, under the same limit.
 
     Returns:
-        The largest batch size (0 where not even 1 fits; `upper` where that fits), and all trials.
+        The largest batch size (0 where not even 1 fits; the limit's where that fits), and the new
+        looks in their order.
     """
-    trials: list[Trial] = []
-    fits, fails = 0, upper + 1
-    candidate = min(FIRST_PROBE, upper)
+    fits = max((seen.batch_size for seen in known if seen.fits), default=0)
+    fails = min((s.batch_size for s in known if not s.fits), default=limit.batch_size + 1)
+    seen = sorted(known, key=lambda s: (not s.fits, s.batch_size if s.fits else -s.batch_size))
+    candidate = _next(seen, 0, limit, fits, fails) if seen else min(FIRST_PROBE, limit.batch_size)
     while fails - fits > 1:
-        trial = try_batch(candidate)
-        trials.append(trial)
-        if trial.fits:
+        seen.append(look(candidate))
+        if seen[-1].fits:
             fits = candidate
         else:
             fails = candidate
-        guess = _guess(trials, limit, fragmentation)
-        candidate = (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
-    return fits, trials
+        candidate = _next(seen, len(seen) - len(known), limit, fits, fails)
+    return fits, seen[len(known) :]
 
 
-def _guess(trials: list[Trial], limit: int, fragmentation: int) -> int | None:
-    """The next batch size to try, going by the trials so far; None where they are no guide."""
-    failed = [t for t in trials if not t.fits]  # each smaller than the one before
+def _next(seen: Sequence[Look], new: int, limit: Limit, fits: int, fails: int) -> int:
+    """The next batch size to look at, between the largest that fits and the smallest that fails.
+
+    Args:
+        seen: all looks; those that failed each smaller than the one before.
+        new: how many of them this search made.
+        limit: of the search.
+        fits: the largest batch size that fits.
+        fails: the smallest that does not.
+    """
+    guess = _guess(seen, new, limit)
+    return (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
+
+
+def _guess(seen: Sequence[Look], new: int, limit: Limit) -> int | None:
+    """The next batch size, going by the looks so far; None where they are no guide."""
+    failed = [look for look in seen if not look.fits]
     if not failed:  # where the predictions creep, the steps double
-        least = trials[-1].batch_size + (1 << max(len(trials) - PATIENCE, 0))
-        return max(_predict(trials, limit, fragmentation), least)
-    line = _line(trials)
-    if line is None or len(trials) > PATIENCE:
+        least = seen[-1].batch_size + (1 << max(new - PATIENCE, 0))
+        return max(_predict(seen, limit), least)
+    line = _line(seen)
+    if line is None or new > PATIENCE:
         return None
     told = failed[-1].batch_size - _excess(failed, line[2])
-    if not trials[-1].fits:
+    if not seen[-1].fits:
         return told
     if not failed[-1].missing or line[0] > told:
         return None
-    return min(told, _predict(trials, limit, fragmentation))
+    return min(told, _predict(seen, limit))
 
 
-def _predict(trials: list[Trial], limit: int, fragmentation: int) -> int:
-    """The next batch size if memory is linear in it."""
-    last = max((t for t in trials if t.fits), key=lambda t: t.batch_size)
-    if (line := _line(trials)) is None:
-        if len(trials) > 1:  # memory does not grow between them
+def _predict(seen: Sequence[Look], limit: Limit) -> int:
+    """The largest batch size if memory is linear in it."""
+    last = max((look for look in seen if look.fits), key=lambda look: look.batch_size)
+    if (line := _line(seen)) is None:
+        if len(seen) > 1:  # memory does not grow between them
             return GROWTH * last.batch_size
-        return last.batch_size * limit // max(last.peak_allocated or 0, 1) * 9 // 10
+        return last.batch_size * limit.memory // max(last.peak_allocated or 0, 1) * 9 // 10
     batch, peak, slope = line
-    largest = batch + int((limit - peak) / slope)
-    if largest > GROWTH * batch and all(t.fits for t in trials):
+    largest = batch + int((limit.memory - peak) / slope)
+    if largest > GROWTH * batch and all(look.fits for look in seen):
         return batch + (largest - batch) * 9 // 10
-    wasted = min(fragmentation, (last.peak_reserved or peak) - peak)
-    expected = largest - int(wasted / slope)
+    fragmented = min(limit.fragmentation, (last.peak_reserved or peak) - peak)
+    expected = largest - int(fragmented / slope)
     return expected if expected > batch else largest
 
 
-def _excess(failed: list[Trial], slope: float) -> int:
-    """How many sequences too many the last trial that failed had, at so many bytes each."""
+def _excess(failed: Sequence[Look], slope: float) -> int:
+    """How many sequences too many the last look that failed had, at so many bytes each."""
     last = failed[-1]
     if not last.missing:
         return math.ceil((STEP_BACK << (len(failed) - 1)) / slope)
@@ -102,9 +184,9 @@ def _excess(failed: list[Trial], slope: float) -> int:
     return math.ceil(last.missing / slope)
 
 
-def _line(trials: list[Trial]) -> tuple[int, int, float] | None:
+def _line(seen: Sequence[Look]) -> tuple[int, int, float] | None:
     """The largest batch that fitted, its peak, and the bytes of one more sequence."""
-    points = sorted((t.batch_size, t.peak_allocated or 0) for t in trials if t.fits)
+    points = sorted((look.batch_size, look.peak_allocated or 0) for look in seen if look.fits)
     if len(points) < 2:
         return None
     (b1, m1), (b2, m2) = points[-2:]
@@ -112,15 +194,15 @@ def _line(trials: list[Trial]) -> tuple[int, int, float] | None:
 
 
 def doubling_and_bisection(largest: int) -> int:
-    """Number of trials of the usual search for `largest`: double until it fails, then bisect."""
-    fits, fails, trials = 0, 1, 0
+    """Number of looks of the usual search for `largest`: double until it fails, then bisect."""
+    fits, fails, looks = 0, 1, 0
     while True:
-        trials += 1
+        looks += 1
         if fails > largest:
             break
         fits, fails = fails, 2 * fails
     while fails - fits > 1:
-        trials += 1
+        looks += 1
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if middle <= largest else (fits, middle)
-    return trials
+    return looks

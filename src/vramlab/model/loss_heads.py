@@ -24,19 +24,19 @@ from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.model.triton import has_triton
 
 F = TypeVar("F", bound=Callable[..., Any])
-Head = Callable[[Tensor, Tensor, Tensor], Tensor]
+LossHead = Callable[[Tensor, Tensor, Tensor], Tensor]
 Compiler = Callable[[F], F]
 """torch.compile with its options, or the identity."""
 
 CHUNKS = 16
-"""Fewest pieces of a batch: their logits are then a small part of a step's memory."""
+"""Fewest chunks of a batch: their logits are then a small part of a step's memory."""
 CHUNK_LOGITS = 100_000_000
-"""Most logits of a piece: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller pieces of
-Hsu et al. (94 for 131,072 tokens of 12,000 pieces) it waits for the host."""
+"""Most logits of a chunk: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller chunks of
+Hsu et al. (94 for 131,072 tokens and a vocabulary of 12,000) it waits for the host."""
 
 
 def chunk_size(tokens: int, vocabulary: int) -> int:
-    """Tokens of a piece where the configuration names no number."""
+    """Tokens of a chunk where the configuration names no number."""
     return max(1, min(math.ceil(tokens / CHUNKS), CHUNK_LOGITS // vocabulary))
 
 
@@ -53,37 +53,37 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def make_full(_: int | None, compiler: Compiler[Head]) -> Head:
+def make_full(_: int | None, compiler: Compiler[LossHead]) -> LossHead:
     """The head `full`, compiled or not."""
     return compiler(full)
 
 
-def make_chunked(chunk_tokens: int | None, compiler: Compiler[Head]) -> Head:
-    """A piece of the tokens at a time, whose logits are computed again in the backward pass.
+def make_chunked(chunk_tokens: int | None, compiler: Compiler[LossHead]) -> LossHead:
+    """A chunk of the tokens at a time, whose logits are computed again in the backward pass.
 
-    Source: the pieces of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
+    Source: the chunks of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
     Chen et al., 2016 (arXiv:1604.06174).
     """
-    piece = compiler(full)
+    chunk = compiler(full)
 
     def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
+        for part, its_targets in _chunks(hidden, weight, targets, chunk_tokens):
             total = total + checkpoint(
-                piece, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
+                chunk, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
             )
         return total
 
     return chunked
 
 
-def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> Head:
-    """A piece of the tokens at a time; its gradients are taken before its logits are dropped.
+def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> LossHead:
+    """A chunk of the tokens at a time; its gradients are taken before its logits are dropped.
 
     Nothing is computed twice: the backward pass only scales the gradients. The weight's gradient is
     added up in the weight's own type. Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
     """
-    piece, gradients = compiler(full), compiler(_loss_and_gradients)
+    chunk, gradients = compiler(full), compiler(_loss_and_gradients)
 
     def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         if torch.is_grad_enabled():
@@ -93,40 +93,43 @@ def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> Head:
                 hidden, weight, targets, dtype or weight.dtype, chunk_tokens, gradients
             )
             return loss
-        pieces = _pieces(hidden, weight, targets, chunk_tokens)
-        return torch.stack([piece(part, weight, its) for part, its in pieces]).sum()
+        chunks = _chunks(hidden, weight, targets, chunk_tokens)
+        return torch.stack([chunk(part, weight, its) for part, its in chunks]).sum()
 
     return fused
 
 
-def _pieces(
+def _chunks(
     hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
     return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
 
 
-def _by_kernel(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _loss_and_gradients_by_kernel(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """As `_loss_and_gradients`, with one kernel between the matrix products."""
-    grad_output = functional.linear(hidden, weight)
-    loss = cross_entropy_(grad_output, targets)
-    return loss, grad_output @ weight, grad_output.T @ hidden
+    logits = functional.linear(hidden, weight)
+    loss = cross_entropy_(logits, targets)
+    grad_logits = logits  # the kernel wrote it in their place
+    return loss, grad_logits @ weight, grad_logits.T @ hidden
 
 
 def _loss_and_gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of one piece: the summed loss, and its gradients by `hidden` and by `weight`."""
+    """Of one chunk: the summed loss, and its gradients by `hidden` and by `weight`."""
     logits = functional.linear(hidden, weight)
     exact = torch.promote_types(logits.dtype, torch.float32)
     log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
     loss = functional.nll_loss(log_probabilities, targets, ignore_index=PAD_ID, reduction="sum")
-    grad_output = log_probabilities.exp_()  # in place: a piece has one such tensor
-    grad_output.scatter_add_(-1, targets[:, None], grad_output.new_full((len(targets), 1), -1.0))
-    grad_output = grad_output.to(weight.dtype)
-    # Padding is masked in the small factors; in the grad_output it would be a pass over all logits.
+    grad_logits = log_probabilities.exp_()  # in place: a chunk has one such tensor
+    grad_logits.scatter_add_(-1, targets[:, None], grad_logits.new_full((len(targets), 1), -1.0))
+    grad_logits = grad_logits.to(weight.dtype)
+    # Padding is masked in the small factors: in the logits it would be one more pass over them.
     kept = (targets != PAD_ID)[:, None]
-    return loss, (grad_output @ weight) * kept, grad_output.T @ (hidden * kept)
+    return loss, (grad_logits @ weight) * kept, grad_logits.T @ (hidden * kept)
 
 
 class _Fused(torch.autograd.Function):
@@ -140,24 +143,24 @@ class _Fused(torch.autograd.Function):
         chunk_tokens: int | None,
         gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
     ) -> Tensor:
-        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         parts = iter(
-            of_hidden.flatten(0, -2).split(
+            grad_hidden.flatten(0, -2).split(
                 chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
             )
         )
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         cast = weight.to(dtype)
         if has_triton(hidden.device, dtype):
-            gradients = _by_kernel
+            gradients = _loss_and_gradients_by_kernel
         with torch.autocast(hidden.device.type, enabled=False):
-            for part, its_targets in _pieces(hidden, weight, targets, chunk_tokens):
-                loss, grad_input, grad_weight = gradients(part.to(dtype), cast, its_targets)
+            for part, its_targets in _chunks(hidden, weight, targets, chunk_tokens):
+                loss, grad_part, its_grad_weight = gradients(part.to(dtype), cast, its_targets)
                 total += loss
-                next(parts).copy_(grad_input)
-                of_weight += grad_weight
+                next(parts).copy_(grad_part)
+                grad_weight += its_grad_weight
         # Not saved through autograd: the backward pass scales them in place.
-        ctx.gradients = of_hidden, of_weight
+        ctx.gradients = grad_hidden, grad_weight
         return total
 
     @staticmethod
@@ -165,11 +168,11 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the fused loss head can go backward only once")
-        (of_hidden, of_weight), ctx.gradients = ctx.gradients, None
-        return of_hidden.mul_(grad_output), of_weight.mul_(grad_output), None, None, None, None
+        (grad_hidden, grad_weight), ctx.gradients = ctx.gradients, None
+        return grad_hidden.mul_(grad_output), grad_weight.mul_(grad_output), None, None, None, None
 
 
-LOSS_HEADS: dict[str, Callable[[int | None, Compiler[Any]], Head]] = {
+LOSS_HEADS: dict[str, Callable[[int | None, Compiler[Any]], LossHead]] = {
     "full": make_full,
     "chunked": make_chunked,
     "fused": make_fused,

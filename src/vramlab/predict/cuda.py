@@ -1,9 +1,8 @@
 """What a CUDA device computes otherwise than a CPU, told to fake tensors that stand on a CPU.
 
 A CPU build of torch has no autograd for fake CUDA tensors. Most operations make tensors of the same
-sizes on both devices; those that do not are replaced here, and the scratch space that a CUDA kernel
-takes from torch's allocator behind the dispatcher's back is listed. docs/estimate.md has the source
-of each rule.
+sizes on both devices; those that do not are replaced here. docs/estimate.md has the source of each
+rule.
 """
 
 from __future__ import annotations
@@ -22,33 +21,32 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from vramlab.memory.counter import Counter
-from vramlab.model import loss_heads as head
+from vramlab.model import loss_heads
 from vramlab.model.attention import Kernel, SelfAttention, flash_attn, flex
 from vramlab.model.offload import SMALLEST
+from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
 
-GRANULE = 512
-"""Bytes that the sizes of torch's CUDA allocator are multiples of (kMinBlockSize)."""
 CUBLAS_WORKSPACE = 32 * 2**20
 """What cuBLAS keeps for each thread that multiplies matrices, on Hopper; 8.1 MiB elsewhere."""
+
+
 CUBLASLT_WORKSPACE = 2**20
 """What cuBLASLt, which adds a bias on the way, keeps beside it."""
-PROCESSORS, THREADS = 132, 2048
-"""The multiprocessors of a Hopper card, and the threads that each can hold."""
+
+
 FLASH_WIDTH = 256
 """Widest head of the flash kernels."""
-_ROWS, _WIDTHS = 128, 32
-"""What the flash kernels round the time, and the width of a head, up to in their scratch space."""
-_BLOCK, _WARP = 512, 32
-"""Threads of a block that adds up one column each, and those that read side by side."""
-_UNSORTED = 3072
-"""Most tokens whose gradients the embedding adds up without sorting them."""
+
+
 _HALF = (torch.bfloat16, torch.float16)
+
+
 _ATEN = torch.ops.aten
 
 
 @contextlib.contextmanager
-def as_on_cuda() -> Iterator[None]:
+def emulate_cuda() -> Iterator[None]:
     """Inside, functions that choose another kernel on CUDA make what that one makes.
 
     A TorchFunctionMode would not do: torch switches it off during a backward pass.
@@ -97,15 +95,10 @@ class CudaCounter(Counter):
             super()._add(storage)
 
     def _size(self, storage: torch.UntypedStorage) -> int:
-        return _granules(storage.nbytes())
+        return granules(storage.nbytes())
 
 
-def scratch(func: Any, args: Any) -> int:
-    """Bytes that an operation's CUDA kernel takes from torch's allocator until it ends."""
-    return sum(map(_granules, _SCRATCH[func](args))) if func in _SCRATCH else 0
-
-
-def adapt(learner: Learner) -> None:
+def adapt_to_cuda(learner: Learner) -> None:
     """Let a learner's own Python code do what it would do on CUDA; under FakeTensorMode."""
     for module in learner.model.modules():
         if isinstance(module, SelfAttention):
@@ -114,17 +107,13 @@ def adapt(learner: Learner) -> None:
         learner.model.offload = _on_host
 
 
-def optimizer_of(learner: Learner, learning_rate: float) -> torch.optim.Optimizer:
+def cuda_optimizer(learner: Learner, learning_rate: float) -> torch.optim.Optimizer:
     """The learner's optimizer; torch's own takes all parameters at once where CUDA's does."""
     optimizer = learner.optimizer(learning_rate)
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None and not group.get("fused"):
             group["foreach"] = True
     return optimizer
-
-
-def _granules(size: int) -> int:
-    return -(-size // GRANULE) * GRANULE
 
 
 def _dropout(
@@ -190,9 +179,11 @@ def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype
 _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
     (functional, "dropout"): _dropout,
     (functional, "scaled_dot_product_attention"): _attention,
-    (head, "has_triton"): _has_triton,
+    (loss_heads, "has_triton"): _has_triton,
 }
 """By module and name; each is given the function that it replaces first."""
+
+
 _KERNELS: Mapping[Kernel | None, Kernel] = {flash_attn: _fused_kernel, flex: _fused_kernel}
 
 
@@ -215,88 +206,9 @@ def _on_host(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
         yield
 
 
-def _flash_backward(args: Any) -> Iterator[int]:
-    """Sums for the softmax, and the queries' gradient, both in float32 and rounded up."""
-    q, k = args[1], args[2]
-    batch, heads, time, width = q.shape
-    rows, columns = _up(time, _ROWS), _up(width, _WIDTHS)
-    yield 4 * batch * heads * rows
-    yield 4 * batch * heads * rows * columns
-    if k.shape[1] != heads:  # each head of queries first has gradients of its own
-        for _ in range(2):
-            yield q.element_size() * batch * heads * time * width
-
-
-def _efficient_backward(args: Any) -> Iterator[int]:
-    """The sum over each row of the result times its gradient, in float32."""
-    batch, heads, time, _ = args[1].shape
-    yield 4 * batch * heads * time
-
-
-def _embedding_backward(args: Any) -> Iterator[int]:
-    """The tokens sorted, and the sums of at most 10 of their gradients each, in float32."""
-    count, width = args[1].numel(), args[0].shape[-1]
-    if count <= _UNSORTED:
-        return
-    segments = min(count, args[2])
-    parts = count // 10 + segments
-    yield from (8 * count, 8 * count)  # the tokens, and where each stood
-    yield from (8 * segments, 8 * segments, 8 * segments, 8 * parts)
-    yield 4 * parts * width
-
-
-def _sum(args: Any) -> Iterator[int]:
-    """The sums of the blocks of threads that share the rows of a matrix, as for a bias' gradient.
-
-    A thread adds up to four columns, of up to 256 rows where there are many, of 16 at least.
-    """
-    x, dims = args[0], args[1]
-    if x.dim() < 2 or not x.numel():
-        return
-    if sorted(d % x.dim() for d in dims or ()) != list(range(x.dim() - 1)):
-        return
-    columns = x.shape[-1]
-    rows = x.numel() // columns
-    together = math.gcd(columns, 4)
-    most = _BLOCK // together
-    wide, high = (min(_power_of_2(n), most) for n in (columns // together, rows))
-    high = min(high, most // min(wide, _WARP))
-    wide = min(wide, most // high)
-    each = -(-rows // high) if rows >= min(16 * high, 256) else rows
-    across = -(-columns // (together * wide))
-    room = PROCESSORS * (THREADS // (wide * high))
-    if each < 256 or across > room:
-        return
-    down = max(min(-(-room // across), -(-each // 16)), -(-each // 256))
-    if down > 1:
-        yield 4 * columns * down * wide * together
-        yield 4 * across
-
-
-def _power_of_2(number: int) -> int:
-    """The largest one up to a number."""
-    return 1 << (max(number, 1).bit_length() - 1)
-
-
-def _cross_entropy(args: Any) -> Iterator[int]:
-    """The loss of each token, in float32."""
-    yield 4 * args[1].numel()
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
-_SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
-    _ATEN._scaled_dot_product_flash_attention_backward.default: _flash_backward,
-    _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
-    _ATEN.embedding_dense_backward.default: _embedding_backward,
-    _ATEN.sum.dim_IntList: _sum,
-    torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
-}
-"""By operation: the bytes of each temporary tensor inside its CUDA kernel."""
-
 _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
+
+
 _LIBRARIES: Mapping[Any, Mapping[str, int]] = {
     _ATEN.mm.default: _CUBLAS,
     _ATEN.bmm.default: _CUBLAS,

@@ -1,24 +1,27 @@
 """The largest batch of each technique on each card, and its peak memory, predicted.
 
-The peaks come from fake_run; this module follows their curve to the limits of the cards.
+The peaks come from fake_run; the search of measured trials follows them to the limits of the cards.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
+from vramlab.measure.search import Limit, Seen, search
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
-from vramlab.training.machine import unavailable
+from vramlab.training.machine import Machine, obstacle
 
 log = logging.getLogger(__name__)
 
@@ -27,65 +30,68 @@ SEEN = 0.985
 40 GB, 0.989 on one of 80 GB, 0.991 on an H200."""
 CONTEXT_BYTES = 528 * 2**20
 """What CUDA takes before the first tensor; 527 MiB on an H200 (driver 580)."""
-_HOPPER = (9, 0)
+_MACHINES = {
+    torch.device("cpu"): Machine("cpu"),
+    torch.device("cuda"): Machine.with_gpus(capability=(9, 0)),
+}
+"""What is predicted for: a CPU, and a Hopper card."""
 _START = (32, 512)
 """The first batch sizes that a curve is drawn through."""
 _SLACK = 2**17
 """Bytes by which a curve is off its line, since each tensor takes whole granules."""
-PATIENCE = 12
-"""Looks at a curve before it is bisected."""
-_CPU, _CUDA = torch.device("cpu"), torch.device("cuda")
+_CPU, _CUDA = _MACHINES
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much memory there is."""
+
+    measure: MeasureConfig
+    """The device, its memory limit, and the largest batch size to consider."""
+    cards: Sequence[float] = ()
+    """Memory of GPUs in GiB, as their names give it."""
 
 
 def estimates(
-    techniques: Mapping[str, Technique],
-    searches: Iterable[tuple[str, int]],
+    workloads: Sequence[tuple[str, Workload]],
     baseline: str,
-    model: ModelConfig,
-    vocab_size: int,
-    measure: MeasureConfig,
-    cards: Sequence[float],
+    limits: Limits,
     micro_batches: int = 1,
 ) -> Iterator[Estimate]:
-    """Predict what each technique takes: on CUDA, and on a CPU where the configuration names it.
+    """Predict what each workload takes: on CUDA, and on a CPU where the configuration names it.
 
     Args:
-        techniques: by name.
-        searches: technique and sequence length of each prediction.
+        workloads: with the names of their techniques.
         baseline: the technique at whose largest batch all are compared.
-        model: of the experiment.
-        vocab_size: of the tokenizer.
-        measure: the device, its memory limit, and the largest batch size to consider.
-        cards: their memory in GiB, as their names give it.
+        limits: the memory that there is.
         micro_batches: in a step; from the second on, gradients are there when it begins.
     """
-    found: dict[tuple[Technique, int, torch.device], dict[str, Any]] = {}
-    for name, length in sorted(searches, key=lambda search: search[0] != baseline):
-        for device in (_CPU, _CUDA) if measure.device == "cpu" else (_CUDA,):
-            technique = techniques[name]
+    found: dict[tuple[Workload, torch.device], dict[str, Any]] = {}
+    of_baseline = {w.length: _in_sizes(w) for name, w in workloads if name == baseline}
+    for name, workload in sorted(workloads, key=lambda pair: pair[0] != baseline):
+        for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
             head: dict[str, Any] = {
                 "technique": name,
-                "axes": technique,
-                "sequence_length": length,
+                "axes": workload.technique,
+                "sequence_length": workload.length,
                 "device": device.type,
             }
-            supposed = _HOPPER if device == _CUDA else None
-            if reason := unmodelled(technique) or unavailable(technique, model, device, supposed):
+            reason = unmodelled(workload.technique) or obstacle(workload, _MACHINES[device])
+            if reason:
                 yield Estimate(**head, status="skipped", reason=reason)
                 continue
-            key = _in_sizes(technique), length, device
+            key = _in_sizes(workload), device
             if key not in found:
-                cuda = device == _CUDA
-                run = FakeRun(technique, model, vocab_size, length, cuda, micro_batches)
-                first = found.get((_in_sizes(techniques[baseline]), length, device), {})
-                found[key] = _look(run, device, measure, cards, first.get("batch_size"))
+                run = FakeRun(workload, device == _CUDA, micro_batches)
+                first = found.get((of_baseline[workload.length], device), {})
+                found[key] = _largest_batches(run.peak, device, limits, first.get("batch_size"))
                 run.close()
             estimate = Estimate(
                 **head,
                 status="ok",
                 **found[key],
                 fragmentation=fragmentation(device),
-                caveats=caveats(technique) if device == _CUDA else [],
+                caveats=caveats(workload.technique) if device == _CUDA else [],
             )
             _say(estimate)
             yield estimate
@@ -93,38 +99,40 @@ def estimates(
 
 def unmodelled(technique: Technique) -> str | None:
     """Why no step on fake tensors can stand for the technique; None where one can."""
-    if technique.parallel == "none":
-        return None
-    return (
-        f"parallel {technique.parallel} cannot be predicted: a step without values has no other "
-        "processes to exchange weights and gradients with; the search for the largest batch "
-        "measures it"
-    )
+    if technique.parallel != "none":
+        return (
+            f"parallel {technique.parallel} cannot be predicted: a step without values has no "
+            "other processes to exchange weights and gradients with; the search for the largest "
+            "batch measures it"
+        )
+    if technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        return (
+            "optimizer 8bit is predicted by the package bitsandbytes, which is not installed; see "
+            "envs/README.md"
+        )
+    return None
 
 
-def _in_sizes(technique: Technique) -> Technique:
-    """A technique whose tensors have the same sizes: TF32 products and windows inside a kernel
+def _in_sizes(workload: Workload) -> Workload:
+    """A workload whose tensors have the same sizes: TF32 products and windows inside a kernel
     change none."""
     changes: dict[str, Any] = {}
-    if technique.precision == "tf32":
+    if workload.technique.precision == "tf32":
         changes["precision"] = "fp32"
-    if technique.attention in {"flash", "flex"}:
+    if workload.technique.attention in {"flash", "flex"}:
         changes["window"] = None
-    return technique.model_copy(update=changes)
+    technique = workload.technique.model_copy(update=changes)
+    return workload.model_copy(update={"technique": technique})
 
 
-def _look(
-    run: FakeRun,
-    device: torch.device,
-    measure: MeasureConfig,
-    cards: Sequence[float],
-    batch_size: int | None,
+def _largest_batches(
+    peak: Callable[[int], int], device: torch.device, limits: Limits, batch_size: int | None
 ) -> dict[str, Any]:
     """The largest batches of a run, and its peak at `batch_size`; None stands for its largest."""
-    curve, upper = Curve(run.peak), measure.max_batch_size
-    limit = limit_of(measure, device)
+    curve, upper = Curve(peak), limits.measure.max_batch_size
+    limit = limit_of(limits.measure, device)
     own = None if limit is None else curve.largest(limit, upper)
-    on_cards = [curve.largest(usable(c), upper) for c in cards if device == _CUDA]
+    on_cards = [curve.largest(usable(c), upper) for c in limits.cards if device == _CUDA]
     if batch_size is None:
         batch_size = (max(on_cards, default=0) if own is None else own) or None
     if batch_size is not None:
@@ -194,31 +202,25 @@ class Curve:
     def largest(self, limit: int, upper: int) -> int:
         """The largest batch whose peak is at most `limit`: 0 where none is, and at most `upper`.
 
-        Follows the line through the two known batches that are nearest to the limit; where the
-        curve bends too often for that, bisects. The answer was looked up, and so was the next
-        larger batch, unless the slope alone says that it is too large.
+        The answer was looked up, and so was the next larger batch, unless the curve below it alone
+        says that it is too large.
         """
         for start in _START:
             self(min(start, upper))
-        looks = 0
-        while True:
-            fits = max((b for b, peak in self.peaks.items() if peak <= limit), default=0)
-            fails = min((b for b, peak in self.peaks.items() if peak > limit), default=upper + 1)
-            if fails - fits <= 1 or self._is_last(fits, limit):
-                return fits
-            guess = self._where(limit) if looks < PATIENCE else (fits + fails) // 2
-            self(min(max(guess, fits + 1), fails - 1))
-            looks += 1
+        known = [Seen(batch_size, peak, limit) for batch_size, peak in self.peaks.items()]
+        return search(lambda b: self._look(b, limit), Limit(limit, upper), known)[0]
 
-    def _is_last(self, batch_size: int, limit: int) -> bool:
-        """Whether one more sequence is sure to cross the limit: a curve never becomes flatter."""
-        smaller = [b for b in self.peaks if b < batch_size]
-        if not smaller:
-            return False
-        b, m = max(smaller), self.peaks[batch_size]
-        return m + (m - self.peaks[b]) / (batch_size - b) > limit + _SLACK
+    def _look(self, batch_size: int, limit: int) -> Seen:
+        """The peak of a batch; what it is at least, where that crosses the limit by far enough."""
+        least = self._least(batch_size)
+        if least is not None and least > limit + _SLACK:
+            return Seen(batch_size, least, limit)
+        return Seen(batch_size, self(batch_size), limit)
 
-    def _where(self, limit: int) -> int:
-        near = sorted(self.peaks.items(), key=lambda point: abs(point[1] - limit))[:2]
-        (b1, m1), (b2, m2) = sorted(near)
-        return b2 + int((limit - m2) // max(1, (m2 - m1) / (b2 - b1))) if m2 > m1 else 2 * b2
+    def _least(self, batch_size: int) -> int | None:
+        """The peak on the line through the two batches below, since a curve never gets flatter."""
+        below = sorted(b for b in self.peaks if b < batch_size)[-2:]
+        if len(below) < 2 or batch_size in self.peaks:
+            return None
+        (b1, m1), (b2, m2) = ((b, self.peaks[b]) for b in below)
+        return m2 + (m2 - m1) * (batch_size - b2) // (b2 - b1)

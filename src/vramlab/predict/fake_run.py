@@ -20,19 +20,18 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
 from vramlab.model.loss_heads import chunk_size
-from vramlab.predict.cuda import CudaCounter, adapt, as_on_cuda, optimizer_of
+from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
 
-PIECES = 32
-"""Most pieces of a loss head that are run."""
+CHUNKS = 32
+"""Most chunks of a loss head that are run."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -41,20 +40,14 @@ class FakeRun:
 
     def __init__(
         self,
-        technique: Technique,
-        model: ModelConfig,
-        vocab_size: int,
-        length: int,
+        workload: Workload,
         cuda: bool,
         micro_batches: int = 1,
     ) -> None:
         """Build the model, and make the optimizer's state by a first step.
 
         Args:
-            technique: compiled code is counted as if it were not compiled.
-            model: of the experiment.
-            vocab_size: of the tokenizer.
-            length: tokens of a sequence.
+            workload: compiled code is counted as if it were not compiled.
             cuda: count as on a CUDA device instead of as on a CPU.
             micro_batches: in a step.
         """
@@ -62,19 +55,18 @@ class FakeRun:
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        eager = technique.model_copy(update={"compile": "none", "cuda_graphs": False})
-        self._learner = _learner(eager, model, vocab_size, self._mode)
+        self._learner = _learner(_eager(workload), self._mode)
         if cuda:
-            adapt(self._learner)
-        dtype = np.min_scalar_type(vocab_size - 1)
-        count = max(RESIDENT_BYTES // dtype.itemsize, 2 * length + 1)
-        self._sequences = Sequences.of(np.zeros(count, dtype), length)
-        self._reach = _reach(technique, vocab_size, length)
+            adapt_to_cuda(self._learner)
+        dtype = np.min_scalar_type(workload.vocab_size - 1)
+        count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
+        self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
+        self._reach = _reach(workload)
         self._peaks = functools.cache(self._run)
         causal_mask.cache_clear()  # it may hold real tensors, or those of another FakeRun
         with self._counting():
             warm_up(self._learner)
-            self._optimizer = (optimizer_of if cuda else Learner.optimizer)(self._learner, 1e-3)
+            self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
         self._run(1)
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
@@ -82,8 +74,8 @@ class FakeRun:
     def peak(self, batch_size: int) -> int:
         """The most bytes that a training step has live, the model and its optimizer included.
 
-        A step of more than PIECES pieces is not run: the head's peak and that of the rest are each
-        on a line by then, since a piece is as large as before.
+        A step of more than CHUNKS chunks is not run: the head's peak and that of the rest are each
+        on a line by then, since a chunk is as large as before.
         """
         if batch_size <= self._reach:
             peaks = self._peaks(batch_size)
@@ -103,13 +95,13 @@ class FakeRun:
             nonlocal outside
             outside = self._peak_so_far()
             hidden.register_hook(leave)  # runs when the head's backward pass is through
-            return self._learner.head(hidden, weight, targets)
+            return self._learner.loss_head(hidden, weight, targets)
 
         def leave(_: Tensor) -> None:
             nonlocal inside
             inside = self._peak_so_far()
 
-        learner = dataclasses.replace(self._learner, head=head)
+        learner = dataclasses.replace(self._learner, loss_head=head)
         with self._counting():
             feed = self._batches(batch_size)
             micro_batches = [next(feed) for _ in range(self._micro_batches)]
@@ -140,7 +132,7 @@ class FakeRun:
 
     @contextlib.contextmanager
     def _counting(self) -> Iterator[None]:
-        functions = as_on_cuda() if self._cuda else contextlib.nullcontext()
+        functions = emulate_cuda() if self._cuda else contextlib.nullcontext()
         scalars = _Scalars()  # type: ignore[no-untyped-call]
         with self._mode, scalars, self._counter, functions:
             yield
@@ -155,12 +147,17 @@ class _Scalars(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _learner(
-    technique: Technique, model: ModelConfig, vocab_size: int, mode: FakeTensorMode
-) -> Learner:
+def _eager(workload: Workload) -> Workload:
+    """The same, not compiled."""
+    axes = {"compile": "none", "cuda_graphs": False}
+    technique = workload.technique.model_copy(update=axes)
+    return workload.model_copy(update={"technique": technique})
+
+
+def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
     with _META:  # without values at once: to draw them takes long, and a fake model cannot move
-        learner = build(technique, model, vocab_size, _META, seed=0)
+        learner = build(workload, _META)
     with mode:
         for module in learner.model.modules():
             for name, parameter in module.named_parameters(recurse=False):
@@ -184,9 +181,9 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _reach(technique: Technique, vocab_size: int, length: int) -> int:
-    """The largest batch whose step is run: beyond it each piece of the head adds the same."""
-    if technique.loss_head == "full":
+def _reach(workload: Workload) -> int:
+    """The largest batch whose step is run: beyond it each chunk of the head adds the same."""
+    if workload.technique.loss_head == "full":
         return sys.maxsize
-    piece = technique.chunk_tokens or chunk_size(sys.maxsize, vocab_size)
-    return max(4, PIECES * piece // length)
+    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, workload.vocab_size)
+    return max(4, CHUNKS * chunk // workload.length)

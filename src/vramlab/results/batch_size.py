@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vramlab.results.run import RunRecord
+from vramlab.results.largest_batch import LargestBatch
 
 
 class Trial(BaseModel):
@@ -26,12 +26,12 @@ class Trial(BaseModel):
     seconds: float
 
 
-class BatchSizeRecord(RunRecord):
+class BatchSizeRecord(LargestBatch):
     """The largest batch that fits: it was run, and one more sequence was seen not to fit, both into
     the limit without its headroom."""
 
-    max_batch_size: int | None = None
-    """Sequences of one process."""
+    model_config = ConfigDict(extra="forbid")
+
     memory_limit: int
     """Bytes that a process is allowed."""
     headroom: int = 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from vramlab.results.base import Record
+from pydantic import ConfigDict
+
+from vramlab.results.text_size import TextSize
 
 
-class SequencesRecord(Record):
+class SequencesRecord(TextSize):
     """One corpus as a stream of tokens."""
+
+    model_config = ConfigDict(extra="forbid")
 
     split: str
     documents: int
     tokens: int
     """All tokens of the stream, the separators (EOS) included."""
-    utf8_bytes: int
-    """UTF-8 bytes of the text that the tokens stand for."""
     dtype: str
     sequences: dict[int, int]
     """Number of sequences, by their length in tokens; the last one may be padded."""

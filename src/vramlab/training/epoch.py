@@ -89,16 +89,21 @@ def plan(config: TrainingConfig, batch_size: int, sequences: int) -> tuple[int, 
     return per_step, math.ceil(per_step / micro_batches)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How a run goes through its corpus."""
+
+    training: TrainingConfig
+    """Epochs, accumulation and the time between checkpoints."""
+    batch_size: int
+    """The most sequences at a time, over all processes."""
+    learning_rate: float
+
+
 def train_epochs(
-    learner: Learner,
-    sequences: Sequences,
-    config: TrainingConfig,
-    batch_size: int,
-    rate: float,
-    seed: int,
-    checkpoints: Checkpoints,
+    learner: Learner, sequences: Sequences, schedule: Schedule, checkpoints: Checkpoints
 ) -> Progress:
-    """Train over all sequences, `config.epochs` times, going on from a checkpoint if there is one.
+    """Train for the epochs of a schedule, going on from a checkpoint if there is one.
 
     The same seed, data and batch size give the same weights, bit for bit on one CPU, whether or not
     the run was stopped. Whether a technique repeats its bits on a GPU is measured by the profile.
@@ -106,21 +111,19 @@ def train_epochs(
     process with the same batch size, within rounding.
 
     Args:
-        learner: the model and its loss.
+        learner: the model and its loss; its seed is that of the batch order and of dropout.
         sequences: the training corpus.
-        config: epochs, accumulation and the time between checkpoints.
-        batch_size: the most sequences at a time, over all processes.
-        rate: the learning rate.
-        seed: of the batch order and of dropout.
+        schedule: epochs, batch size and learning rate.
         checkpoints: where to go on from; removed by the caller once the result is written.
 
     Raises:
         Interrupted: a SIGTERM or SIGUSR1 came; the step was finished and a checkpoint written.
         Diverged: the loss became infinite or NaN.
     """
-    per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+    config, seed = schedule.training, learner.workload.seed
+    per_step, per_micro_batch = plan(config, schedule.batch_size, len(sequences))
     warm_up(learner)
-    optimizer = learner.optimizer(rate)
+    optimizer = learner.optimizer(schedule.learning_rate)
     ranks, padding = learner.ranks, len(sequences)
     torch.manual_seed(ranks.seed(seed))
     done = _resume(learner, optimizer, checkpoints)

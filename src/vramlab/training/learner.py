@@ -1,4 +1,4 @@
-"""A learner: a technique's model with its loss and its optimizer."""
+"""A learner: a workload's model with its loss and its optimizer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
 from vramlab.model.decoder import Transformer
-from vramlab.model.loss_heads import LOSS_HEADS, Head
+from vramlab.model.loss_heads import LOSS_HEADS, LossHead
 from vramlab.model.optimizers import OPTIMIZERS
-from vramlab.training.parallel import PARALLEL, SINGLE, Loss, Ranks, ranks_of
+from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
 _AUTOCAST = frozenset({"bf16", "fp8"})
-
-
 _COMPILED = {
     ("default", False): "default",
     ("default", True): "reduce-overhead",
@@ -30,18 +28,23 @@ _COMPILED = {
 
 @dataclass(frozen=True)
 class Learner:
-    """A model with the way to compute its loss."""
+    """A model with the way to compute its loss and to update its weights."""
 
-    model: Transformer
-    head: Head
+    workload: Workload
     device: torch.device
-    technique: Technique
-    compiled: tuple[Callable[[Tensor], Tensor], Head] | None = None
-    """The model and the head as the training steps run them, where they are compiled."""
+    model: Transformer
+    loss_head: LossHead
+    compiled: tuple[Callable[[Tensor], Tensor], LossHead] | None = None
+    """The model and the loss head as the training steps run them, where they are compiled."""
     ranks: Ranks = SINGLE
     """The processes that take each step together."""
-    spread: nn.Module | None = None
-    """The loss as a module that is spread over the processes, where there are several."""
+    wrapped: nn.Module | None = None
+    """Model and loss as the one module that DDP or FSDP wraps, where there are several."""
+
+    @property
+    def technique(self) -> Technique:
+        """How a training step is computed."""
+        return self.workload.technique
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
@@ -64,13 +67,13 @@ class Learner:
 
     def eager_loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The same sum, never by compiled code."""
-        if self.spread is not None:
-            loss: Tensor = self.spread(inputs, targets)
+        if self.wrapped is not None:
+            loss: Tensor = self.wrapped(inputs, targets)
             return loss
-        return self._loss_sum(self.model, self.head, inputs, targets)
+        return self._loss_sum(self.model, self.loss_head, inputs, targets)
 
     def _loss_sum(
-        self, model: Callable[[Tensor], Tensor], head: Head, inputs: Tensor, targets: Tensor
+        self, model: Callable[[Tensor], Tensor], head: LossHead, inputs: Tensor, targets: Tensor
     ) -> Tensor:
         autocast = self.technique.precision in _AUTOCAST
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
@@ -81,57 +84,56 @@ class Learner:
         return OPTIMIZERS[self.technique.optimizer](self.model.parameters(), learning_rate)
 
 
-def build(
-    technique: Technique, model: ModelConfig, vocab_size: int, device: torch.device, seed: int
-) -> Learner:
-    """Build the model of a technique; equal seeds give equal weights whatever the technique.
+def build(workload: Workload, device: torch.device) -> Learner:
+    """Build the learner of a workload; equal seeds give equal weights whatever the technique.
 
     Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
     process runs one technique. A technique that is parallel is built by all its processes at once,
     and the loss of each is that of its own batch.
     """
+    technique = workload.technique
     ranks = ranks_of(technique)
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
     torch.backends.mha.set_fastpath_enabled(value=False)  # evaluate by the kernel that trains
-    torch.manual_seed(seed)
-    transformer = Transformer(model, vocab_size, technique)
+    torch.manual_seed(workload.seed)
+    transformer = Transformer(workload.model, workload.vocab_size, technique)
     if technique.precision == "pure-bf16":
         transformer = transformer.bfloat16()
     transformer = transformer.to(device)  # drawn on the CPU: the same weights on every device
-    head = LOSS_HEADS[technique.loss_head]
     learner = Learner(
-        model=transformer,
-        head=head(technique.chunk_tokens, _as_it_is),
+        workload=workload,
         device=device,
-        technique=technique,
+        model=transformer,
+        loss_head=LOSS_HEADS[technique.loss_head](technique.chunk_tokens, _not_compiled),
         compiled=_compile(technique, transformer),
         ranks=ranks,
     )
     if technique.parallel == "none":
         return learner
-    loss = Loss(transformer, learner.eager_loss_sum)
-    return replace(learner, spread=PARALLEL[technique.parallel](loss, device))
+    loss = LossModule(transformer, learner.eager_loss_sum)
+    return replace(learner, wrapped=PARALLEL[technique.parallel](loss, device))
 
 
 def _compile(
     technique: Technique, model: Transformer
-) -> tuple[Callable[[Tensor], Tensor], Head] | None:
+) -> tuple[Callable[[Tensor], Tensor], LossHead] | None:
     if technique.compile == "none":
         return None
     mode = _COMPILED[technique.compile, technique.cuda_graphs]
-    # The pieces of a head run many times a step on tensors that a graph would have to copy.
-    of_head = _COMPILED[technique.compile, technique.cuda_graphs and technique.loss_head == "full"]
+    # The chunks of a loss head run many times a step on tensors that a graph would have to copy.
+    graphs_in_head = technique.cuda_graphs and technique.loss_head == "full"
+    head_mode = _COMPILED[technique.compile, graphs_in_head]
 
     def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = torch.compile(function, mode=of_head, dynamic=False)
+        compiled: Callable[..., Any] = torch.compile(function, mode=head_mode, dynamic=False)
         return compiled
 
-    # The head apart: unrolled into the model's graph, its pieces would take minutes to compile.
+    # The head apart: unrolled into the model's graph, its chunks would take minutes to compile.
     head = LOSS_HEADS[technique.loss_head](technique.chunk_tokens, compiler)
     return torch.compile(model, mode=mode, dynamic=False), head
 
 
-def _as_it_is(function: Any) -> Any:
+def _not_compiled(function: Any) -> Any:
     return function
 
 

@@ -1,92 +1,172 @@
-"""Why a technique cannot run on a machine."""
+"""What a machine has, and why a workload cannot run on it."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 
-from vramlab.config.model import ModelConfig
-from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
 from vramlab.model.float8 import MULTIPLE
 from vramlab.training.parallel import processes_of
 
 _AMPERE, _ADA = (8, 0), (8, 9)
 
 
-def unavailable(
-    technique: Technique,
-    model: ModelConfig,
-    device: torch.device,
-    supposed: tuple[int, int] | None = None,
-) -> str | None:
-    """Why the technique cannot run on this device, in one sentence; None where it can.
-
-    `supposed` is the compute capability of a GPU that need not be here, and whose packages need
-    not be installed.
-    """
-    cuda, here = device.type == "cuda", supposed is None
-    capability = supposed or (torch.cuda.get_device_capability(device) if cuda else (0, 0))
-    ampere = capability >= _AMPERE
-    flash, flex = technique.attention == "flash", technique.attention == "flex"
-    fp8, compiled = technique.precision == "fp8", technique.compile != "none"
-    width = model.d_model // model.heads
-    installed = not here or importlib.util.find_spec("flash_attn") is not None
-    broken = _import_error("flash_attn") if flash and ampere and installed and here else None
-    gpus = torch.cuda.device_count() if cuda and here else sys.maxsize
-    processes = processes_of(technique, device)
-    obstacles = {
-        "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
-            technique.precision == "tf32" and not ampere
-        ),
-        "flash-attn needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
-            flash and not ampere
-        ),
-        "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer": (
-            technique.precision in {"bf16", "pure-bf16"} and cuda and not ampere
-        ),
-        "fp8 needs an NVIDIA GPU of compute capability 8.9 (Ada) or newer": (
-            fp8 and capability < _ADA
-        ),
-        f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
-        "or model.d_ff": (fp8 and bool(model.d_model % MULTIPLE or model.d_ff % MULTIPLE)),
-        "the package flash-attn is not installed; see envs/README.md": (flash and not installed),
-        f"the package flash-attn cannot be imported ({broken}); see envs/README.md": bool(broken),
-        f"flash-attn has no kernel for heads of width {width}; change model.heads": (
-            flash and (width % 8 != 0 or width > 256)
-        ),
-        "flex_attention has no backward pass on a CPU; attention masked has the window": (
-            flex and not cuda
-        ),
-        "flex_attention has no dropout; set model.attention_dropout to 0": (
-            flex and model.attention_dropout > 0
-        ),
-        "offload moves tensors from a GPU to the host's memory, and this machine has no GPU": (
-            technique.offload != "none" and not cuda
-        ),
-        "the package bitsandbytes is not installed; see envs/README.md": (
-            technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None
-        ),
-        "compile needs an NVIDIA GPU: on a CPU, what compiled code takes cannot be counted": (
-            compiled and not cuda
-        ),
-        f"{processes} processes need as many GPUs, and torch sees {gpus}": processes > max(gpus, 1),
-        "processes all is one for each GPU, and this machine has none; set it to a number": (
-            technique.processes == "all" and not cuda
-        ),
-        "compile needs the package triton, which is not installed": (
-            compiled and cuda and here and importlib.util.find_spec("triton") is None
-        ),
-    }
-    return next((reason for reason, stands in obstacles.items() if stands), None)
+def _installed(_: str) -> None:
+    """No package is missing."""
 
 
-def _import_error(package: str) -> str | None:
-    """Why a package that is installed cannot be imported: built for another torch, or glibc."""
+@dataclass(frozen=True)
+class Machine:
+    """A machine that need not be this one."""
+
+    kind: Literal["cpu", "cuda"]
+    """The type of the device that the models run on."""
+    capability: tuple[int, int] = (0, 0)
+    """CUDA compute capability of its GPUs."""
+    gpus: int = 0
+    """GPUs that a process can use."""
+    missing: Callable[[str], str | None] = _installed
+    """Why a package, given by the name that Python imports, cannot be used; None where it can."""
+
+    @classmethod
+    def here(cls, device: torch.device) -> Machine:
+        """This machine, whose models run on `device`."""
+        if device.type == "cpu":
+            return cls("cpu", missing=why_missing)
+        capability = torch.cuda.get_device_capability(device)
+        return cls("cuda", capability, torch.cuda.device_count(), why_missing)
+
+    @classmethod
+    def with_gpus(cls, capability: tuple[int, int]) -> Machine:
+        """A machine with as many GPUs and packages as anyone asks for."""
+        return cls("cuda", capability, sys.maxsize)
+
+
+def why_missing(package: str) -> str | None:
+    """Why a package cannot be imported here: it is absent, or built for another torch or glibc."""
+    if importlib.util.find_spec(package) is None:
+        return "is not installed"
     try:
         importlib.import_module(package)
     except (ImportError, OSError) as error:
-        return str(error).splitlines()[0]
+        return f"cannot be imported ({str(error).splitlines()[0]})"
     return None
+
+
+class _Obstacle(NamedTuple):
+    when: Callable[[Workload, Machine], bool]
+    sentence: str
+    """With gaps for what `_facts` knows."""
+
+
+def _has(machine: Machine, capability: tuple[int, int]) -> bool:
+    return machine.kind == "cuda" and machine.capability >= capability
+
+
+_OBSTACLES = (
+    _Obstacle(
+        lambda w, m: w.technique.precision == "tf32" and not _has(m, _AMPERE),
+        "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.attention == "flash" and not _has(m, _AMPERE),
+        "flash-attn needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
+    ),
+    _Obstacle(
+        lambda w, m: (
+            w.technique.precision in {"bf16", "pure-bf16"}
+            and m.kind == "cuda"
+            and not _has(m, _AMPERE)
+        ),
+        "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.precision == "fp8" and not _has(m, _ADA),
+        "fp8 needs an NVIDIA GPU of compute capability 8.9 (Ada) or newer",
+    ),
+    _Obstacle(
+        lambda w, _: (
+            w.technique.precision == "fp8"
+            and bool(w.model.d_model % MULTIPLE or w.model.d_ff % MULTIPLE)
+        ),
+        f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
+        "or model.d_ff",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.attention == "flash" and m.missing("flash_attn") is not None,
+        "the package flash-attn {flash_attn}; see envs/README.md",
+    ),
+    _Obstacle(
+        lambda w, _: (
+            w.technique.attention == "flash" and (_head_width(w) % 8 != 0 or _head_width(w) > 256)
+        ),
+        "flash-attn has no kernel for heads of width {head_width}; change model.heads",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.attention == "flex" and m.kind != "cuda",
+        "flex_attention has no backward pass on a CPU; attention masked has the window",
+    ),
+    _Obstacle(
+        lambda w, _: w.technique.attention == "flex" and w.model.attention_dropout > 0,
+        "flex_attention has no dropout; set model.attention_dropout to 0",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.offload != "none" and m.kind != "cuda",
+        "offload moves tensors from a GPU to the host's memory, and this machine has no GPU",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.optimizer == "8bit" and m.missing("bitsandbytes") is not None,
+        "the package bitsandbytes {bitsandbytes}; see envs/README.md",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.compile != "none" and m.kind != "cuda",
+        "compile needs an NVIDIA GPU: on a CPU, what compiled code takes cannot be counted",
+    ),
+    _Obstacle(
+        lambda w, m: m.kind == "cuda" and processes_of(w.technique, m.gpus) > m.gpus,
+        "{processes} processes need as many GPUs, and torch sees {gpus}",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.processes == "all" and m.kind != "cuda",
+        "processes all is one for each GPU, and this machine has none; set it to a number",
+    ),
+    _Obstacle(
+        lambda w, m: w.technique.compile != "none" and m.missing("triton") is not None,
+        "compile needs the package triton, which {triton}",
+    ),
+)
+"""In the order in which they are looked at: what costs an import comes after what does not."""
+
+
+def obstacle(workload: Workload, machine: Machine) -> str | None:
+    """Why a workload cannot run on a machine, in one sentence; None where it can."""
+    for when, sentence in _OBSTACLES:
+        if when(workload, machine):
+            return sentence.format_map(_Facts(workload, machine))
+    return None
+
+
+class _Facts(dict[str, object]):
+    """What fills the gaps of a sentence; a gap of another name is a package's."""
+
+    def __init__(self, workload: Workload, machine: Machine) -> None:
+        super().__init__(
+            head_width=_head_width(workload),
+            processes=processes_of(workload.technique, machine.gpus),
+            gpus=machine.gpus,
+        )
+        self._machine = machine
+
+    def __missing__(self, package: str) -> str | None:
+        return self._machine.missing(package)
+
+
+def _head_width(workload: Workload) -> int:
+    return workload.model.d_model // workload.model.heads

@@ -111,14 +111,12 @@ def ranks_of(technique: Technique) -> Ranks:
     return Ranks(distributed.get_rank(), distributed.get_world_size())
 
 
-def processes_of(technique: Technique, device: torch.device) -> int:
-    """Number of processes that a technique takes on this machine; at least 1."""
-    if technique.processes != "all":
-        return technique.processes
-    return max(torch.cuda.device_count(), 1) if device.type == "cuda" else 1
+def processes_of(technique: Technique, gpus: int) -> int:
+    """Number of processes that a technique takes on a machine of so many GPUs; at least 1."""
+    return max(gpus, 1) if technique.processes == "all" else technique.processes
 
 
-class Loss(nn.Module):
+class LossModule(nn.Module):
     """The model and its loss head as one module, so that a tied embedding is inside it."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -132,7 +130,7 @@ class Loss(nn.Module):
         return self._loss(inputs, targets)
 
 
-def _ddp(loss: Loss, device: torch.device) -> nn.Module:
+def _ddp(loss: LossModule, device: torch.device) -> nn.Module:
     """Gradients live in the buckets that are sent, so that there is one copy of them."""
     with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.8 does not know
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
@@ -144,7 +142,7 @@ def _ddp(loss: Loss, device: torch.device) -> nn.Module:
         )
 
 
-def _fsdp(loss: Loss, device: torch.device) -> nn.Module:
+def _fsdp(loss: LossModule, device: torch.device) -> nn.Module:
     """Each block is gathered for itself, the embedding and the last norm with the root."""
     # Here, since the import takes most of a second: single processes do without it.
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415
@@ -157,20 +155,20 @@ def _fsdp(loss: Loss, device: torch.device) -> nn.Module:
     return loss
 
 
-PARALLEL: dict[str, Callable[[Loss, torch.device], nn.Module]] = {"ddp": _ddp, "fsdp": _fsdp}
+PARALLEL: dict[str, Callable[[LossModule, torch.device], nn.Module]] = {"ddp": _ddp, "fsdp": _fsdp}
 """What spreads the model over the processes, for each value of the `parallel` axis but none."""
 
 
 @contextlib.contextmanager
-def no_sync(spread: nn.Module | None, last: bool) -> Iterator[None]:
+def no_sync(wrapped: nn.Module | None, last: bool) -> Iterator[None]:
     """Add up the gradients of a micro-batch here only, unless it is the last of a step.
 
     FSDP sends each: what it has not sent it would have to keep whole.
     """
-    if last or not isinstance(spread, DistributedDataParallel):
+    if last or not isinstance(wrapped, DistributedDataParallel):
         yield
         return
-    with spread.no_sync():
+    with wrapped.no_sync():
         yield
 
 

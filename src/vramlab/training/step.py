@@ -69,7 +69,7 @@ def train_step(
     total = torch.zeros((), device=learner.device)
     on_phase("before")
     for index, (inputs, targets) in enumerate(micro_batches, 1):
-        with no_sync(learner.spread, last=index == len(micro_batches)):
+        with no_sync(learner.wrapped, last=index == len(micro_batches)):
             loss = learner.loss_sum(inputs, targets) / tokens
             on_phase("after_forward")
             loss.backward()
@@ -110,7 +110,7 @@ def retrying_step(
     drawn = torch.get_rng_state()
     drawn_on_cuda = torch.cuda.get_rng_state(learner.device) if cuda else None
     # CUDA graphs keep the memory that they recorded.
-    untouched = learner.spread is None and not learner.technique.cuda_graphs
+    untouched = learner.wrapped is None and not learner.technique.cuda_graphs
     updates = getattr(optimizer, "updates", 0)
 
     def watch(phase: Phase) -> None:

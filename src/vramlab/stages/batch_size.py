@@ -1,0 +1,62 @@
+"""The stage that searches the largest batch of one technique."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vramlab.measure.search import Limit, search
+from vramlab.measure.trial import DoesNotFit, Trials
+from vramlab.memory.budget import Budget
+from vramlab.memory.headroom import fragmentation, headroom
+from vramlab.results.base import write
+from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.stages.frame import stage
+from vramlab.stages.gpu_lock import turn
+from vramlab.stages.job import Job
+from vramlab.training.parallel import ranks_of
+
+
+def main(snakemake: Any) -> None:
+    """Run the stage."""
+    with stage(snakemake), turn(snakemake.params.measure):
+        record = _record(Job.of(snakemake), snakemake.params.micro_batches)
+        write(record, snakemake.output[0])
+
+
+def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
+    if reason := job.obstacle():
+        limit = job.memory_limit()
+        return BatchSizeRecord(**job.fields, status="skipped", reason=reason, memory_limit=limit)
+    known: list[Trial] = []
+    while True:
+        try:
+            return job.in_all_processes(search_largest, known, micro_batches)
+        except DoesNotFit as error:  # only fresh processes can go on
+            known = error.trials
+
+
+def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> BatchSizeRecord:
+    """Search in this process; of several, all search together.
+
+    Args:
+        job: the job, on the device of this process.
+        known: the trials of processes that ended in one that did not fit.
+        micro_batches: of a step.
+    """
+    device, upper = job.budget.device, job.measure.max_batch_size
+    limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))
+    free = headroom(device, limit)
+    budget = Budget(device, limit - free)
+    trials = Trials(job.workload, budget, job.measure.confirm_steps, micro_batches, known)
+    largest, tried = search(trials, Limit(limit - free, upper, fragmentation(device)))
+    fields = job.fields | {"memory_limit": limit, "headroom": free, "trials": tried}
+    if largest == 0:
+        reason = (
+            f"not even one sequence of {job.workload.length} tokens fits in "
+            f"{limit / 2**30:.4g} GiB; raise measure.memory_limit_gib, or make the model or the "
+            "sequences smaller"
+        )
+        return BatchSizeRecord(**fields, status="out_of_memory", reason=reason)
+    bounded_by = "configuration" if largest == upper else "memory"
+    return BatchSizeRecord(**fields, status="ok", max_batch_size=largest, bounded_by=bounded_by)

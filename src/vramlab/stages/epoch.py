@@ -1,0 +1,151 @@
+"""The stage that trains one technique for whole epochs at one batch size, then validates it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vramlab.base.files import sha256
+from vramlab.base.provenance import digest
+from vramlab.config.training import TrainingConfig
+from vramlab.data.sequences import Sequences
+from vramlab.memory.meter import Meter, meter
+from vramlab.results.base import read, write
+from vramlab.results.epoch import EpochRecord
+from vramlab.results.largest_batch import LargestBatch
+from vramlab.results.memory import most
+from vramlab.results.text_size import TextSize
+from vramlab.stages.frame import stage
+from vramlab.stages.gpu_lock import turn
+from vramlab.stages.job import Job, NoBatch
+from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
+from vramlab.training.evaluate import evaluate
+from vramlab.training.learner import build
+from vramlab.training.parallel import ranks_of
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a training run reads, and where it is saved."""
+
+    train: Path
+    validation: Path
+    validation_record: Path
+    checkpoints: Path
+
+
+def main(snakemake: Any) -> None:
+    """Run the stage."""
+    with stage(snakemake), turn(snakemake.params.measure):
+        write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
+        # Only now: until the result is on disk, a stopped run must be able to go on.
+        remove(Path(snakemake.params.checkpoint))
+
+
+def _record(job: Job, snakemake: Any) -> EpochRecord:
+    config = TrainingConfig.model_validate(snakemake.params.training)
+    files = Files(
+        Path(snakemake.input.train),
+        Path(snakemake.input.validation),
+        Path(snakemake.input.validation_record),
+        Path(snakemake.params.checkpoint),
+    )
+    sequences = Sequences(files.train, job.workload.length)
+    fields = job.fields | {"setting": snakemake.wildcards.setting, "seed": job.workload.seed}
+    try:
+        batch_size = job.batch_size(snakemake.input.batch_size)
+        fields["batch_size"] = -(-batch_size // job.processes)
+        per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+        reference = _reference(config, snakemake.input.reference, len(sequences))
+        schedule = Schedule(config, batch_size, learning_rate(config, per_step, reference))
+        identity = _identity(job, schedule, snakemake)
+        trained = job.run_at(batch_size, train, schedule, files, identity)
+    except NoBatch as error:
+        return EpochRecord(**fields, status=error.status, reason=error.reason)
+    except Diverged as error:
+        return EpochRecord(**fields, status="diverged", reason=str(error))
+    fields["batch_size"] = -(-per_micro_batch // job.processes)
+    return EpochRecord(
+        **fields,
+        status="ok",
+        sequences_per_step=per_step,
+        accumulation=-(-per_step // per_micro_batch),
+        learning_rate=schedule.learning_rate,
+        lr_scaling=config.lr_scaling,
+        **trained,
+    )
+
+
+def _reference(config: TrainingConfig, search: Any, sequences: int) -> int | None:
+    """The baseline's sequences a step, where the learning rate is scaled by them.
+
+    Raises:
+        NoBatch: the baseline has no batch.
+    """
+    if config.lr_scaling == "none":
+        return None
+    baseline = read(LargestBatch, search)
+    if baseline.of_all_processes is None:
+        reason = f"training.lr_scaling {config.lr_scaling} needs the batch of the baseline: "
+        raise NoBatch("skipped", reason + baseline.reason)
+    return plan(config, baseline.of_all_processes, sequences)[0]
+
+
+def _identity(job: Job, schedule: Schedule, snakemake: Any) -> str:
+    """What a checkpoint must be of: a digest of all that the run depends on, code and data too."""
+    inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
+    params = dict(snakemake.params)
+    params["training"] = params["training"] | {"checkpoint_seconds": None}
+    return digest(
+        params
+        | {name: sha256(name) for name in inputs}
+        | {
+            "batch_size": schedule.batch_size,
+            "learning_rate": schedule.learning_rate,
+            "processes": job.processes,
+            "device": job.fields["provenance"].device.name,
+            "torch": torch.__version__,
+        }
+    )
+
+
+def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str, Any]:
+    """Train and validate in this process; of several, all take each step together.
+
+    Returns:
+        The fields of the record that only a whole run has.
+    """
+    sequences = Sequences(files.train, job.workload.length)
+    validation = Sequences(files.validation, job.workload.length)
+    ranks = ranks_of(job.workload.technique)
+    checkpoints = Checkpoints(files.checkpoints, identity, ranks)
+    learner = build(job.workload, job.budget.device)
+    peak = None
+    with _metered(job) as memory:
+        done = train_epochs(learner, sequences, schedule, checkpoints)
+        if memory is not None:
+            peak = most(ranks.gather(memory.peak()))
+    utf8_bytes = read(TextSize, files.validation_record).utf8_bytes
+    rows = schedule.training.evaluation_batch_size
+    return {
+        "steps": done.steps,
+        "tokens": done.tokens,
+        "train_seconds": done.seconds,
+        "peak": peak,
+        "interruptions": done.interruptions,
+        "retried_steps": done.retried,
+        "loss_curve": done.thinned(),
+        "validation": evaluate(learner, validation, rows, utf8_bytes),
+    }
+
+
+def _metered(job: Job) -> contextlib.AbstractContextManager[Meter | None]:
+    """The memory of a GPU; counting every operation on a CPU would falsify the time."""
+    if job.budget.device.type == "cpu":
+        return contextlib.nullcontext()
+    return meter(job.budget.device, job.budget.limit)

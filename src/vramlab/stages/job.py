@@ -1,0 +1,149 @@
+"""What the stages that run a technique share: its workload, its device, why it cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import torch
+from torch import distributed
+
+from vramlab.base.provenance import provenance
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.workload import Workload
+from vramlab.memory.budget import Budget
+from vramlab.memory.meter import meter
+from vramlab.memory.out_of_memory import is_out_of_memory, shortage
+from vramlab.results.base import read
+from vramlab.results.largest_batch import LargestBatch
+from vramlab.results.run import Status
+from vramlab.stages.launch import launch
+from vramlab.training.device import describe, resolve
+from vramlab.training.machine import Machine, obstacle
+from vramlab.training.parallel import processes_of
+
+R = TypeVar("R")
+
+
+class NoBatch(Exception):
+    """There is no batch to run a technique at.
+
+    Attributes:
+        status: of the record that says so.
+        reason: the sentence in it.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Job:
+    """A workload on this machine, as a rule asks for it."""
+
+    workload: Workload
+    measure: MeasureConfig
+    budget: Budget
+    """For each process."""
+    processes: int
+    """How many take part."""
+    threads: int
+    """Cores of all processes."""
+    fields: dict[str, Any]
+    """The fields that every record of a run has, its status apart."""
+
+    @classmethod
+    def of(cls, snakemake: Any) -> Job:
+        """Read the parameters of a rule."""
+        params, wildcards = snakemake.params, snakemake.wildcards
+        workload = Workload.model_validate(params.workload)
+        measure = MeasureConfig.model_validate(params.measure)
+        device = resolve(measure.device)
+        processes = processes_of(workload.technique, Machine.here(device).gpus)
+        if device.type == "cpu":
+            torch.set_num_threads(snakemake.threads)
+        return cls(
+            workload=workload,
+            measure=measure,
+            budget=Budget(device, _limit(measure, device, processes)),
+            processes=processes,
+            threads=snakemake.threads,
+            fields={
+                "provenance": provenance(dict(params), describe(device)),
+                "technique": wildcards.technique,
+                "axes": workload.technique,
+                "sequence_length": workload.length,
+                "processes": processes,
+            },
+        )
+
+    def obstacle(self) -> str | None:
+        """Why the technique cannot run here; None where it can."""
+        return obstacle(self.workload, Machine.here(self.budget.device))
+
+    def memory_limit(self) -> int:
+        """Bytes that each process may take, found on the device where none are configured."""
+        with meter(self.budget.device, self.budget.limit) as memory:
+            return memory.limit
+
+    def in_all_processes(self, function: Callable[..., R], *arguments: Any) -> R:
+        """Call a function of the job in all processes of the technique: what rank 0 returns.
+
+        Where there is one it is called here. Otherwise the function, a global one of a module,
+        gets the job on the device of its process; an error in any is raised here.
+        """
+        if self.workload.technique.parallel == "none":
+            return function(self, *arguments)
+        cuda = self.budget.device.type == "cuda"
+        result: R = launch(_in_rank, function, self, arguments, processes=self.processes, cuda=cuda)
+        return result
+
+    def batch_size(self, path: Path | str) -> int:
+        """The sequences of a batch on all processes, by a finished search.
+
+        Raises:
+            NoBatch: the technique cannot run here, or the search found none.
+        """
+        if reason := self.obstacle():
+            raise NoBatch("skipped", reason)
+        found = read(LargestBatch, path)
+        if found.of_all_processes is None:
+            raise NoBatch(found.status, f"{found.technique}: {found.reason}")
+        return found.of_all_processes
+
+    def run_at(self, batch_size: int, function: Callable[..., R], *arguments: Any) -> R:
+        """As `in_all_processes`, of a function that runs batches of a size.
+
+        Raises:
+            NoBatch: memory ran out.
+        """
+        try:
+            return self.in_all_processes(function, *arguments)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = f"a batch of {batch_size} does not fit: {shortage(error)}"
+            raise NoBatch("out_of_memory", reason) from None
+
+
+def _limit(measure: MeasureConfig, device: torch.device, processes: int) -> int | None:
+    """The configured limit in bytes; several processes on a CPU share half of its memory."""
+    if measure.memory_limit_gib is not None:
+        return int(measure.memory_limit_gib * 2**30)
+    if device.type == "cpu" and processes > 1:
+        return psutil.virtual_memory().total // 2 // processes
+    return None
+
+
+def _in_rank(function: Callable[..., R], job: Job, arguments: tuple[Any, ...]) -> R:
+    if job.budget.device.type == "cuda":
+        device = torch.device("cuda", distributed.get_rank())
+        job = replace(job, budget=replace(job.budget, device=device))
+    # Processes that share cores would otherwise wait for each other's threads.
+    torch.set_num_threads(max(job.threads // job.processes, 1))
+    return function(job, *arguments)
