@@ -42,14 +42,6 @@ GPU = 0 if CONFIG.measure.device == "cpu" else 1
 # Of a step whose memory is searched or predicted: gradients are kept from one to the next.
 MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
-# The processes of each technique that takes several; the profile of a cluster reads them.
-PROCESSES = {
-    name: technique.processes
-    for name, technique in CONFIG.techniques.items()
-    if technique.processes not in {1, "all"}
-}
-os.environ.update(VRAMLAB_GPUS=repr(PROCESSES)[1:-1])
-
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
     Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")
@@ -93,8 +85,9 @@ def its_workload(wildcards):
 
 
 def processes(wildcards):
-    """A core for each process of the technique that the wildcards name."""
-    return PROCESSES.get(wildcards.technique, 1)
+    """A core for each process of the technique that the wildcards name; `all` is known later."""
+    count = CONFIG.techniques[wildcards.technique].processes
+    return 1 if count == "all" else count
 
 
 def batch_size_of(wildcards):

@@ -69,7 +69,7 @@ def test_a_technique_of_two_processes_gets_two_gpus(checkout):
     two = {"parallel": "ddp", "processes": 2}
     checkout.configure({**CONFIG, "techniques": {"fp32": {}, "two": two}})
     profile = (ROOT / "profiles/slurm/config.yaml").read_text()
-    gres = yaml.safe_load(re.search(r"# (gres: \".*VRAMLAB_GPUS.*)", profile)[1])["gres"]
+    gres = yaml.safe_load(re.search(r"# (gres: \".*threads.*)", profile)[1])["gres"]
 
     def change(resources):
         if resources.pop("gpu", None):

@@ -13,7 +13,7 @@ from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.training.epoch import Diverged, learning_rate, plan
 from vramlab.training.evaluate import evaluate
-from vramlab.training.parallel import Loss
+from vramlab.training.parallel import LossModule
 from vramlab.training.step import retrying_step, train_step
 
 CPU = torch.device("cpu")
@@ -129,7 +129,7 @@ def test_perplexity_does_not_depend_on_the_batch_size(make_learner, sequences):
 
 def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_learner, sequences):
     learner = make_learner()
-    sizes, head = [], learner.head
+    sizes, head = [], learner.loss_head
 
     def tight(hidden, weight, targets):
         sizes.append(len(hidden))
@@ -137,12 +137,12 @@ def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_learn
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return head(hidden, weight, targets)
 
-    found = evaluate(dataclasses.replace(learner, head=tight), sequences, 16, 1000)
+    found = evaluate(dataclasses.replace(learner, loss_head=tight), sequences, 16, 1000)
     assert sizes[:3] == [16, 8, 4]
     assert max(sizes[2:]) == 4
     assert found.nats == pytest.approx(evaluate(learner, sequences, 16, 1000).nats, rel=1e-6)
     with pytest.raises(RuntimeError, match="of another kind"):
-        evaluate(dataclasses.replace(learner, head=broken), sequences, 16, 1000)
+        evaluate(dataclasses.replace(learner, loss_head=broken), sequences, 16, 1000)
 
 
 def broken(hidden, weight, targets):
@@ -227,7 +227,7 @@ def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_learner, p
 
 def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_learner, pair):
     learner = make_learner()  # one process alone has such a module too, and it keeps its state
-    spread = dataclasses.replace(learner, spread=Loss(learner.model, learner.eager_loss_sum))
+    spread = dataclasses.replace(learner, wrapped=LossModule(learner.model, learner.eager_loss_sum))
     failing(learner, 1)
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(spread, learner.optimizer(1e-3), [pair])

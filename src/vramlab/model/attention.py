@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vramlab.config.model import ModelConfig
+
 Kernel = Callable[[Tensor, Tensor, Tensor, int | None, float], Tensor]
 
 
@@ -27,17 +29,10 @@ class SelfAttention(nn.MultiheadAttention):
     of keys and values than of queries: Ainslie et al., 2023 (arXiv:2305.13245).
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        heads: int,
-        kv_heads: int,
-        kernel: Kernel | None,
-        window: int | None,
-        dropout: float,
-    ) -> None:
+    def __init__(self, config: ModelConfig, kernel: Kernel | None, window: int | None) -> None:
         """Raises ValueError where the heads are grouped and `kernel` is None."""
-        super().__init__(d_model, heads, dropout=dropout, batch_first=True)
+        d_model, heads, kv_heads = config.d_model, config.heads, config.key_value_heads
+        super().__init__(d_model, heads, dropout=config.attention_dropout, batch_first=True)
         self.kernel = kernel
         self.window = window
         self.widths = [d_model, kv_heads * self.head_dim, kv_heads * self.head_dim]

@@ -26,14 +26,7 @@ class Block(nn.Module):
         super().__init__()
         linear = Float8Linear if technique.precision == "fp8" else nn.Linear
         self.norm1 = nn.LayerNorm(config.d_model)
-        self.attention = SelfAttention(
-            config.d_model,
-            config.heads,
-            config.key_value_heads,
-            ATTENTION[technique.attention],
-            technique.window,
-            config.attention_dropout,
-        )
+        self.attention = SelfAttention(config, ATTENTION[technique.attention], technique.window)
         self.norm2 = nn.LayerNorm(config.d_model)
         self.feed_forward = FEED_FORWARD[technique.feed_forward](
             linear(config.d_model, config.d_ff),

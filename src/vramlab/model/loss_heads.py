@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -87,11 +87,8 @@ def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> LossHead:
 
     def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            kind = hidden.device.type
-            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-            loss: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-                hidden, weight, targets, dtype or weight.dtype, chunk_tokens, gradients
-            )
+            how = _Chunking(chunk_tokens, gradients)
+            loss: Tensor = _Fused.apply(hidden, weight, targets, how)  # type: ignore[no-untyped-call]
             return loss
         chunks = _chunks(hidden, weight, targets, chunk_tokens)
         return torch.stack([chunk(part, weight, its) for part, its in chunks]).sum()
@@ -132,28 +129,29 @@ def _loss_and_gradients(
     return loss, (grad_logits @ weight) * kept, grad_logits.T @ (hidden * kept)
 
 
+class _Chunking(NamedTuple):
+    """How the fused head goes through a batch."""
+
+    tokens: int | None
+    """Of a chunk."""
+    gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        dtype: torch.dtype,
-        chunk_tokens: int | None,
-        gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, how: _Chunking
     ) -> Tensor:
+        kind, (chunk_tokens, gradients) = hidden.device.type, how
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        parts = iter(
-            grad_hidden.flatten(0, -2).split(
-                chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
-            )
-        )
+        size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
+        parts = iter(grad_hidden.flatten(0, -2).split(size))
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         cast = weight.to(dtype)
         if has_triton(hidden.device, dtype):
             gradients = _loss_and_gradients_by_kernel
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(kind, enabled=False):
             for part, its_targets in _chunks(hidden, weight, targets, chunk_tokens):
                 loss, grad_part, its_grad_weight = gradients(part.to(dtype), cast, its_targets)
                 total += loss
@@ -169,7 +167,7 @@ class _Fused(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the fused loss head can go backward only once")
         (grad_hidden, grad_weight), ctx.gradients = ctx.gradients, None
-        return grad_hidden.mul_(grad_output), grad_weight.mul_(grad_output), None, None, None, None
+        return grad_hidden.mul_(grad_output), grad_weight.mul_(grad_output), None, None
 
 
 LOSS_HEADS: dict[str, Callable[[int | None, Compiler[Any]], LossHead]] = {

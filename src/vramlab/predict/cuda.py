@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -129,21 +129,25 @@ def _dropout(
     return torch.native_dropout(x, p, True)[0]
 
 
-def _attention(
-    _: Callable[..., Tensor],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
+class _Attention(NamedTuple):
+    """The arguments of scaled_dot_product_attention."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+
+def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
     """The kernel that torch prefers: flash, else the memory-efficient one, else plain products."""
+    q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa = _Attention(*arguments, **options)
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (x.to(torch.get_autocast_dtype("cpu")) for x in (q, k, v))
-    options: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
+    options = {"is_causal": is_causal, "scale": scale}
     if q.dtype in _HALF and attn_mask is None and q.shape[-1] <= FLASH_WIDTH:
         results = _ATEN._scaled_dot_product_flash_attention(q, k, v, dropout_p, **options)
     elif enable_gqa:  # which the memory-efficient kernel cannot
