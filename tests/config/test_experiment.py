@@ -58,7 +58,7 @@ def test_the_mission_is_the_default():
         ("techniques.sdpa.window", 8, ["techniques.sdpa", "no window", "masked"]),
         ("techniques.new", {"attention": "masked"}, ["techniques.new", "needs a window"]),
         ("techniques.windowed.window", 0, ["'techniques.windowed.window'", "0"]),
-        ("techniques.fp32.chunk_tokens", 8, ["techniques.fp32", "no pieces", "fused"]),
+        ("techniques.fp32.chunk_tokens", 8, ["techniques.fp32", "no chunks", "fused"]),
         ("techniques.fp32.cuda_graphs", True, ["techniques.fp32", "needs compiled code"]),
         (
             "techniques.new",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -47,11 +48,11 @@ class Technique(Section):
     """recomputed: keep only the input of GELU, compute its output and the dropout mask again in the
     backward pass; GELU and dropout are then one kernel on a GPU."""
     loss_head: LossHead = "full"
-    """full: all logits at once; chunked: a piece at a time, computed again in the backward pass;
-    fused: a piece at a time, with its gradients computed at once in the forward pass."""
+    """full: all logits at once; chunked: a chunk at a time, computed again in the backward pass;
+    fused: a chunk at a time, with its gradients computed at once in the forward pass."""
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens in a piece of the loss head; null takes a sixteenth of the batch, or fewer, so that a
-    piece has at most 1e8 logits."""
+    """Tokens in a chunk of the loss head; null takes a sixteenth of the batch, or fewer, so that a
+    chunk has at most 1e8 logits."""
     optimizer: Optimizer = "adam"
     """adam: torch's; fused: torch's in one kernel; 8bit: bitsandbytes, moments in 8 bits;
     in-backward: each weight updated, and its gradient freed, as soon as the gradient is there."""
@@ -75,74 +76,71 @@ class Technique(Section):
 
     @model_validator(mode="after")
     def _can_work(self) -> Technique:
-        if self.attention == "flash" and self.precision not in SIXTEEN_BITS:
-            raise ValueError(
-                f"attention flash computes in 16 bits and cannot run in {self.precision}; "
-                "set precision to bf16"
-            )
-        if self.window is not None and self.attention not in WINDOWED:
-            raise ValueError(
-                f"attention {self.attention} has no window; "
-                f"set attention to one of {', '.join(sorted(WINDOWED))}, or remove window"
-            )
-        if self.attention == "masked" and self.window is None:
-            raise ValueError("attention masked needs a window; set it, or set attention to sdpa")
-        if self.chunk_tokens is not None and self.loss_head == "full":
-            raise ValueError(
-                "loss_head full has no pieces; set loss_head to chunked or fused, "
-                "or remove chunk_tokens"
-            )
-        if self.feed_forward == "recomputed" and self.precision == "fp8":
-            raise ValueError(
-                "feed_forward recomputed has no products in 8 bits; "
-                "set feed_forward to full, or precision to bf16"
-            )
+        for when, why in _CONFLICTS:
+            if when(self):
+                raise ValueError(why.format_map(self.model_dump()))
         return self
 
-    @model_validator(mode="after")
-    def _can_be_compiled(self) -> Technique:
-        if self.cuda_graphs and self.compile == "none":
-            raise ValueError(
-                "cuda_graphs needs compiled code; set compile to default, or cuda_graphs to false"
-            )
-        if self.offload != "none" and self.compile != "none":
-            raise ValueError(
-                "offload cannot see what compiled code saves; set offload or compile to none"
-            )
-        return self
 
-    @model_validator(mode="after")
-    def _can_be_spread(self) -> Technique:
-        if self.parallel == "none":
-            if self.processes != 1:
-                raise ValueError(
-                    f"{self.processes} processes need a way to share the work; set parallel to ddp "
-                    "or fsdp, or remove processes"
-                )
-            return self
-        if self.processes == 1:
-            raise ValueError(
-                f"parallel {self.parallel} needs at least two processes; set processes to a number "
-                "of GPUs or to all, or parallel to none"
-            )
-        if self.compile != "none":
-            raise ValueError(
-                f"parallel {self.parallel} runs code that is not compiled; set compile or parallel "
-                "to none"
-            )
-        if self.parallel == "ddp" and self.optimizer == "in-backward":
-            raise ValueError(
-                "optimizer in-backward updates a weight before ddp has added up its gradient; set "
-                "parallel to fsdp, or optimizer to another value"
-            )
-        if self.parallel == "fsdp" and self.optimizer == "8bit":
-            raise ValueError(
-                "optimizer 8bit cannot update a share of a weight; set parallel to ddp, or "
-                "optimizer to another value"
-            )
-        if self.parallel == "fsdp" and self.offload != "none":
-            raise ValueError(
-                "offload would move the weights that fsdp gathered to the host; set offload to "
-                "none, or parallel to ddp"
-            )
-        return self
+_CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
+    (
+        lambda t: t.attention == "flash" and t.precision not in SIXTEEN_BITS,
+        "attention flash computes in 16 bits and cannot run in {precision}; set precision to bf16",
+    ),
+    (
+        lambda t: t.window is not None and t.attention not in WINDOWED,
+        "attention {attention} has no window; set attention to one of "
+        f"{', '.join(sorted(WINDOWED))}, or remove window",
+    ),
+    (
+        lambda t: t.attention == "masked" and t.window is None,
+        "attention masked needs a window; set it, or set attention to sdpa",
+    ),
+    (
+        lambda t: t.chunk_tokens is not None and t.loss_head == "full",
+        "loss_head full has no chunks; set loss_head to chunked or fused, or remove chunk_tokens",
+    ),
+    (
+        lambda t: t.feed_forward == "recomputed" and t.precision == "fp8",
+        "feed_forward recomputed has no products in 8 bits; set feed_forward to full, or precision "
+        "to bf16",
+    ),
+    (
+        lambda t: t.cuda_graphs and t.compile == "none",
+        "cuda_graphs needs compiled code; set compile to default, or cuda_graphs to false",
+    ),
+    (
+        lambda t: t.offload != "none" and t.compile != "none",
+        "offload cannot see what compiled code saves; set offload or compile to none",
+    ),
+    (
+        lambda t: t.parallel == "none" and t.processes != 1,
+        "{processes} processes need a way to share the work; set parallel to ddp or fsdp, or "
+        "remove processes",
+    ),
+    (
+        lambda t: t.parallel != "none" and t.processes == 1,
+        "parallel {parallel} needs at least two processes; set processes to a number of GPUs or to "
+        "all, or parallel to none",
+    ),
+    (
+        lambda t: t.parallel != "none" and t.compile != "none",
+        "parallel {parallel} runs code that is not compiled; set compile or parallel to none",
+    ),
+    (
+        lambda t: t.parallel == "ddp" and t.optimizer == "in-backward",
+        "optimizer in-backward updates a weight before ddp has added up its gradient; set parallel "
+        "to fsdp, or optimizer to another value",
+    ),
+    (
+        lambda t: t.parallel == "fsdp" and t.optimizer == "8bit",
+        "optimizer 8bit cannot update a share of a weight; set parallel to ddp, or optimizer to "
+        "another value",
+    ),
+    (
+        lambda t: t.parallel == "fsdp" and t.offload != "none",
+        "offload would move the weights that fsdp gathered to the host; set offload to none, or "
+        "parallel to ddp",
+    ),
+)
+"""What cannot be combined: when, and why, with gaps for the values of the axes."""
