@@ -22,7 +22,7 @@ from vramlab.config.workload import Workload
 from vramlab.data import batches as data
 from vramlab.data.batches import batches, order, split
 from vramlab.data.sequences import Sequences
-from vramlab.memory.allocator import clear
+from vramlab.memory.allocator import free_memory
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.device import resolve
 from vramlab.training.epoch import Schedule, train_epochs
@@ -76,7 +76,7 @@ def main() -> None:
 
 def _bare(workload: Workload, sequences: Sequences, size: int, device: torch.device) -> float:
     """Seconds of the steps alone."""
-    clear()
+    free_memory()
     learner = build(workload, device)
     optimizer = learner.optimizer(1e-3)
     warm_up(learner)
@@ -93,7 +93,7 @@ def _harness(
     workload: Workload, sequences: Sequences, size: int, device: torch.device, room: int
 ) -> float:
     """Seconds from the first step to the last, as a training run reports them."""
-    clear()
+    free_memory()
     before, data.RESIDENT_BYTES = data.RESIDENT_BYTES, room
     learner = build(workload, device)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ from vramlab.data.sequences import Sequences
 from vramlab.measure.profile import ProfilePlan, profile
 from vramlab.measure.search import Limit, doubling_and_bisection, search
 from vramlab.measure.trial import Trials
-from vramlab.memory.allocator import clear
+from vramlab.memory.allocator import free_memory
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import meter
@@ -92,7 +92,7 @@ rounding to 24, 11 and 8 bits gives; of 8-bit floats, twice."""
 @pytest.fixture(autouse=True)
 def nothing_compiled():
     """Without the compiled code and the CUDA graphs of the tests before."""
-    clear()
+    free_memory()
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_few_steps_end_where_those_of_the_baseline_do(name, device):
         for _ in range(5):
             loss = train_step(learner, optimizer, [data]).item()
         ends.append(loss)
-        clear()
+        free_memory()
     assert ends[1] == pytest.approx(ends[0], rel=1e-3)
 
 
@@ -163,7 +163,7 @@ def test_what_cuda_graphs_hold_is_counted(device):
     data = tokens(64, 256, device)
     peaks = {}
     for name in ("compiled", "graphs"):
-        clear()
+        free_memory()
         with meter(device, None) as memory:
             learner = make(device, **TECHNIQUES[name])
             warm_up(learner)
@@ -183,7 +183,7 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
     data = tokens(64, 256, device)
     kept = {}
     for name in ("fp32", "offload"):
-        clear()
+        free_memory()
         learner = make(device, **TECHNIQUES[name])
         warm_up(learner)
         before = torch.cuda.memory_allocated()
@@ -201,7 +201,7 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
 def test_the_kinds_add_up_to_the_measured_peak(name, device, tmp_path):
     sequences = Sequences.of(np.arange(128 * 256 * 2 + 1) % 11_000 + 4, 256)
     asked = runnable(of_default_model(TECHNIQUES[name]), device)
-    clear()
+    free_memory()
     path = tmp_path / "snapshot.pickle"
     plan = ProfilePlan(128, learning_rate=1e-3, warmup_steps=1, timed_steps=2)
     measured = profile(asked, Budget(device), sequences, plan, path).memory
@@ -267,7 +267,7 @@ def test_flash_attn_is_here_where_it_is_installed(device):
 
 
 def test_the_cap_holds_and_is_lifted(device):
-    clear()
+    free_memory()
     before = torch.cuda.memory_reserved()
     with meter(device, before + 2**30) as memory:
         kept = torch.empty(2**29, dtype=torch.uint8, device=device)
@@ -277,10 +277,10 @@ def test_the_cap_holds_and_is_lifted(device):
         assert memory.point().allocated >= 2**29
         del kept
     del error
-    clear()
+    free_memory()
     assert torch.cuda.memory_reserved() <= before
     torch.empty(2**31, dtype=torch.uint8, device=device)
-    clear()
+    free_memory()
 
 
 @pytest.mark.parametrize("name", ["fp32", "sdpa", "checkpointing", "chunked", "fused"])
@@ -296,7 +296,7 @@ def test_the_search_is_exact(name, device):
     assert again(found).fits
     assert len(trials) <= 6
     sequences = Sequences.of(np.arange(found * 256 * 2 + 1) % 11_000 + 4, 256)
-    clear()
+    free_memory()
     plan = ProfilePlan(found, learning_rate=1e-3, warmup_steps=5, timed_steps=20)
     measured = profile(asked, Budget(device, limit), sequences, plan)
     assert measured.memory.peak.allocated <= limit
@@ -309,7 +309,7 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(name, device, 
     data = tokens(16, 64, device)
     ends = []
     for fails in (False, True):
-        clear()
+        free_memory()
         with meter(device, 2**30):
             learner = make(device, model, **TECHNIQUES[name])
             warm_up(learner)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vramlab.memory.allocator import clear
+from vramlab.memory.allocator import free_memory
 from vramlab.memory.meter import idle_in_pools, meter
 from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory, missing, shortage
 
@@ -90,7 +90,7 @@ def test_crossing_the_cap_raises_and_leaves_the_meter_usable():
             torch.zeros(513)
         assert is_out_of_memory(error.value)
         del error
-        clear()
+        free_memory()
         assert memory.point().allocated == 0
         torch.zeros(512)
 

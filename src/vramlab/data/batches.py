@@ -15,7 +15,7 @@ from vramlab.data.sequences import Sequences
 Batch = tuple[Tensor, Tensor]
 
 RESIDENT_BYTES = 32 * 2**20
-"""A stream up to this size is kept on the GPU. The search sets as much aside, so that the batch it
+"""A stream up to this size is kept on the GPU. The search reserves as much, so that the batch it
 finds fits beside any corpus."""
 
 _SIGNED = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -23,7 +23,7 @@ from vramlab.measure.breakdown import Breakdown
 from vramlab.measure.energy import joules
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory.allocator import clear, release
+from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import Meter, meter
 from vramlab.memory.out_of_memory import is_out_of_memory
@@ -109,7 +109,7 @@ def profile(
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
         timed = _time(steps, feed, plan.warmup_steps)
         del learner, optimizer, feed, steps
-        clear()
+        free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
         return _of_all(Profile(watched, *timed, same), ranks)
 
@@ -182,14 +182,14 @@ def _break_down(
 ) -> tuple[dict[str, int], list[Moment]]:
     """One more step: its bytes at the peak by kind, and its timeline."""
     batch = next(feed)
-    if learner.compiled is not None:  # what compiled code takes does not pass the dispatcher
+    if learner.compiled is not None:  # the dispatcher does not see inside compiled code
         return {}, []
-    if learner.wrapped is not None:  # and of what DDP and FSDP copy, no module is the maker
+    if learner.wrapped is not None:  # nor do the copies that DDP and FSDP make belong to a module
         train_step(learner, optimizer, [batch])  # for torch's snapshot
         return {}, []
     # On a CPU the meter too counts a tensor only once an operation has met it.
     outside = memory.point().allocated if learner.device.type == "cuda" else None
-    clear()
+    free_memory()
     breakdown = Breakdown(learner, optimizer, outside)
     try:
         with breakdown.watching():
@@ -200,7 +200,7 @@ def _break_down(
         release(error)
         log.warning("what holds the memory is not known: the watched step found too little of it")
         optimizer.zero_grad(set_to_none=True)
-        clear()
+        free_memory()
         return {}, []
     return breakdown.at_peak, breakdown.timeline()
 

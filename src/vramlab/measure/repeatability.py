@@ -9,7 +9,7 @@ from torch import Tensor
 from vramlab.config.workload import Workload
 from vramlab.data.batches import batches, order, split
 from vramlab.data.sequences import Sequences
-from vramlab.memory.allocator import clear
+from vramlab.memory.allocator import free_memory
 from vramlab.training.learner import build
 from vramlab.training.parallel import local, ranks_of
 from vramlab.training.step import retrying_step
@@ -52,6 +52,6 @@ def repeatable(
         return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)]
 
     first = run()
-    clear()  # what wraps a model for several processes keeps it in cycles
+    free_memory()  # what wraps a model for several processes keeps it in cycles
     differs = not all(torch.equal(a, b) for a, b in zip(first, run(), strict=True))
     return not any(ranks.any(differs))

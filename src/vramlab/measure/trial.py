@@ -12,7 +12,7 @@ import torch
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, batches
 from vramlab.data.sequences import Sequences
-from vramlab.memory.allocator import clear, release
+from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import is_out_of_memory, missing
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class DoesNotFit(Exception):
-    """A batch did not fit in one of several processes; the others wait for it in vain.
+    """A batch did not fit in one of several processes; the others wait for it without end.
 
     Attributes:
         trials: those that fitted, and that one.
@@ -45,8 +45,8 @@ class Trials:
     memory ran out is raised.
 
     Of several processes each tries the batch size, and all get the same trial. Where it does not
-    fit into one, the others are in the midst of an operation that will never end, and nothing
-    short of ending them helps: DoesNotFit is raised. The caller ends the processes and begins the
+    fit into one, the others hang in a collective operation, and the only way out is to end
+    them: DoesNotFit is raised. The caller ends the processes and begins the
     search anew in fresh ones, with `known`: the trials up to then, which are not run again.
     """
 
@@ -68,7 +68,7 @@ class Trials:
         """Try a batch of so many sequences."""
         if batch_size in self._known:
             return self._known[batch_size]
-        clear()
+        free_memory()
         start = time.monotonic()
         peak: MemoryPoint | None = None
         short: int | None = None
@@ -79,7 +79,7 @@ class Trials:
                 raise
             short = missing(error)
             release(error)
-        clear()
+        free_memory()
         trial = Trial(
             batch_size=batch_size,
             fits=peak is not None,

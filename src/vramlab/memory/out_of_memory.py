@@ -25,7 +25,7 @@ _SIZE = {
     "allocated": re.compile(r"([\d.]+) (\w+) is allocated by PyTorch"),
     "idle": re.compile(r"([\d.]+) (\w+) is reserved by PyTorch but unallocated"),
 }
-"""The sizes in torch's error message for want of CUDA memory under a limit."""
+"""The sizes in the message of torch's out-of-memory error under a limit."""
 
 
 class OutOfMemory(RuntimeError):
@@ -51,7 +51,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def missing(error: BaseException) -> int | None:
-    """Bytes that an error for want of memory was short of, as far as it says; at least these."""
+    """Bytes that were missing when memory ran out, as far as the error says; at least these."""
     if isinstance(error, OutOfMemory):
         return error.missing
     sizes = _sizes(error)
@@ -62,7 +62,7 @@ def missing(error: BaseException) -> int | None:
 
 
 def shortage(error: BaseException) -> str:
-    """What an error for want of memory says, without torch's advice to its users."""
+    """What an out-of-memory error says, without torch's advice to its users."""
     sizes = _sizes(error)
     if sizes is None:
         return str(error).partition("\n")[0].partition(" GPU ")[0]

@@ -1,7 +1,7 @@
 """Peak memory of a training step without running it.
 
-The step itself runs, on fake tensors: shapes and types without values, which take neither memory
-nor time worth mentioning, whatever the batch size. What is counted on them is what the meters of
+The step itself runs, on fake tensors: shapes and types without values, which take almost no
+memory and no time, whatever the batch size. What is counted on them is what the meters of
 vramlab.memory.meter count on real ones. docs/estimate.md says what is modelled, and what is not.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from vramlab.memory.allocator import clear
+from vramlab.memory.allocator import free_memory
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def turn(measure: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        clear()  # what the allocator keeps would stay taken until this process ends
+        free_memory()  # what the allocator keeps would stay taken until this process ends
         lock.release()
 
 

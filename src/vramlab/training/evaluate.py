@@ -10,7 +10,7 @@ import torch
 
 from vramlab.data.batches import batches, split
 from vramlab.data.sequences import Sequences
-from vramlab.memory.allocator import clear, release
+from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.results.epoch import Validation
 from vramlab.training.epoch import Diverged
@@ -44,7 +44,7 @@ def evaluate(
             if not is_out_of_memory(error) or batch_size == 1 or learner.ranks.count > 1:
                 raise
             release(error)
-        clear()
+        free_memory()
         batch_size //= 2
         log.warning("validation ran out of memory; it goes on with %d sequences", batch_size)
     if not math.isfinite(total):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vramlab.config.tokenizer import PAD_ID
-from vramlab.memory.allocator import clear, empty, release
+from vramlab.memory.allocator import empty_cache, free_memory, release
 from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory, shortage
 from vramlab.training.learner import Learner
 from vramlab.training.parallel import no_sync
@@ -27,15 +27,15 @@ def _nothing(_: Phase) -> None:
 def warm_up(learner: Learner) -> None:
     """Load kernels and libraries by a tiny step that changes nothing, then empty the allocator.
 
-    Their workspaces stay for good. Had they to squeeze in between the tensors of the first full
-    batch, a batch that a primed process can hold would not fit. Comes before the optimizer is made:
-    one that steps in the backward pass would change the weights.
+    Their workspaces are kept until the process ends. Allocated later, between the tensors of the
+    first full batch, they could make a batch fail that fits in every later step. Call it before the
+    optimizer is made: one that steps in the backward pass would change the weights.
     """
     tokens = torch.full((1, 8), PAD_ID + 1, device=learner.device)
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         learner.eager_loss_sum(tokens, tokens).backward()
     learner.model.zero_grad(set_to_none=True)
-    clear()
+    free_memory()
 
 
 def train_step(
@@ -129,7 +129,7 @@ def retrying_step(
     log.warning("a step ran out of memory and is taken again from an empty allocator: %s", short)
     on_retry()
     optimizer.zero_grad(set_to_none=True)
-    empty()
+    empty_cache()
     torch.set_rng_state(drawn)
     if drawn_on_cuda is not None:
         torch.cuda.set_rng_state(drawn_on_cuda, learner.device)
