@@ -17,6 +17,7 @@ from vramlab.config.tokenizer import PAD_ID
 from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, prefetched, resident
 from vramlab.data.sequences import Sequences
+from vramlab.measure.kernel_limit import MOST_SEQUENCES
 from vramlab.measure.profile import ProfilePlan, profile
 from vramlab.measure.search import Limit, doubling_and_bisection, search
 from vramlab.measure.trial import Trials
@@ -392,3 +393,19 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monk
     # Sums by atomic additions may differ in their last bits, and training carries that on.
     assert found == pytest.approx(expected, rel=1e-3)
     print(f"{name}: bit-equal {found == expected}")
+
+
+@pytest.mark.parametrize("attention", ["plain", "sdpa", "flash", "flex", "math"])
+def test_a_batch_beyond_a_kernel_s_grid_is_told_from_memory(attention, device):
+    """Attention kernels that give each sequence a row of CUDA's grid take 65,535 at most."""
+    tiny = ModelConfig(d_model=32, layers=1, heads=1, d_ff=32, dropout=0.0)
+    axes = {"precision": "bf16", "attention": attention, "loss_head": "fused"}
+    asked = runnable(workload(axes, tiny, vocab_size=VOCABULARY, length=4), device)
+    trials = Trials(asked, Budget(device, 2**33), 2)
+    found, tried = search(trials, Limit(2**33, 100_000))
+    by_size = {trial.batch_size: trial for trial in tried}
+    print(attention, found, [(t.batch_size, t.fits, t.kernel_limit) for t in tried])
+    if found < 100_000:
+        assert found == MOST_SEQUENCES
+        assert by_size[found + 1].kernel_limit == MOST_SEQUENCES
+    assert by_size[found].fits

@@ -194,3 +194,25 @@ def test_a_prediction_that_is_right_is_confirmed_by_two_looks():
     found, looks = search(lambda b: Seen(b, cost(b), limit), Limit(limit, 2**20), before)
     assert found == 900
     assert [look.batch_size for look in looks] == [900, 901]
+
+
+def test_a_kernel_that_takes_no_more_ends_the_search_in_a_few_trials():
+    """Seen on an H100: 65,535 sequences fit and 65,536 are refused, with memory left for more."""
+    cost = lambda b: 10**8 + 2 * 10**5 * b  # noqa: E731
+    limit = cost(90_000)
+
+    def try_batch(batch_size):
+        refused = batch_size > 65_535
+        peak = None if refused else cost(batch_size)
+        return Trial(
+            batch_size=batch_size,
+            fits=not refused,
+            peak_allocated=peak,
+            peak_reserved=peak,
+            kernel_limit=65_535 if refused else None,
+            seconds=0,
+        )
+
+    found, trials = search(try_batch, Limit(limit, 2**20))
+    assert found == 65_535
+    assert len(trials) <= 7

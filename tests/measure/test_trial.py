@@ -1,5 +1,6 @@
 """A trial takes real training steps under a limit, and leaves nothing behind."""
 
+import re
 import weakref
 
 import pytest
@@ -76,3 +77,24 @@ def test_other_errors_are_raised(monkeypatch):
     try_batch = Trials(workload(None, ModelConfig(), 100), Budget(CPU, 2**30), 2)
     with pytest.raises(RuntimeError, match="device-side assert"):
         try_batch(1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: invalid argument",
+        "CUDA driver error: invalid argument",
+        "Expected mha_graph.execute(handle, variant_pack, workspace_ptr.get()).is_good() to be "
+        "true, but got false.  (Could this error message be improved?)",
+    ],
+)
+def test_a_kernel_that_takes_no_more_sequences_is_no_crash(message, monkeypatch):
+    def refuse(_, batch_size):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Trials, "_peak", refuse)
+    try_batch = Trials(workload(), Budget(CPU, 2**30), 2)
+    trial = try_batch(65_536)
+    assert (trial.fits, trial.kernel_limit) == (False, 65_535)
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        try_batch(65_535)  # no grid is too small for these: something else is wrong

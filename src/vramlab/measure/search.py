@@ -45,6 +45,10 @@ class Look(Protocol):
     def missing(self) -> int | None:
         """Bytes beyond the limit, at least; None where that is not known."""
 
+    @property
+    def kernel_limit(self) -> int | None:
+        """Sequences that a kernel takes at most, where that ended the look and not memory."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -85,6 +89,10 @@ class Seen:
     def missing(self) -> int | None:
         """Bytes beyond the limit; None where it fits."""
         return None if self.fits else self.peak - self.limit
+
+    @property
+    def kernel_limit(self) -> None:
+        """None: a prediction knows it before it looks."""
 
 
 L = TypeVar("L", bound=Look)
@@ -146,6 +154,8 @@ def _guess(seen: Sequence[Look], new: int, limit: Limit) -> int | None:
     if not failed:  # where the predictions creep, the steps double
         least = seen[-1].batch_size + (1 << max(new - PATIENCE, 0))
         return max(_predict(seen, limit), least)
+    if failed[-1].kernel_limit is not None:
+        return failed[-1].kernel_limit
     line = _line(seen)
     if line is None or new > PATIENCE:
         return None

@@ -12,10 +12,11 @@ import torch
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, batches
 from vramlab.data.sequences import Sequences
+from vramlab.measure.kernel_limit import kernel_limit
 from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import meter
-from vramlab.memory.out_of_memory import is_out_of_memory, missing
+from vramlab.memory.out_of_memory import is_out_of_memory, missing, shortage
 from vramlab.results.batch_size import Trial
 from vramlab.results.memory import MemoryPoint, most
 from vramlab.training.learner import build
@@ -72,12 +73,16 @@ class Trials:
         start = time.monotonic()
         peak: MemoryPoint | None = None
         short: int | None = None
+        most: int | None = None
         try:
             peak = self._peak(batch_size)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            most = kernel_limit(error, batch_size)
+            if most is None and not is_out_of_memory(error):
                 raise
             short = missing(error)
+            if most is not None:
+                log.info("a kernel cannot take %d sequences: %s", batch_size, shortage(error))
             release(error)
         free_memory()
         trial = Trial(
@@ -86,6 +91,7 @@ class Trials:
             peak_allocated=peak.allocated if peak else None,
             peak_reserved=peak.reserved if peak else None,
             missing=short,
+            kernel_limit=most,
             seconds=time.monotonic() - start,
         )
         state = f"fits, peak {peak.allocated / 2**30:.3f} GiB" if peak else "does not fit"

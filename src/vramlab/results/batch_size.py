@@ -23,6 +23,8 @@ class Trial(BaseModel):
     """Peak of the bytes that torch held; None when the memory ran out."""
     missing: int | None = None
     """Bytes that it was short of when the memory ran out, as far as known; at least these."""
+    kernel_limit: int | None = None
+    """Sequences that a CUDA kernel takes at most, where that and not memory ended the trial."""
     seconds: float
 
 
@@ -36,6 +38,7 @@ class BatchSizeRecord(LargestBatch):
     """Bytes that a process is allowed."""
     headroom: int = 0
     """Bytes of the limit that the search left free."""
-    bounded_by: Literal["memory", "configuration"] = "memory"
-    """configuration: the search reached measure.max_batch_size before memory ran out."""
+    bounded_by: Literal["memory", "configuration", "kernel"] = "memory"
+    """configuration: the search reached measure.max_batch_size before memory ran out; kernel: a
+    CUDA kernel takes no more sequences."""
     trials: list[Trial] = []

@@ -14,6 +14,7 @@ from torch import distributed
 from vramlab.base.provenance import provenance
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
+from vramlab.measure.kernel_limit import kernel_limit
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import is_out_of_memory, shortage
@@ -120,14 +121,18 @@ class Job:
         """As `in_all_processes`, of a function that runs batches of a size.
 
         Raises:
-            NoBatch: memory ran out.
+            NoBatch: memory ran out, or a kernel cannot take so many sequences.
         """
         try:
             return self.in_all_processes(function, *arguments)
         except RuntimeError as error:
+            why = shortage(error)
+            if kernel_limit(error, -(-batch_size // self.processes)):
+                reason = f"a kernel cannot take a batch of {batch_size}: {why}"
+                raise NoBatch("skipped", reason) from None
             if not is_out_of_memory(error):
                 raise
-            reason = f"a batch of {batch_size} does not fit: {shortage(error)}"
+            reason = f"a batch of {batch_size} does not fit: {why}"
             raise NoBatch("out_of_memory", reason) from None
 
 
