@@ -58,11 +58,8 @@ def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> Batc
             "sequences smaller"
         )
         return BatchSizeRecord(**fields, status="out_of_memory", reason=reason)
-    smallest_failure = min(
-        (t for t in tried if not t.fits), key=lambda t: t.batch_size, default=None
-    )
-    if smallest_failure is None:
-        bounded_by = "configuration"
-    else:
-        bounded_by = "memory" if smallest_failure.kernel_limit is None else "kernel"
+    failures = sorted((t for t in tried if not t.fits), key=lambda t: t.batch_size)
+    bounded_by = "configuration"
+    if failures:
+        bounded_by = "memory" if failures[0].kernel_limit is None else "kernel"
     return BatchSizeRecord(**fields, status="ok", max_batch_size=largest, bounded_by=bounded_by)
