@@ -5,13 +5,13 @@ import re
 
 from report.test_tables import replaced
 
-from vramlab.report import catalog, discussion, index, tables
+from vramlab.report import catalog, discussion, formats, index, tables
 from vramlab.results.corpus import CorpusRecord
 
 
 def page(config, results, title="A title"):
     shown = {
-        entry: tables.to_markdown(tables.TABLES[entry.name](results))
+        entry: formats.to_markdown(tables.TABLES[entry.name](results))
         for entry in catalog.tables(config)
     }
     captions = {f"figures/{entry.name}": "A caption." for entry in catalog.FIGURES}

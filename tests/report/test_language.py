@@ -17,6 +17,7 @@ from vramlab.report import (
     chart,
     discussion,
     figures,
+    formats,
     language,
     tables,
     translations,
@@ -133,9 +134,9 @@ def test_both_pages_hold_the_same_numbers(case):
 
 def test_no_cell_or_heading_is_left_in_english(results):
     for entry in catalog.TABLES:
-        english = tables.to_markdown(tables.TABLES[entry.name](results))
+        english = formats.to_markdown(tables.TABLES[entry.name](results))
         with language.use("pl"):
-            polish = tables.to_markdown(tables.TABLES[entry.name](results))
+            polish = formats.to_markdown(tables.TABLES[entry.name](results))
         allowed = recorded(results)
         for one, two in zip(*map(cells, (english, polish)), strict=True):
             alike = one.strip() == two.strip() and re.search(r"[a-zA-Z]{2}", one)
@@ -219,9 +220,9 @@ def test_a_sentence_in_polish(two):
 
 
 def test_csv_is_the_same_in_every_language_where_the_script_makes_it(two):
-    english = tables.to_csv(tables.summary(two))
+    english = formats.to_csv(tables.summary(two))
     with language.use("pl"), language.use(language.SOURCE):
-        assert tables.to_csv(tables.summary(two)) == english
+        assert formats.to_csv(tables.summary(two)) == english
 
 
 def test_a_text_without_a_translation_is_noticed():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vramlab.report.estimate import predictions
-from vramlab.report.tables import write
+from vramlab.report.formats import write
 from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
 from vramlab.stages.frame import stage

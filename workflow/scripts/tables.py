@@ -4,10 +4,10 @@ from pathlib import Path
 
 from vramlab.report.catalog import TABLES
 from vramlab.report.earlier import with_earlier
+from vramlab.report.formats import write
 from vramlab.report.language import SOURCE, say, use
 from vramlab.report.load import KINDS, load
 from vramlab.report.tables import TABLES as BUILD
-from vramlab.report.tables import write
 from vramlab.stages.frame import stage
 
 
