@@ -5,7 +5,7 @@ import math
 import pytest
 from report.test_tables import is_profile, replaced
 
-from vramlab.report.metrics import METRICS, RATIOS, STATISTICS, deviation, mean, median, ratio
+from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, deviation, mean, median, ratio
 from vramlab.results.epoch import EpochRecord
 
 
@@ -77,27 +77,26 @@ def test_the_peak_is_read_from_whatever_record_has_one(two):
 def test_what_failed_has_no_numbers_but_those_it_was_started_with(results):
     failed = results.run("math", "equal")
     known = {name for name, metric in METRICS.items() if metric.value(failed) is not None}
-    of_the_search = {"max_batch_size", "limit_gib", "processes"}
+    of_the_search = {"max_batch_size", "limit_gib"}
     assert known == of_the_search | {"batch_size", "seed"}
 
 
 def test_ratios_by_hand(two):
     run, base = two.run("bf16", "equal"), two.run("fp32", "own")
-    assert RATIOS["max_batch_ratio"].of(run, base) == pytest.approx(944 / 728)
-    assert RATIOS["peak_ratio"].of(run, base) == pytest.approx(
+    assert COLUMNS["max_batch_ratio"].value(run, base) == pytest.approx(944 / 728)
+    assert COLUMNS["peak_ratio"].value(run, base) == pytest.approx(
         run.profile.memory.peak.allocated / base.profile.memory.peak.allocated
     )
 
 
 def test_the_declarations_are_whole():
-    columns = [f"{m.name}_{end}" for m in METRICS.values() for end in m.statistics]
-    names = [*METRICS, *columns, *RATIOS]
-    assert len(names) == len(set(names))
+    columns = {f"{m.name}_{end}" for m in METRICS.values() for end in m.statistics}
+    assert columns.isdisjoint(METRICS)
+    assert columns | set(METRICS) < set(COLUMNS)
     for metric in METRICS.values():
         assert set(metric.statistics) <= set(STATISTICS)
         assert any((metric.search, metric.trial, metric.profile, metric.epoch)), metric.name
         assert metric.name.endswith("_gib") == (metric.unit == "GiB")
-    assert {ratio.metric for ratio in RATIOS.values()} <= set(METRICS)
     of_epochs = {name for name, metric in METRICS.items() if metric.needs_epoch}
     assert {"perplexity", "train_seconds", "steps"} <= of_epochs
     assert not {"peak_gib", "batch_size", "max_batch_size", "seconds"} & of_epochs

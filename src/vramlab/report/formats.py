@@ -17,8 +17,8 @@ from tabulate import tabulate
 
 from vramlab.base.files import write_text
 from vramlab.report import wording
-from vramlab.report.language import current, numeral, say
-from vramlab.report.tables import HEADINGS
+from vramlab.report.columns import heading
+from vramlab.report.language import current, numeral
 
 _LAST = ("axes", "reason")
 """Columns of sentences: after the numbers, which a screen then shows without scrolling."""
@@ -86,18 +86,18 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
     unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
     shown = []
     for name, column in columns.items():
-        heading, values = _heading(name), list(column)
+        title, values = heading(name), list(column)
         if _is_size(name):
-            heading += f" ({label})"
+            title += f" ({label})"
             values = [v * wording.GIB / unit if _filled(v) else None for v in values]
         write = _as_set if name in _SET else _cell
-        shown.append((heading, [write(value) for value in values]))
+        shown.append((title, [write(value) for value in values]))
     # On one line; the narrow space between thousands stays.
     lines = [[re.sub(r"[ \t\r\n]+", " ", cell) for cell in column] for _, column in shown]
     cells = [[escape(cell.strip(" ")) for cell in column] for column in lines]
     return tabulate(
         list(zip(*cells, strict=True)),
-        headers=[heading for heading, _ in shown],
+        headers=[title for title, _ in shown],
         tablefmt=form,
         colalign=["right" if _numeric(column) else "left" for column in columns.values()],
         disable_numparse=True,
@@ -106,15 +106,6 @@ def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> 
 
 def _is_size(name: str) -> bool:
     return name.endswith("_gib")
-
-
-def _heading(name: str) -> str:
-    return say(HEADINGS[name]) if name in HEADINGS else _plain(name)
-
-
-def _plain(name: str) -> str:
-    words = name.removesuffix("_gib").replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def _filled(value: Any) -> bool:

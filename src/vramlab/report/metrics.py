@@ -134,6 +134,11 @@ def _gib(size: int | None) -> float | None:
     return None if size is None else size / GIB
 
 
+def _several(processes: int) -> int | None:
+    """None of one, which leaves the column out where no technique takes more."""
+    return processes if processes > 1 else None
+
+
 def size_text(gib: float) -> str:
     """A size in MiB or GiB, whichever reads better."""
     return wording.memory(gib * GIB)
@@ -186,6 +191,9 @@ def _kind(kind: str) -> Metric:
     return Metric(f"{name}_gib", kind, "GiB", "lower", size_text, profile=read)
 
 
+_KINDS = tuple(map(_kind, KINDS))
+KIND_METRICS = tuple(metric.name for metric in _KINDS)
+"""What the peak is told apart into, in the order of KINDS."""
 _ALL = (
     # Of the search for the largest batch.
     Metric(
@@ -206,7 +214,7 @@ _ALL = (
         text=size_text,
         search=lambda record: _gib(record.headroom) if record.headroom else None,
     ),
-    Metric("missing_gib", mark("missing"), "GiB", trial=lambda trial: _gib(trial.missing)),
+    Metric("missing_gib", mark("short by"), "GiB", trial=lambda trial: _gib(trial.missing)),
     Metric("seconds", mark("time (s)"), "s", trial=lambda trial: trial.seconds),
     # What a run was made with.
     Metric(
@@ -223,9 +231,9 @@ _ALL = (
         "processes",
         mark("processes"),
         text=wording.integer,
-        search=lambda record: record.processes,
-        profile=lambda profile: profile.processes,
-        epoch=lambda epoch: epoch.processes,
+        search=lambda record: _several(record.processes),
+        profile=lambda profile: _several(profile.processes),
+        epoch=lambda epoch: _several(epoch.processes),
     ),
     Metric("seed", mark("seed"), epoch=lambda epoch: epoch.seed, unfinished=True),
     Metric("accumulation", mark("accumulation"), epoch=lambda epoch: epoch.accumulation),
@@ -271,7 +279,7 @@ _ALL = (
         epoch=lambda epoch: _gib(epoch.peak.reserved) if epoch.peak else None,
         unfinished=True,
     ),
-    *map(_kind, KINDS),
+    *_KINDS,
     # Speed and energy of a step.
     Metric("samples", mark("samples"), profile=lambda profile: len(profile.step_seconds) or None),
     Metric(
@@ -359,25 +367,44 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 """By name."""
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A column that says how many times the value of another run a metric is."""
-
-    metric: str
-    label: str
-
-    def of(self, run: Run, base: Run) -> float | None:
-        """The value of `run` over that of `base`."""
-        metric = METRICS[self.metric]
-        return ratio(metric.value(run), metric.value(base))
-
-
-RATIOS: Mapping[str, Ratio] = {
-    "max_batch_ratio": Ratio("max_batch_size", mark("× baseline")),
-    "peak_ratio": Ratio("peak_gib", mark("peak × baseline")),
-    "speed_ratio": Ratio("tokens_per_second", mark("speed × baseline")),
-    "max_batch_factor": Ratio("max_batch_size", mark("largest batch ×")),
-    "peak_factor": Ratio("peak_gib", mark("peak ×")),
-    "speed_factor": Ratio("tokens_per_second", mark("speed ×")),
+_RATIOS = {
+    "max_batch_ratio": ("max_batch_size", mark("× baseline")),
+    "peak_ratio": ("peak_gib", mark("peak × baseline")),
+    "speed_ratio": ("tokens_per_second", mark("speed × baseline")),
+    "max_batch_factor": ("max_batch_size", mark("largest batch ×")),
+    "peak_factor": ("peak_gib", mark("peak ×")),
+    "speed_factor": ("tokens_per_second", mark("speed ×")),
 }
-"""By the name of the column: of the baseline, and of the technique that one axis was changed in."""
+"""Metric and label of each column that says how many times that of another run a value is: of the
+baseline, or of the technique that one axis was changed in."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table whose rows are runs."""
+
+    label: str
+    """Its name in running text, in English."""
+    value: Callable[[Run, Run], float | None]
+    """What it holds for a run; the second run is the one that ratios compare with."""
+
+
+def _column(metric: Metric) -> Column:
+    return Column(metric.label, lambda run, _: metric.value(run))
+
+
+def _statistic(metric: Metric, name: str) -> Column:
+    compute = STATISTICS[name]
+    return Column(metric.statistics[name], lambda run, _: compute(metric.samples(run)))
+
+
+def _ratio(metric: Metric, label: str) -> Column:
+    return Column(label, lambda run, base: ratio(metric.value(run), metric.value(base)))
+
+
+COLUMNS: Mapping[str, Column] = {
+    **{name: _column(metric) for name, metric in METRICS.items()},
+    **{f"{m.name}_{name}": _statistic(m, name) for m in _ALL for name in m.statistics},
+    **{name: _ratio(METRICS[metric], label) for name, (metric, label) in _RATIOS.items()},
+}
+"""The columns that metrics make, by name: their values, statistics and ratios."""

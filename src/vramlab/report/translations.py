@@ -20,7 +20,6 @@ from vramlab.config.report import ReportConfig
 from vramlab.report.captions import paragraphs
 from vramlab.report.catalog import CATEGORIES, FIGURES, TABLES
 from vramlab.report.language import FOLDER, catalog
-from vramlab.report.tables import HEADINGS
 
 KEYWORDS = {"say": None, "mark": None, "say_count": (1, 2)}
 CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
@@ -38,8 +37,6 @@ def messages() -> Iterator[tuple[Message, str]]:
         yield entry.title, "src/vramlab/report/catalog.py"
     for category in CATEGORIES:
         yield category, "src/vramlab/report/catalog.py"
-    for heading in HEADINGS.values():
-        yield heading, "src/vramlab/report/tables.py"
     yield ReportConfig().title, "src/vramlab/config/report.py"
     for path in sorted(CAPTIONS.glob("*/*.rst")):
         for text in paragraphs(path):

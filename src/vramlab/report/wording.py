@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from vramlab.config.technique import Technique
@@ -100,6 +101,11 @@ def kind(name: str) -> str:
 def split(name: str) -> str:
     """A part of the data in words."""
     return {"train": say("training"), "validation": say("validation")}.get(name, name)
+
+
+def capital(text: str) -> str:
+    """`text` as a heading begins; a unit before a slash, as in ms/step, stays as it is."""
+    return text if re.match(r"\w\w?/", text) else text[:1].upper() + text[1:]
 
 
 def yes_no(value: bool | None) -> str | None:
