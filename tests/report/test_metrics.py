@@ -49,7 +49,7 @@ def test_the_speed_of_several_processes_counts_the_tokens_of_all(two):
     assert value(spread, "microjoules_per_token") == pytest.approx(1.5e6 / (300 * 256))
 
 
-def test_a_metric_of_epochs_is_the_mean_of_the_seeds_that_came_through(results):
+def test_a_metric_of_epochs_is_the_mean_of_the_seeds_that_completed(results):
     assert METRICS["perplexity"].samples(results.run("bf16", "equal")) == pytest.approx(
         [476.8, 477.8]
     )

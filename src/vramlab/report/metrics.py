@@ -102,6 +102,11 @@ class Metric:
         """The one value of a run; None where it was not measured."""
         return self.of(run.profile) if self.overall else self.average(self.samples(run))
 
+    def shown(self, run: Run) -> str:
+        """The one value of a run as a sentence writes it; a dash where it was not measured."""
+        value = self.value(run)
+        return "–" if value is None else self.text(value)
+
     def spread(self, run: Run) -> float | None:
         """The standard deviation of the samples of a run; None of fewer than two."""
         return deviation(self.samples(run))

@@ -170,6 +170,16 @@ def listing(items: Iterable[str]) -> str:
     return say("{most} and {last}", most=", ".join(most), last=last) if most else last
 
 
+def code(name: str) -> str:
+    """A name as code: `fp32`."""
+    return f"`{name}`"
+
+
+def codes(names: Iterable[str]) -> str:
+    """Names as code: `fp32`, `bf16` and `sdpa`."""
+    return listing(map(code, names))
+
+
 def ratio(value: float) -> str:
     """How many times: `1.47x` with a real multiplication sign."""
     return f"{number(value)}×"
