@@ -4,6 +4,7 @@ import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion, pareto
+from vramlab.report.metrics import METRICS
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
@@ -45,7 +46,7 @@ def test_fastest_and_how_sure(two):
     def equal_takes(*seconds):
         return replaced(two, lambda r: is_profile(r, "bf16"), step_seconds=list(seconds))
 
-    base = two.run("fp32", "own").step_median_ms
+    base = METRICS["step_ms"].value(two.run("fp32", "own"))
     clear = equal_takes(0.05, 0.05, 0.05)
     assert "`bf16` is the fastest: 50.0 ms a step (median of 3)" in discussion.fastest(clear)
     assert f"{base / 50:.2f}× as fast as `fp32`" in discussion.fastest(clear)
@@ -77,8 +78,8 @@ def test_perplexities_that_look_alike_are_called_so(two):
             two,
             lambda r: isinstance(r, EpochRecord) and r.technique == "bf16",
             validation=two.run("bf16", "own")
-            .validations[0]
-            .model_copy(update={"perplexity": value}),
+            .epochs[0]
+            .validation.model_copy(update={"perplexity": value}),
         )
         for value in (450.0, 476.79)
     )
@@ -98,7 +99,7 @@ def test_the_parts_of_the_peak_add_up(results):
         for run in results.runs(setting):
             if run.memory:
                 parts = discussion.peak_parts(run.memory)
-                assert sum(parts.values()) == run.peak
+                assert sum(parts.values()) == run.memory.peak.allocated
                 assert min(parts.values()) >= 0
     assert "70% is what the forward pass keeps" in discussion.breakdown(results)
 
@@ -146,9 +147,13 @@ def test_runs_that_give_memory_back_in_each_step_are_named(two):
         allocator_retries=steps,
     )
     batch = f"{two.run('bf16', 'own').search.max_batch_size:,}"
-    assert f"in each step of `bf16` (batch {batch}), torch's allocator" in discussion.memory_pressure(each)
+    assert (
+        f"in each step of `bf16` (batch {batch}), torch's allocator"
+        in discussion.memory_pressure(each)
+    )
     both = replaced(two, lambda r: is_profile(r, "fp32"), allocator_retries=steps)
-    assert discussion.memory_pressure(both).count("`fp32`") == 1  # its own batch is the equal one
+    text = discussion.memory_pressure(both)
+    assert text.count("`fp32`") == 1  # its own batch is the equal one
 
 
 def test_steps_that_were_taken_again_are_told(two):
@@ -210,7 +215,7 @@ def test_a_training_that_says_otherwise_is_told(two):
 
 
 def test_how_sure_the_most_tokens_a_second_are(two):
-    steps = two.run("fp32", "own").step_ms
+    steps = METRICS["step_ms"].samples(two.run("fp32", "own"))
     assert "is clear in these runs: it wins 100%" in discussion.how_sure_of_throughput(two)
     batch = two.run("bf16", "own").batch_size / two.run("fp32", "own").batch_size
     alike = replaced(
@@ -222,7 +227,8 @@ def test_how_sure_the_most_tokens_a_second_are(two):
 
 
 def test_a_technique_that_lost_a_seed_is_in_no_comparison_of_means(results):
-    best = min(results.runs("equal"), key=lambda r: sum(r.perplexities or [1e9])).technique
+    perplexity = METRICS["perplexity"].value
+    best = min(results.runs("equal"), key=lambda r: perplexity(r) or 1e9).technique
     assert f"`{best}` has the lowest perplexity" in discussion.perplexity(results)
     lost = replaced(
         results,
@@ -231,7 +237,7 @@ def test_a_technique_that_lost_a_seed_is_in_no_comparison_of_means(results):
         reason="the loss became NaN in step 3",
         validation=None,
     )
-    assert lost.run(best, "equal").perplexities
+    assert perplexity(lost.run(best, "equal"))
     for text in (discussion.perplexity(lost), discussion.shortest_training(lost)):
         assert f"`{best}` has" not in text
         assert f"`{best}` trains" not in text

@@ -7,6 +7,7 @@ import re
 import pandas as pd
 
 from vramlab.report import catalog, formats, tables
+from vramlab.report.metrics import METRICS
 
 
 def test_every_table_in_every_form(case, tmp_path):
@@ -25,7 +26,7 @@ def test_every_table_in_every_form(case, tmp_path):
 def test_csv_keeps_digits_and_whole_numbers(two):
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(tables.summary(two)))))
     assert rows[0]["batch_size"] == "728"
-    median = two.run("fp32", "own").step_median_ms
+    median = METRICS["step_ms"].value(two.run("fp32", "own"))
     assert float(rows[0]["step_ms_median"]) == median
     assert rows[0]["reason"] == ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,11 @@ from vramlab.base.errors import ConfigError, ResultError
 from vramlab.base.provenance import Provenance
 from vramlab.config.technique import Setting
 from vramlab.report import wording
+from vramlab.report.language import mark
 from vramlab.report.load import KINDS, SETTINGS, Results, Run
+from vramlab.report.metrics import METRICS, Metric, deviation, mean
 from vramlab.results.base import Record, read
 from vramlab.results.batch_size import BatchSizeRecord
-from vramlab.results.epoch import EpochRecord
 from vramlab.results.run import RunRecord
 
 STAGES = ("batch_size", "profile", "epoch")
@@ -73,50 +73,46 @@ def load_earlier(folder: Path | str, now: Results) -> Results:
     return Results(now.baseline, now.length, tuple(names), records)
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Something that both runs measured."""
-
-    name: str
-    """Stem of its columns in the tables."""
-    samples: Callable[[Run], Sequence[float]]
-    """Its values in one run; several where it was measured several times."""
-
-
-LARGEST = Quantity("max_batch_size", lambda r: _one(r.search.max_batch_size))
-QUANTITIES = (
-    LARGEST,  # first: see `changes`
-    Quantity("peak_mib", lambda r: _one(r.peak / 2**20 if r.peak else None)),
-    Quantity("step_ms", lambda r: r.step_ms),
-    Quantity(
-        "tokens_per_second",
-        lambda r: [r.step_tokens / ms * 1e3 for ms in r.step_ms if r.step_tokens],
-    ),
-    Quantity("train_seconds", lambda r: r.train_seconds),
-    Quantity("perplexity", lambda r: r.perplexities),
+COMPARED = (
+    *("max_batch_size", "peak_gib", "step_ms"),
+    *("tokens_per_second", "train_seconds", "perplexity"),
 )
+"""The metrics that are compared."""
 
 
-OF_TRAINING = {"sequences a step", "learning rate", "training tokens"}
-TRAINED = {"train_seconds", "perplexity"}
-"""The quantities that depend on these conditions as well."""
-CONDITIONS: dict[str, Callable[[Run], float | None]] = {
-    "batch size": lambda run: run.batch_size,
-    "processes": lambda run: run.profile.processes,
-    "sequences a step": lambda run: _first(run, lambda epoch: epoch.sequences_per_step),
-    "learning rate": lambda run: _first(run, lambda epoch: epoch.learning_rate),
-    "training tokens": lambda run: _first(run, lambda epoch: epoch.tokens),
+@dataclass(frozen=True)
+class Condition:
+    """What two runs have to have alike for their numbers to compare."""
+
+    value: Callable[[Run], float | None]
+    note: str
+    """What is said where they differ."""
+    of_training: bool = False
+    """Whether it changes only what is known of trainings."""
+
+
+CONDITIONS: dict[str, Condition] = {
+    "batch size": Condition(lambda run: run.batch_size, mark("another batch size")),
+    "processes": Condition(lambda run: run.profile.processes, mark("other processes")),
+    "sequences a step": Condition(
+        lambda run: _first(run, "sequences_per_step"), mark("other sequences a step"), True
+    ),
+    "learning rate": Condition(
+        lambda run: _first(run, "learning_rate"), mark("another learning rate"), True
+    ),
+    "training tokens": Condition(
+        lambda run: _first(run, "tokens"), mark("other training tokens"), True
+    ),
 }
-"""What two runs have to have alike for their quantities to compare."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One quantity of one run, then and now."""
+    """One metric of one run, then and now."""
 
     now: Run
     then: Run
-    quantity: str
+    metric: Metric
     before: float
     """Mean of the earlier run's values."""
     after: float
@@ -129,13 +125,12 @@ class Change:
     @property
     def differing(self) -> dict[str, tuple[float, float]]:
         """Under what other conditions the run was made, by CONDITIONS: then and now."""
-        if self.quantity == LARGEST.name:
+        if self.metric.search:  # the largest batch is found under conditions of its own
             return {}
-        trained = self.quantity in TRAINED
         pairs = {
-            name: (value(self.then), value(self.now))
-            for name, value in CONDITIONS.items()
-            if trained or name not in OF_TRAINING
+            name: (condition.value(self.then), condition.value(self.now))
+            for name, condition in CONDITIONS.items()
+            if self.metric.needs_epoch or not condition.of_training
         }
         return {n: (a, b) for n, (a, b) in pairs.items() if a != b and None not in (a, b)}  # type: ignore[misc]
 
@@ -146,7 +141,7 @@ class Change:
 
 
 def changes(now: Results, then: Results) -> Iterator[Change]:
-    """Each quantity that both runs have, of each technique, sequence length and batch setting."""
+    """Each metric that both runs have, of each technique, sequence length and batch setting."""
     for length in now.lengths:
         for name in now.measured(length):
             if (length, name) not in then.searches:
@@ -158,32 +153,31 @@ def changes(now: Results, then: Results) -> Iterator[Change]:
                 and then.has_run(name, setting, length)
             ]
             for setting in settings:
-                # The largest batch is the technique's, whatever batch it then runs at: once.
-                quantities = QUANTITIES if setting == settings[0] else QUANTITIES[1:]
                 pair = now.run(name, setting, length), then.run(name, setting, length)
-                yield from _of(*pair, quantities)
+                # The largest batch is the technique's, whatever batch it then runs at: once.
+                yield from _of(*pair, once=setting == settings[0])
 
 
-def _of(now: Run, then: Run, quantities: Iterable[Quantity]) -> Iterator[Change]:
-    for quantity in quantities:
-        after, before = quantity.samples(now), quantity.samples(then)
-        if not after or not before:
+def _of(now: Run, then: Run, once: bool) -> Iterator[Change]:
+    for metric in map(METRICS.__getitem__, COMPARED):
+        if metric.search and not once:
             continue
-        yield Change(
-            now=now,
-            then=then,
-            quantity=quantity.name,
-            before=statistics.mean(before),
-            after=statistics.mean(after),
-            beyond_spread=_beyond(after, before),
-        )
+        after, before = metric.samples(now), metric.samples(then)
+        new, old = mean(after), mean(before)
+        if new is not None and old is not None:
+            beyond = _beyond(new - old, _error(after), _error(before))
+            yield Change(now, then, metric, old, new, beyond)
 
 
-def _beyond(after: Sequence[float], before: Sequence[float]) -> bool | None:
-    if len(after) < 2 or len(before) < 2:
-        return None
-    error = math.sqrt(sum(statistics.variance(x) / len(x) for x in (after, before)))
-    return abs(statistics.mean(after) - statistics.mean(before)) > 2 * error
+def _error(values: Sequence[float]) -> float | None:
+    """The standard error of the mean."""
+    spread = deviation(values)
+    return None if spread is None else spread / math.sqrt(len(values))
+
+
+def _beyond(difference: float, *errors: float | None) -> bool | None:
+    known = [error for error in errors if error is not None]
+    return None if len(known) < len(errors) else abs(difference) > 2 * math.hypot(*known)
 
 
 def same_axes(change: Change) -> bool:
@@ -225,9 +219,6 @@ def differing_origins(now: Results, then: Results) -> dict[str, tuple[str, str]]
     }
 
 
-def _first(run: Run, value: Callable[[EpochRecord], float | None]) -> float | None:
-    return value(run.trained[0]) if run.trained else None
-
-
-def _one(value: float | None) -> list[float]:
-    return [] if value is None else [value]
+def _first(run: Run, metric: str) -> float | None:
+    """A metric of the first training that came to its end; they differ in the seed only."""
+    return METRICS[metric].of(run.trained[0]) if run.trained else None

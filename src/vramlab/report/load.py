@@ -108,11 +108,6 @@ class Run:
         return statistics.median(self.step_ms) if self.step_ms else None
 
     @property
-    def device_tokens(self) -> int | None:
-        """Tokens on a device at a time."""
-        return self.batch_size * self.length if self.batch_size else None
-
-    @property
     def step_tokens(self) -> int | None:
         """Tokens of a step that was timed, on all devices."""
         sequences = self.profile.sequences_per_step or self.batch_size
@@ -124,13 +119,6 @@ class Run:
         if self.step_tokens is None or self.step_median_ms is None:
             return None
         return self.step_tokens / self.step_median_ms * 1e3
-
-    @property
-    def microjoules_per_token(self) -> float | None:
-        """Energy of the device for a training token, where it reports it."""
-        if self.step_tokens is None or self.profile.energy_joules is None or not self.step_ms:
-            return None
-        return self.profile.energy_joules / (self.step_tokens * len(self.step_ms)) * 1e6
 
     @cached_property
     def trained(self) -> list[EpochRecord]:
