@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from vramlab.report import wording
 from vramlab.report.language import mark
@@ -18,8 +18,9 @@ from vramlab.report.load import Run
 from vramlab.report.wording import GIB
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.results.epoch import EpochRecord
-from vramlab.results.memory import KINDS, MemoryPoint
+from vramlab.results.memory import KINDS
 from vramlab.results.profile import ProfileRecord
+from vramlab.results.run import RunRecord
 
 Values = Sequence[float] | float | None
 """What is read from a record: one number, several samples, or None where it is not known."""
@@ -113,17 +114,17 @@ class Metric:
 
     def read(self, record: Source) -> list[float]:
         """The values of one record; none where it failed, or says nothing of this metric."""
-        values: Values = None
-        if isinstance(record, BatchSizeRecord):
-            values = self.search(record) if self.search else None
-        elif isinstance(record, Trial):
-            values = self.trial(record) if self.trial else None
-        elif record.status != "ok" and not self.unfinished:
+        readers: dict[type, Callable[[Any], Values] | None] = {
+            BatchSizeRecord: self.search,
+            Trial: self.trial,
+            ProfileRecord: self.profile,
+            EpochRecord: self.epoch,
+        }
+        read = readers[type(record)]
+        failed = isinstance(record, ProfileRecord | EpochRecord) and record.status != "ok"
+        if read is None or (failed and not self.unfinished):
             return []
-        elif isinstance(record, ProfileRecord):
-            values = self.profile(record) if self.profile else None
-        else:
-            values = self.epoch(record) if self.epoch else None
+        values = read(record)
         if values is None:
             return []
         return [values] if isinstance(values, int | float) else list(values)
@@ -137,11 +138,6 @@ class Metric:
 
 def _gib(size: int | None) -> float | None:
     return None if size is None else size / GIB
-
-
-def _several(processes: int) -> int | None:
-    """None of one, which leaves the column out where no technique takes more."""
-    return processes if processes > 1 else None
 
 
 def size_text(gib: float) -> str:
@@ -176,117 +172,91 @@ def _microjoules(profile: ProfileRecord) -> float | None:
     return profile.energy_joules / (tokens * steps) * 1e6
 
 
-def _moment(name: str, label: str) -> Metric:
+def _processes(record: RunRecord) -> int | None:
+    """None of one, which leaves the column out where no technique takes more."""
+    return record.processes if record.processes > 1 else None
+
+
+def _at(moment: str) -> Callable[[ProfileRecord], float | None]:
     """Live bytes at one moment of a step."""
+    return lambda p: _gib(getattr(p.memory, moment).allocated) if p.memory else None
 
-    def read(profile: ProfileRecord) -> float | None:
-        point: MemoryPoint | None = getattr(profile.memory, name, None)
-        return _gib(point.allocated) if point else None
 
-    return Metric(f"{name}_gib", label, "GiB", "lower", size_text, profile=read)
+def _size(name: str, label: str, **readers: Any) -> Metric:
+    """A size of memory, of which less is better."""
+    return Metric(f"{name}_gib", label, "GiB", "lower", size_text, **readers)
 
 
 def _kind(kind: str) -> Metric:
-    """Live bytes of one kind at the peak; its label is in `wording`."""
-
-    def read(profile: ProfileRecord) -> float | None:
-        return _gib(profile.memory.by_kind.get(kind)) if profile.memory else None
-
+    """Live bytes of one kind at the peak; what it is called is in `wording`."""
     name = kind.replace(" ", "_").replace("-", "_")
-    return Metric(f"{name}_gib", kind, "GiB", "lower", size_text, profile=read)
+    return _size(name, kind, profile=lambda p: _gib(p.memory and p.memory.by_kind.get(kind)))
 
 
-_KINDS = tuple(map(_kind, KINDS))
-KIND_METRICS = tuple(metric.name for metric in _KINDS)
+KIND_METRICS = {metric.name: metric for metric in map(_kind, KINDS)}
 """What the peak is told apart into, in the order of KINDS."""
 _ALL = (
-    # Of the search for the largest batch.
+    # The search for the largest batch.
     Metric(
         "max_batch_size",
         mark("largest batch"),
         "sequences",
         "higher",
         wording.integer,
-        search=lambda record: record.max_batch_size,
+        search=lambda s: s.max_batch_size,
     ),
-    Metric(
-        "limit_gib", mark("limit"), "GiB", text=size_text, search=lambda r: _gib(r.memory_limit)
-    ),
-    Metric(
-        "headroom_gib",
-        mark("headroom"),
-        "GiB",
-        text=size_text,
-        search=lambda record: _gib(record.headroom) if record.headroom else None,
-    ),
-    Metric("missing_gib", mark("short by"), "GiB", trial=lambda trial: _gib(trial.missing)),
-    Metric("seconds", mark("time (s)"), "s", trial=lambda trial: trial.seconds),
+    Metric("limit_gib", mark("limit"), "GiB", search=lambda s: _gib(s.memory_limit)),
+    Metric("headroom_gib", mark("headroom"), "GiB", search=lambda s: _gib(s.headroom or None)),
+    Metric("missing_gib", mark("short by"), "GiB", trial=lambda t: _gib(t.missing)),
+    Metric("seconds", mark("time (s)"), "s", trial=lambda t: t.seconds),
     # What a run was made with.
     Metric(
         "batch_size",
         mark("batch size"),
         "sequences",
-        text=wording.integer,
-        trial=lambda trial: trial.batch_size,
-        profile=lambda profile: profile.batch_size,
-        epoch=lambda epoch: epoch.batch_size,
+        trial=lambda t: t.batch_size,
+        profile=lambda p: p.batch_size,
+        epoch=lambda e: e.batch_size,
         unfinished=True,
     ),
-    Metric(
-        "processes",
-        mark("processes"),
-        text=wording.integer,
-        search=lambda record: _several(record.processes),
-        profile=lambda profile: _several(profile.processes),
-        epoch=lambda epoch: _several(epoch.processes),
-    ),
-    Metric("seed", mark("seed"), epoch=lambda epoch: epoch.seed, unfinished=True),
-    Metric("accumulation", mark("accumulation"), epoch=lambda epoch: epoch.accumulation),
+    Metric("processes", mark("processes"), search=_processes, profile=_processes, epoch=_processes),
+    Metric("seed", mark("seed"), epoch=lambda e: e.seed, unfinished=True),
+    Metric("accumulation", mark("accumulation"), epoch=lambda e: e.accumulation),
     Metric(
         "sequences_per_step",
         mark("sequences per step"),
         "sequences",
-        text=wording.integer,
-        profile=lambda profile: profile.sequences_per_step,
-        epoch=lambda epoch: epoch.sequences_per_step,
+        profile=lambda p: p.sequences_per_step,
+        epoch=lambda e: e.sequences_per_step,
         unfinished=True,
     ),
     Metric(
-        "learning_rate",
-        mark("learning rate"),
-        epoch=lambda epoch: epoch.learning_rate,
-        unfinished=True,
+        "learning_rate", mark("learning rate"), epoch=lambda e: e.learning_rate, unfinished=True
     ),
     # Memory through a step.
-    _moment("before", mark("before")),
-    _moment("after_forward", mark("after forward")),
-    _moment("after_backward", mark("after backward")),
-    _moment("after_optimizer", mark("after optimizer")),
-    Metric(
-        "peak_gib",
+    _size("before", mark("before"), profile=_at("before")),
+    _size("after_forward", mark("after forward"), profile=_at("after_forward")),
+    _size("after_backward", mark("after backward"), profile=_at("after_backward")),
+    _size("after_optimizer", mark("after optimizer"), profile=_at("after_optimizer")),
+    _size(
+        "peak",
         mark("peak"),
-        "GiB",
-        "lower",
-        size_text,
-        trial=lambda trial: _gib(trial.peak_allocated),
-        profile=lambda profile: _gib(profile.memory.peak.allocated) if profile.memory else None,
-        epoch=lambda epoch: _gib(epoch.peak.allocated) if epoch.peak else None,
+        trial=lambda t: _gib(t.peak_allocated),
+        profile=_at("peak"),
+        epoch=lambda e: _gib(e.peak and e.peak.allocated),
         unfinished=True,
     ),
-    Metric(
-        "peak_reserved_gib",
+    _size(
+        "peak_reserved",
         mark("peak reserved"),
-        "GiB",
-        "lower",
-        size_text,
-        trial=lambda trial: _gib(trial.peak_reserved),
-        profile=lambda profile: _gib(profile.memory.peak.reserved) if profile.memory else None,
-        epoch=lambda epoch: _gib(epoch.peak.reserved) if epoch.peak else None,
+        trial=lambda t: _gib(t.peak_reserved),
+        profile=lambda p: _gib(p.memory and p.memory.peak.reserved),
+        epoch=lambda e: _gib(e.peak and e.peak.reserved),
         unfinished=True,
     ),
-    *_KINDS,
+    *KIND_METRICS.values(),
     # Speed and energy of a step.
-    Metric("samples", mark("samples"), profile=lambda profile: len(profile.step_seconds) or None),
+    Metric("samples", mark("samples"), profile=lambda p: len(p.step_seconds) or None),
     Metric(
         "step_ms",
         mark("ms/step"),
@@ -316,41 +286,33 @@ _ALL = (
         "allocator_retries",
         mark("allocator retries"),
         better="lower",
-        text=wording.integer,
-        profile=lambda profile: profile.allocator_retries,
+        profile=lambda p: p.allocator_retries,
     ),
     Metric(
         "retried_steps",
         mark("steps taken again"),
         better="lower",
-        text=wording.integer,
-        profile=lambda profile: profile.retried_steps,
-        epoch=lambda epoch: epoch.retried_steps,
+        profile=lambda p: p.retried_steps,
+        epoch=lambda e: e.retried_steps,
     ),
     # Training.
-    Metric(
-        "steps",
-        mark("steps"),
-        better="lower",
-        text=wording.integer,
-        epoch=lambda epoch: epoch.steps,
-    ),
-    Metric("tokens", mark("tokens"), text=wording.integer, epoch=lambda epoch: epoch.tokens),
+    Metric("steps", mark("steps"), better="lower", epoch=lambda e: e.steps),
+    Metric("tokens", mark("tokens"), epoch=lambda e: e.tokens),
     Metric(
         "train_seconds",
         mark("training (s)"),
         "s",
         "lower",
-        epoch=lambda epoch: epoch.train_seconds,
+        epoch=lambda e: e.train_seconds,
         statistics={"sd": mark("training sd (s)")},
     ),
-    Metric("interruptions", mark("interruptions"), epoch=lambda epoch: epoch.interruptions),
+    Metric("interruptions", mark("interruptions"), epoch=lambda e: e.interruptions),
     Metric(
         "last_loss",
         mark("last loss (nats)"),
         "nats",
         "lower",
-        epoch=lambda epoch: epoch.loss_curve[-1].loss if epoch.loss_curve else None,
+        epoch=lambda e: e.loss_curve[-1].loss if e.loss_curve else None,
         unfinished=True,
     ),
     Metric(
@@ -358,14 +320,14 @@ _ALL = (
         mark("perplexity"),
         better="lower",
         text=lambda value: wording.number(value, 4),
-        epoch=lambda epoch: epoch.validation.perplexity if epoch.validation else None,
+        epoch=lambda e: e.validation.perplexity if e.validation else None,
         statistics={"sd": mark("perplexity sd")},
     ),
     Metric(
         "bits_per_byte",
         mark("bits/byte"),
         better="lower",
-        epoch=lambda epoch: epoch.validation.bits_per_byte if epoch.validation else None,
+        epoch=lambda e: e.validation.bits_per_byte if e.validation else None,
     ),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
