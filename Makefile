@@ -60,7 +60,8 @@ LANGUAGES = $(basename $(notdir $(wildcard src/vramlab/report/locale/*.po)))
 POT := $(VENV)/report.pot
 
 texts: $(VENV)/run.stamp ## Bring the translations of the report in line with its texts
-	$(BIN)/pybabel -q extract -F pyproject.toml --no-location --no-wrap -o $(POT) src/vramlab/report
+	$(BIN)/pybabel -q extract -F pyproject.toml --no-default-keywords -k say -k mark -k say_count:1,2 \
+	  --no-location --no-wrap -o $(POT) src/vramlab/report
 	@for code in $(LANGUAGES); do \
 	  $(BIN)/pybabel update -i $(POT) -l $$code -o src/vramlab/report/locale/$$code.po --init-missing \
 	    --ignore-obsolete --no-fuzzy-matching --ignore-pot-creation-date --no-wrap; \

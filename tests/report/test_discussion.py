@@ -57,11 +57,11 @@ def test_fastest_and_how_sure(two):
 
 
 @pytest.mark.parametrize(
-    ("faster", "slower", "share"),
+    ("lower", "higher", "share"),
     [([1, 2], [3, 4], 1.0), ([1, 3], [2, 4], 0.75), ([1, 1], [1, 1], 0.5), ([5], [1, 2], 0.0)],
 )
-def test_superiority(faster, slower, share):
-    assert discussion.superiority(faster, slower) == share
+def test_superiority(lower, higher, share):
+    assert discussion.superiority(higher, lower) == share
 
 
 def test_perplexity_says_how_sure(results, two):
@@ -100,7 +100,7 @@ def test_the_parts_of_the_peak_add_up(results):
                 parts = discussion.peak_parts(run.memory)
                 assert sum(parts.values()) == run.peak
                 assert min(parts.values()) >= 0
-    assert "70% is what the forward pass keeps" in discussion.anatomy(results)
+    assert "70% is what the forward pass keeps" in discussion.breakdown(results)
 
 
 def test_what_holds_the_peak_is_named(results):
@@ -136,19 +136,22 @@ def test_energy_only_where_it_is_known(results, two):
 
 
 def test_runs_that_give_memory_back_in_each_step_are_named(two):
-    assert discussion.scarcity(two) == ""  # as on a CPU, where nothing counts it
+    assert discussion.memory_pressure(two) == ""  # as on a CPU, where nothing counts it
     steps = len(two.run("bf16", "own").profile.step_seconds)
     now_and_then = replaced(two, lambda r: is_profile(r, "bf16"), allocator_retries=steps - 1)
-    assert discussion.scarcity(now_and_then) == ""
+    assert discussion.memory_pressure(now_and_then) == ""
     each = replaced(
         two,
         lambda r: is_profile(r, "bf16") and r.setting == "own",
         allocator_retries=steps,
     )
     batch = f"{two.run('bf16', 'own').search.max_batch_size:,}"
-    assert f"in each step of `bf16` (batch {batch}), torch's allocator" in discussion.scarcity(each)
+    assert (
+        f"in each step of `bf16` (batch {batch}), torch's allocator"
+        in discussion.memory_pressure(each)
+    )
     both = replaced(two, lambda r: is_profile(r, "fp32"), allocator_retries=steps)
-    assert discussion.scarcity(both).count("`fp32`") == 1  # its own batch is the equal one
+    assert discussion.memory_pressure(both).count("`fp32`") == 1  # its own batch is the equal one
 
 
 def test_steps_that_were_taken_again_are_told(two):
@@ -195,7 +198,7 @@ def test_the_lengths_of_a_sweep_count_as_well(results):
     )
     batch = f"{long.max_batch_size('sdpa', 2048):,}"
     assert discussion.repeatability(long).startswith("From the same seed, `sdpa` does not repeat")
-    assert f"`sdpa` (batch {batch})" in discussion.scarcity(long)
+    assert f"`sdpa` (batch {batch})" in discussion.memory_pressure(long)
 
 
 def test_a_training_that_says_otherwise_is_told(two):

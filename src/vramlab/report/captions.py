@@ -25,7 +25,7 @@ def overview(title: str, experiment: str) -> str:
             "Experiment {experiment}: which memory-saving technique fits the largest batch, what "
             "it costs in time, and what it does to the model. Start with *Summary*: the sentences "
             "of the report, the table of all techniques, and memory against speed.",
-            experiment=rst(experiment),
+            experiment=f"``{experiment}``",  # a name: letters, digits, - and _
         ),
         say(
             "Each technique ran twice: *equal* is the largest batch of the baseline, which "

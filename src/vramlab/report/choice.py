@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from vramlab.report import earlier, marginal, wording
-from vramlab.report.frame import Row, frame
+from vramlab.report.columns import Row, frame
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results, Run
 from vramlab.report.pareto import recommended as recommend

@@ -9,7 +9,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from vramlab.report import wording
-from vramlab.report.frame import Row, frame
+from vramlab.report.columns import Row, frame
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results
 from vramlab.results.batch_size import BatchSizeRecord

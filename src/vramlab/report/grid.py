@@ -11,8 +11,8 @@ from markupsafe import Markup
 from tabulate import tabulate
 
 from vramlab.report import markup, wording
-from vramlab.report.language import numeral, say
-from vramlab.report.tables import HEADINGS
+from vramlab.report.columns import heading as heading_of
+from vramlab.report.language import numeral
 
 _LAST = ("axes", "reason")
 """Columns of sentences: after the numbers, which a screen then shows without scrolling."""
@@ -50,7 +50,7 @@ def grid(frame: pd.DataFrame) -> Grid:
     unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
     headings, texts = [], []
     for name, column in columns.items():
-        heading, values = _heading(name), column
+        heading, values = heading_of(name), column
         if _is_size(name):
             heading += f" ({label})"
             values = [v * wording.GIB / unit if _filled(v) else None for v in column]
@@ -66,15 +66,6 @@ def grid(frame: pd.DataFrame) -> Grid:
 
 def _is_size(name: str) -> bool:
     return name.endswith("_gib")
-
-
-def _heading(name: str) -> str:
-    return say(HEADINGS[name]) if name in HEADINGS else _plain(name)
-
-
-def _plain(name: str) -> str:
-    words = name.removesuffix("_gib").replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def _filled(value: Any) -> bool:

@@ -138,8 +138,8 @@ class Run:
         return [epoch for epoch in self.epochs if epoch.status == "ok"]
 
     @property
-    def came_through(self) -> bool:
-        """Whether every seed trained to its end; the mean of those that did would flatter."""
+    def completed(self) -> bool:
+        """Whether there was a training, and every seed came to its end."""
         return bool(self.trained) and len(self.trained) == len(self.epochs)
 
     @property

@@ -1,0 +1,118 @@
+"""The columns of the tables: what they are called, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vramlab.report import wording
+from vramlab.report.language import mark, say
+from vramlab.report.load import Run
+from vramlab.report.metrics import COLUMNS, METRICS, Source
+
+Row = dict[str, Any]
+
+FACTS: dict[str, Callable[[Run], Any]] = {
+    "technique": lambda run: run.technique,
+    "axes": lambda run: wording.describe(run.axes),
+    "sequence_length": lambda run: run.length,
+    "batch_size": lambda run: run.batch_size,
+    "status": lambda run: wording.status(run.status),
+    "repeatable": lambda run: wording.yes_no(run.profile.repeatable),
+    "reason": lambda run: run.reason,
+}
+"""The columns of a run that are no metrics."""
+
+HEADINGS = {
+    "axes": mark("How it computes"),
+    "beyond_spread": mark("More than the spread"),
+    "batch_error_percent": mark("Error (%)"),
+    "change": mark("Change"),
+    "change_percent": mark("Change (%)"),
+    "commit": mark("Commit"),
+    "config_digest": mark("Config digest"),
+    "cuda": mark("CUDA"),
+    "device": mark("Device"),
+    "device_memory_gib": mark("Memory of the device"),
+    "driver": mark("Driver"),
+    "earlier_run": mark("Earlier run"),
+    "file": mark("File"),
+    "finished": mark("Finished"),
+    "fits": mark("Fits"),
+    "goal": mark("Goal"),
+    "jaccard": mark("Jaccard"),
+    "need": mark("For"),
+    "ngrams_in_this_percent": mark("in the one that has most (%)"),
+    "ngrams_seen_percent": mark("n-grams seen in training (%)"),
+    "not_measured_from_here": mark("Not measured from here"),
+    "note": mark("Note"),
+    "now": mark("Now"),
+    "on_top_of": mark("On top of"),
+    "overlap": mark("Overlap"),
+    "peak_error_percent": mark("Error of the peak (%)"),
+    "place": mark("Step"),
+    "platform": mark("Platform"),
+    "predicted_batch_size": mark("Predicted largest batch"),
+    "predicted_peak_gib": mark("Predicted peak"),
+    "quantity": mark("Quantity"),
+    "reason": mark("Reason"),
+    "repeatable": mark("Same bits again"),
+    "sequence_length": mark("Sequence length"),
+    "setting": mark("Batch"),
+    "status": mark("Status"),
+    "technique": mark("Technique"),
+    "then": mark("Then"),
+    "train": mark("Train"),
+    "training_document": mark("Training document"),
+    "training_opening": mark("Training document begins"),
+    "trial": mark("Trial"),
+    "validation": mark("Validation"),
+    "validation_document": mark("Validation document"),
+    "validation_opening": mark("Validation document begins"),
+}
+"""Of the columns that are no metrics; names, such as a package's, stand as they are."""
+
+
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """The rows, of objects: a whole number stays whole beside a missing one."""
+    return pd.DataFrame(list(rows), dtype=object)
+
+
+def heading(column: str) -> str:
+    """What stands over a column, in the current language; of a size without its unit."""
+    if column in COLUMNS:
+        return wording.capital(say(COLUMNS[column].label))
+    if column in HEADINGS:
+        return say(HEADINGS[column])
+    return wording.capital(column.removesuffix("_gib").replace("_", " "))
+
+
+def of_run(names: Sequence[str], run: Run, base: Run, **given: Any) -> Row:
+    """The cells of a row.
+
+    Args:
+        names: its columns.
+        run: what it is about.
+        base: the run that ratios compare with.
+        given: cells that are known already, by column.
+    """
+    return {name: given[name] if name in given else _cell(name, run, base) for name in names}
+
+
+def of_records(names: Sequence[str], records: Sequence[Source], **given: Any) -> Row:
+    """The cells of a row about some records; all columns but those given are metrics.
+
+    Each is read from the first record that holds it.
+    """
+    return {name: given[name] if name in given else _read(name, records) for name in names}
+
+
+def _cell(name: str, run: Run, base: Run) -> Any:
+    return FACTS[name](run) if name in FACTS else COLUMNS[name].value(run, base)
+
+
+def _read(name: str, records: Sequence[Source]) -> float | None:
+    values = (METRICS[name].of(record) for record in records)
+    return next((value for value in values if value is not None), None)
