@@ -1,7 +1,6 @@
 """Every figure is drawn whatever ran, the same each time, and nothing in it covers another."""
 
 import itertools
-from pathlib import Path
 
 import matplotlib.colors
 import matplotlib.image
@@ -272,7 +271,7 @@ def test_text_and_marks_stand_out_from_the_ground(theme):
 def test_the_page_has_the_ground_of_the_figures():
     for theme in chart.THEMES.values():
         ground = theme.ground if theme.ground != "#ffffff" else "#fff"
-        assert f"--ground: {ground};" in webpage.to_html("# T", "T", Path())
+        assert f"--ground: {ground};" in webpage.to_html(webpage.Page("T"))
 
 
 def test_a_dark_figure_shows_the_same_in_other_colours(two):

@@ -31,7 +31,7 @@ def checkpoints_of(run, snakemake, batch_size, rate):
     identity = {"batch_size": batch_size, "processes": run.processes, "learning_rate": rate}
     identity |= {"torch": torch.__version__, "device": device}
     identity |= {name: sha256(name) for name in inputs}
-    identity |= dict(snakemake.params)
+    identity |= dict(snakemake.params.items())
     identity["training"] = identity["training"] | {"checkpoint_seconds": None}
     folder = Path(snakemake.params.checkpoint)
     return Checkpoints(folder, digest(identity), ranks_of(run.technique))

@@ -159,11 +159,6 @@ def memory(size: float) -> str:
     return f"{number(size / unit)} {name}"
 
 
-def markdown(text: str) -> str:
-    """`text` so that Markdown shows it as it is, in a table as well."""
-    return text.replace("|", r"\|").replace("<", r"\<")
-
-
 def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     *most, last = items

@@ -5,18 +5,18 @@ import re
 
 from report.test_tables import replaced
 
-from vramlab.report import catalog, discussion, formats, index, tables
+from vramlab.report import catalog, discussion, tables, webpage
+from vramlab.report.page import page as page_of
 from vramlab.results.corpus import CorpusRecord
 
 
 def page(config, results, title="A title"):
-    shown = {
-        entry: formats.to_markdown(tables.TABLES[entry.name](results))
-        for entry in catalog.tables(config)
-    }
-    captions = {f"figures/{entry.name}": "A caption." for entry in catalog.FIGURES}
-    captions |= {f"tables/{entry.name}": "A caption." for entry in catalog.TABLES}
-    return index.page(title, results, catalog.figures(config), shown, captions)
+    shown = {entry: tables.TABLES[entry.name](results) for entry in catalog.tables(config)}
+    return webpage.to_markdown(page_of(title, results, catalog.figures(config), shown))
+
+
+def without_exhibits(results):
+    return webpage.to_markdown(page_of("T", results, [], {}))
 
 
 def test_everything_is_on_the_page(case):
@@ -34,14 +34,17 @@ def test_everything_is_on_the_page(case):
     for entry, alt in zip(catalog.figures(config), alts, strict=True):
         finding = discussion.headline(entry.name, results).replace("`", "")
         assert finding in html.unescape(alt)
+    for entry in (*catalog.figures(config), *catalog.tables(config)):
+        assert f"\n### {entry.title}\n" in text
+        assert f"\n{entry.caption[:40]}" in text
     assert text == page(config, results)
 
 
 def test_failures_and_setup_are_told(results):
-    config_free = index.page("T", results, [], {}, {})
-    assert "flash-attn is not installed" in config_free
-    assert "CUDA out of memory" in config_free
-    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in config_free.splitlines()]
+    text = without_exhibits(results)
+    assert "flash-attn is not installed" in text
+    assert "CUDA out of memory" in text
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
     for row in (
         ["Device", "NVIDIA H200"],
         ["Memory of the device", "139 GiB"],
@@ -50,24 +53,18 @@ def test_failures_and_setup_are_told(results):
         ["Commit", "0123456789ab"],
     ):
         assert row in cells
-    assert "37 of 50 documents have the quality asked for" in config_free
-    assert "28,000 sequences of 256" in config_free
-
-
-def test_long_tables_are_folded(results):
-    entry = catalog.TABLES[0]
-    text = index.page("T", results, [], {entry: "| a |\n" * 50}, {f"tables/{entry.name}": "C."})
-    assert "<details><summary>48 rows</summary>" in text
+    assert "37 of 50 documents have the quality asked for" in text
+    assert "28,000 sequences of 256" in text
 
 
 def test_what_ran_is_counted_and_made_up_text_is_called_so(results):
-    text = index.page("T", results, [], {}, {})
+    text = without_exhibits(results)
     assert f"- {len(results.techniques) - 1} techniques ran at" in text  # flash was skipped
     made = replaced(
         results,
         lambda r: isinstance(r, CorpusRecord),
         source="file:///home/me/results/demo/corpus/synthetic/train.jsonl.zst",
     )
-    text = index.page("T", made, [], {}, {})
+    text = without_exhibits(made)
     assert "from a generator of made-up text" in text
     assert "/home/me" not in text

@@ -1,111 +1,78 @@
-"""The report itself: one Markdown page that leads from the answer to every number."""
+"""What stands on the page of the report, which leads from the answer to every number."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 
-from tabulate import tabulate
+import pandas as pd
 
 from vramlab.report import discussion, origin, wording
 from vramlab.report.catalog import CATEGORIES, Entry
+from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
 from vramlab.report.load import Results
+from vramlab.report.webpage import Exhibit, Page, Section
 from vramlab.report.wording import integer
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import TokenizerRecord
 
-LONG = 32
-"""Rows of a table above which it is folded."""
-
-
-_DARK, _PHONE = "(prefers-color-scheme: dark)", "(max-width: 640px)"
-_FORMS = {f"{_PHONE} and {_DARK}": "-narrow-dark", _PHONE: "-narrow", _DARK: "-dark"}
-"""Which form of a figure the browser takes, the first that holds; the light, wide one if none."""
-
 
 def page(
-    title: str,
-    results: Results,
-    figures: Sequence[Entry],
-    tables: Mapping[Entry, str],
-    captions: Mapping[str, str],
-) -> str:
-    """The report as Markdown, with links relative to its own folder.
+    title: str, results: Results, figures: Sequence[Entry], tables: Mapping[Entry, pd.DataFrame]
+) -> Page:
+    """All that the report says and shows.
 
     Args:
         title: its heading.
         results: what it is about.
-        figures: the figures that were drawn, as `figures/<name>.png` and `.svg`, and for dark
-            ground and narrow screens as `figures/<name>[-narrow][-dark].svg`.
-        tables: the tables that were written, each with its Markdown.
-        captions: the text under each figure and table, by `figures/<name>` or `tables/<name>`.
+        figures: the figures that were drawn.
+        tables: the tables that were written.
     """
-    parts = [f"# {wording.markdown(title)}"]
-    if warnings := origin.differences(results):
-        care = say("Take care.")
-        parts += [f"> **{care}** {wording.markdown(text)}" for text in warnings]
-    parts.append(_bullets(discussion.summary(results)))
+    sections = []
     if failures := discussion.not_run(results):
-        parts += ["## " + say("Not run"), _bullets(failures)]
-    parts += ["## " + say("What was measured, and on what"), _bullets(_setup(results))]
-    parts += ["### " + say("Hardware and software")]
-    parts += [_pairs(origin.hardware_and_software(results))]
+        sections.append(Section(say("Not run"), points=tuple(failures)))
+    sections.append(
+        Section(say("What was measured, and on what"), tuple(_setup(results)), (_origin(results),))
+    )
     for category in CATEGORIES:
-        section = [
-            *(_figure(e, results, captions) for e in figures if e.category == category),
-            *(
-                _table(e, text, results, captions)
-                for e, text in tables.items()
-                if e.category == category
-            ),
-        ]
-        if section:
-            parts += [f"## {say(category)}", *section]
-    return "\n\n".join(parts) + "\n"
-
-
-def _figure(entry: Entry, results: Results, captions: Mapping[str, str]) -> str:
-    title = say(entry.title)
-    alt = f"{title}. {discussion.headline(entry.name, results)}".replace("`", "")
-    path = f"figures/{entry.name}"
-    # On one line: CommonMark takes it as HTML up to the next empty line.
-    sources = "".join(
-        f'<source media="{media}" srcset="{path}{form}.svg">' for media, form in _FORMS.items()
-    )
-    picture = f'<picture>{sources}<img src="{path}.png" alt="{html.escape(alt)}"></picture>'
-    return (
-        f"### {title}\n\n{picture}\n\n"
-        f"{captions[path]} ([SVG]({path}.svg))\n\n{_source(entry, results)}"
+        drawn = [_figure(e, results) for e in figures if e.category == category]
+        written = [_table(e, t, results) for e, t in tables.items() if e.category == category]
+        if exhibits := (*drawn, *written):
+            sections.append(Section(say(category), exhibits=exhibits))
+    return Page(
+        title,
+        warnings=tuple(origin.differences(results)),
+        findings=tuple(discussion.summary(results)),
+        sections=tuple(sections),
     )
 
 
-def _table(entry: Entry, text: str, results: Results, captions: Mapping[str, str]) -> str:
-    path = f"tables/{entry.name}"
-    head = f"### {say(entry.title)}\n\n{captions[path]} ([CSV]({path}.csv))"
-    if origin_ := _source(entry, results):
-        head += f"\n\n{origin_}"
-    rows = text.strip().count("\n") - 1
-    if rows > LONG:
-        summary = say_count("{count} row", "{count} rows", rows)
-        text = f"<details><summary>{summary}</summary>\n\n{text.strip()}\n\n</details>"
-    return f"{head}\n\n{text.strip()}"
+def _figure(entry: Entry, results: Results) -> Exhibit:
+    return Exhibit(
+        entry.name,
+        say(entry.title),
+        say(entry.caption),
+        origin.source(entry, results),
+        finding=discussion.headline(entry.name, results),
+    )
 
 
-def _source(entry: Entry, results: Results) -> str:
-    text = origin.source(entry, results)
-    return f"<small>{text}</small>" if text else ""
+def _table(entry: Entry, rows: pd.DataFrame, results: Results) -> Exhibit:
+    return Exhibit(
+        entry.name,
+        say(entry.title),
+        say(entry.caption),
+        origin.source(entry, results),
+        table=grid(rows),
+    )
 
 
-def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {wording.markdown(sentence)}" for sentence in sentences)
-
-
-def _pairs(rows: Sequence[tuple[str, str]]) -> str:
-    cells = [[wording.markdown(cell) for cell in row] for row in rows]
-    return tabulate(cells, headers=[say("Part"), say("Value")], tablefmt="pipe")
+def _origin(results: Results) -> Exhibit:
+    rows = tuple(origin.hardware_and_software(results))
+    table = Grid((say("Part"), say("Value")), rows, numeric=(False, False))
+    return Exhibit(title=say("Hardware and software"), table=table)
 
 
 def _setup(results: Results) -> list[str]:
@@ -131,7 +98,7 @@ def _setup(results: Results) -> list[str]:
                 kept=integer(record.kept),
                 documents=integer(record.documents),
                 characters=integer(record.characters),
-                source=_origin(record.source),
+                source=_corpus_source(record.source),
             )
         )
     lines += [_overlap(record) for record in results.records(OverlapRecord)]
@@ -170,7 +137,7 @@ def _setup(results: Results) -> list[str]:
     return lines
 
 
-def _origin(source: str) -> str:
+def _corpus_source(source: str) -> str:
     """Where a corpus came from; of a made-up one no folder says anything."""
     made_up = source.startswith("file:") and "/corpus/synthetic/" in source
     return say("a generator of made-up text (`source: synthetic`)") if made_up else source

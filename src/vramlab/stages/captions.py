@@ -1,0 +1,19 @@
+"""Writes the captions of Snakemake's report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from vramlab.base.files import write_text
+from vramlab.report.captions import caption, overview
+from vramlab.report.language import use
+
+
+def write_captions(outputs: Iterable[str], title: str, experiment: str, language: str) -> None:
+    """Write each caption, `<figures, tables or page>/<name>.rst`, and `page/overview.rst`."""
+    with use(language):
+        for path in map(Path, outputs):
+            name = f"{path.parent.name}/{path.stem}"
+            overall = name == "page/overview"
+            write_text(path, overview(title, experiment) if overall else caption(name))
