@@ -186,18 +186,20 @@ def in_data(cell, results):
     return any(cell in record.model_dump_json() for record in results.files.values())
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-def test_no_figure_is_left_in_english(results, name):
+@pytest.mark.parametrize("entry", catalog.FIGURES, ids=lambda entry: entry.name)
+def test_no_figure_is_left_in_english(results, entry):
     allowed = {*results.techniques}
     with language.use("pl") as polish, chart.style():
         polish.missing.clear()
-        figure = figures.FIGURES[name](results)
+        figure = figures.draw(entry, results)
         texts = [t.get_text() for t in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
         assert polish.missing == set()
         figure.draw_without_rendering()
         for legend in figure.legends:
             box = legend.get_window_extent()
-            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, f"the legend of {name} is cut off"
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, (
+                f"the legend of {entry.name} is cut off"
+            )
     assert any(texts)
     for text in texts:
         assert not in_english(text, allowed), text

@@ -1,16 +1,52 @@
 """Which tables and figures a configuration leads to: their names, titles and captions.
 
 The Snakefile reads this before anything has run, so it imports nothing heavy. The function that
-makes an entry is in `tables.TABLES` or `figures.FIGURES` under the same name.
+makes a table is in `tables.TABLES` under the same name; a figure is drawn by the template that it
+names, or by a function in `figures.OTHERS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from vramlab.config.experiment import Experiment
+from vramlab.config.technique import Setting
 from vramlab.report.language import mark
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A row for each technique, with a bar for each metric; the value of the last is written."""
+
+    metrics: tuple[str, ...]
+    axis: str
+    """What the value axis says."""
+    note: Literal["", "ratio", "steps"] = ""
+    """What is written behind a value: how many times the baseline's it is, or optimizer steps."""
+    settings: tuple[Setting, ...] = ("equal", "own")
+    """The batches; a panel for each."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A row for each technique, with the peak stacked of its parts."""
+
+    parts: Literal["moments", "kinds"]
+    """Of a training step, or of memory."""
+    axis: str
+    settings: tuple[Setting, ...] = ("equal", "own")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A metric over the sequence length, with a line for each technique."""
+
+    metric: str
+    axis: str
+    logarithmic: bool = False
+    settings: tuple[Setting, ...] = ("equal", "own")
 
 
 @dataclass(frozen=True)
@@ -28,6 +64,8 @@ class Entry:
     """Whether a configuration leads to data for it."""
     records: tuple[str, ...] = ("batch_size", "profile", "epoch")
     """The stages whose result files it is made from."""
+    drawing: Bars | Parts | Lines | None = None
+    """The template of a figure that has one."""
 
 
 MEMORY, SPEED, QUALITY = mark("Memory"), mark("Speed"), mark("Model quality")
@@ -81,6 +119,12 @@ FIGURES = (
             "than a trial. In brackets: times the baseline's."
         ),
         records=("batch_size",),
+        drawing=Bars(
+            ("max_batch_size",),
+            mark("largest batch (sequences of {length} tokens) in {memory}"),
+            note="ratio",
+            settings=("own",),
+        ),
     ),
     Entry(
         "memory",
@@ -91,9 +135,13 @@ FIGURES = (
             "of one training step, at both batches."
         ),
         records=("profile",),
+        drawing=Bars(
+            ("after_forward_gib", "after_backward_gib", "peak_gib"),
+            mark("memory in live tensors ({unit})"),
+        ),
     ),
     Entry(
-        "memory_anatomy",
+        "memory_breakdown",
         mark("What the peak is made of"),
         MEMORY,
         mark(
@@ -103,6 +151,7 @@ FIGURES = (
             "peak. A technique that recomputes moves bytes from the second part into time."
         ),
         records=("profile",),
+        drawing=Parts("moments", mark("peak memory in live tensors ({unit})")),
     ),
     Entry(
         "memory_kinds",
@@ -118,6 +167,7 @@ FIGURES = (
             "dispatcher does not see. Compiled code hides its parts."
         ),
         records=("profile",),
+        drawing=Parts("kinds", mark("peak memory in live tensors ({unit})")),
     ),
     Entry(
         "memory_timeline",
@@ -151,6 +201,7 @@ FIGURES = (
         SPEED,
         mark("Training tokens a second: the batch's tokens over the median time of a step."),
         records=("profile",),
+        drawing=Bars(("tokens_per_second",), mark("throughput (tokens/s)")),
     ),
     Entry(
         "epoch_time",
@@ -161,6 +212,7 @@ FIGURES = (
             "number of optimizer steps. With several seeds: mean and standard deviation."
         ),
         records=("epoch",),
+        drawing=Bars(("train_seconds",), mark("time of training (s)"), note="steps"),
     ),
     Entry(
         "perplexity",
@@ -193,6 +245,9 @@ FIGURES = (
         mark("The largest batch at each sequence length, both axes logarithmic."),
         needs=_swept,
         records=("batch_size",),
+        drawing=Lines(
+            "max_batch_size", mark("largest batch (sequences)"), logarithmic=True, settings=("own",)
+        ),
     ),
     Entry(
         "throughput_by_length",
@@ -204,6 +259,7 @@ FIGURES = (
         ),
         needs=_swept,
         records=("profile",),
+        drawing=Lines("tokens_per_second", mark("throughput (tokens/s)")),
     ),
     Entry(
         "memory_by_length",
@@ -215,6 +271,7 @@ FIGURES = (
         ),
         needs=_swept,
         records=("profile",),
+        drawing=Lines("peak_gib", mark("peak memory in live tensors ({unit})")),
     ),
 )
 TABLES = (

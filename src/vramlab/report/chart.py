@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -306,41 +306,6 @@ def tint(colour: str, share: float) -> str:
     return to_hex((red, green, blue))
 
 
-def bars(
-    axes: Axes,
-    results: Results,
-    runs: Sequence[Run],
-    *,
-    value: Callable[[Run], float | None],
-    label: Callable[[Run, float], str],
-    spread: Callable[[Run], float | None] = lambda _: None,
-    room: float = 0.38,
-) -> None:
-    """A horizontal bar for each run from zero, its value written at its end.
-
-    `room` is the share of the width that stays free for what is written.
-    """
-    fill = colours(results)
-    ends = []
-    for row, run in enumerate(runs):
-        length = value(run)
-        if length is None:
-            missing(axes, row, run)
-            continue
-        error = spread(run)
-        axes.barh(
-            row,
-            length,
-            height=0.62,
-            color=fill[run.technique],
-            xerr=error,
-            error_kw={"ecolor": theme().muted, "capsize": 3, "lw": 1.2},
-        )
-        ends.append(length + (error or 0))
-        end_label(axes, ends[-1], row, label(run, length))
-    room_for_labels(axes, ends, room)
-
-
 def part(axes: Axes, row: float, start: float, length: float, index: int) -> None:
     """A part of a bar that adds up, in the colour and hatch of its place in the legend."""
     axes.barh(row, length, left=start, height=0.62, **_part_style(index))
@@ -383,9 +348,10 @@ def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def room_for_labels(axes: Axes, ends: Sequence[float], share: float) -> None:
-    """Start the value axis at zero and leave a share of its width free behind the longest bar."""
-    axes.set_xlim(0, max(ends, default=1.0) / (1 - share) or 1.0)
+def room_for_labels(axes: Axes, ends: Sequence[float], characters: int) -> None:
+    """Start the value axis at zero and leave room for a text behind the longest bar."""
+    share = 0.05 + 0.011 * characters * (2 if narrow() else _columns(axes))
+    axes.set_xlim(0, max(ends, default=1.0) / (1 - min(share, 0.5)) or 1.0)
     if not ends:
         axes.set_xticks([])
 
@@ -432,13 +398,15 @@ def label_points(
         [texts[i] for i in order],
         x_scatter=across,
         y_scatter=up,
-        x_lines=[[x for x, _ in line]],
-        y_lines=[[y for _, y in line]],
+        x_lines=[[x for x, _ in line]] if line else None,
+        y_lines=[[y for _, y in line]] if line else None,
         textsize=9,
         textcolor=theme().text,
-        scatter_sizes=[4 * pixels] * len(points),
+        # In pixels; the distances below are shares of the panel, and less upwards than across.
+        scatter_sizes=cast(Any, [6 * pixels] * len(points)),
+        text_scatter_sizes=cast(Any, [6.5 * pixels] * len(points)),
         margin=1.5 * unit,
-        min_distance=6 * unit,
+        min_distance=0.5 * unit,
         max_distance=130 * unit,
         nbr_candidates=2000,
         linecolor=theme().muted,

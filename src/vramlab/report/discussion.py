@@ -332,7 +332,7 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "memory_speed": undominated,
     "batch_size": largest_batch,
     "memory": least_memory,
-    "memory_anatomy": breakdown,
+    "memory_breakdown": breakdown,
     "memory_kinds": largest_kind,
     "memory_timeline": moment_of_peak,
     "step_time": fastest,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vramlab.base.progress import progress
+from vramlab.report.catalog import FIGURES
 from vramlab.report.chart import save, style
-from vramlab.report.figures import FIGURES
+from vramlab.report.figures import draw
 from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
 
@@ -29,6 +30,7 @@ def draw_figures(
         language: of the texts.
     """
     results = load({kind: inputs[kind] for kind in KINDS}, **shown)
+    entries = {entry.name: entry for entry in FIGURES}
     drawings: dict[str, list[Path]] = {}
     for path in map(Path, outputs):
         drawings.setdefault(path.stem, []).append(path)
@@ -36,7 +38,7 @@ def draw_figures(
         for stem, paths in drawings.items():
             name, *form = stem.split("-")
             with style("dark" if "dark" in form else "light", narrow="narrow" in form):
-                figure = FIGURES[name](results)
+                figure = draw(entries[name], results)
                 for path in paths:
                     save(figure, path)
             advance()
