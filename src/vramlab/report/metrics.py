@@ -91,12 +91,12 @@ class Metric:
         return self.epoch is not None and not (self.search or self.profile)
 
     def samples(self, run: Run) -> list[float]:
-        """All values of a run: the steps of its profile, or its epochs (one a seed)."""
+        """All values of a run: of its profile, else of its search, else of its epochs (seeds)."""
         records: Sequence[Source] = run.epochs
-        if self.search:
-            records = [run.search]
-        elif self.profile:
+        if self.profile:
             records = [run.profile]
+        elif self.search:
+            records = [run.search]
         return [value for record in records for value in self.read(record)]
 
     def value(self, run: Run) -> float | None:
