@@ -14,6 +14,7 @@ from vramlab.report import wording
 from vramlab.report.language import mark
 from vramlab.report.load import KINDS, SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS, Metric, deviation, mean
+from vramlab.report.origin import software
 from vramlab.results.base import Record, read
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.run import RunRecord
@@ -203,9 +204,7 @@ def _origin(provenance: Provenance) -> dict[str, str]:
         "device": device.name if device else "",
         "CUDA": (device.cuda if device else None) or "",
         "driver": (device.driver if device else None) or "",
-        "vramlab": provenance.vramlab,
-        "Python": provenance.python,
-        **provenance.packages,
+        **software(provenance),
     }
 
 
