@@ -9,7 +9,7 @@ import pandas as pd
 
 from vramlab.report import wording
 from vramlab.report.language import mark, say
-from vramlab.report.load import Run
+from vramlab.report.load import Results, Run
 from vramlab.report.metrics import COLUMNS, METRICS, Source
 
 Row = dict[str, Any]
@@ -68,6 +68,11 @@ def heading(column: str) -> str:
     text = wording.capital(column.removesuffix("_gib").replace("_", " "))
     text = _HEADINGS.get(column, text)
     return say(text) if column in _HEADINGS or text in _NAMED else text
+
+
+def setting_of(run: Run, results: Results) -> str:
+    """Which batch a run is at; the baseline's two are the same run."""
+    return say("equal = own") if run.technique == results.baseline else say(run.setting)
 
 
 def of_run(names: Sequence[str], run: Run, base: Run, **given: Any) -> Row:
