@@ -1,10 +1,13 @@
 """The sentences follow the numbers: other numbers, other sentences."""
 
+import re
+
 import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion, pareto
 from vramlab.report.metrics import METRICS
+from vramlab.report.superlatives import superlative
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
@@ -40,6 +43,18 @@ def test_least_memory(two):
         "At the batch of `fp32` (728), `bf16` peaks lowest: 30.9 GiB, 77% of the 40.0 GiB of "
         "`fp32`."
     )
+
+
+def test_a_metric_without_sentences_of_its_own_has_one(two):
+    assert superlative("bits_per_byte")(two) == ("Bits/byte: `fp32` has the lowest, 2.22.")
+    assert superlative("accumulation")(two).startswith("Accumulation: `fp32` has the lowest, 1")
+    none = replaced(two, lambda r: is_profile(r, "bf16"), allocator_retries=0)
+    some = replaced(none, lambda r: is_profile(r, "fp32"), allocator_retries=7)
+    assert superlative("allocator_retries")(some) == (
+        "Allocator retries: `bf16` has the lowest, 0; `fp32` has 7."
+    )
+    speed = superlative("tokens_per_second")(two)
+    assert re.fullmatch(r"Tokens/s: `bf16` has the highest, [\d.]+M; `fp32` has [\d.]+M\.", speed)
 
 
 def test_fastest_and_how_sure(two):

@@ -5,7 +5,8 @@ import pytest
 from report import made_up
 
 from vramlab.base.errors import ConfigError
-from vramlab.report.earlier import changes, differing_origins, load_earlier, record_files, same_axes
+from vramlab.report.comparison import changes, differing_origins, same_axes
+from vramlab.report.earlier import load_earlier, record_files
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from report import made_up
 
-from vramlab.report import choice, tables
+from vramlab.report import choice, comparison, tables
 from vramlab.report.load import Results
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -118,7 +118,7 @@ def test_the_baselines_batch_has_one_name(two):
     fast = replaced(two, lambda r: is_profile(r, "fp32"), step_seconds=[1e-6])
     assert row(choice.recommended(fast), technique="fp32")["setting"] == "equal = own"
     same = dataclasses.replace(two, earlier={"then": two})
-    settings = choice.changes(same).query("technique == 'fp32'").setting
+    settings = comparison.table(same).query("technique == 'fp32'").setting
     assert set(settings.dropna()) == {"equal = own"}
 
 

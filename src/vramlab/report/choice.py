@@ -1,4 +1,4 @@
-"""Tables to choose by: what to take for which need, what each axis is worth, what an update did."""
+"""Tables to choose by: which technique for which need, and what a change of one axis is worth."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pandas as pd
 import yaml
 
-from vramlab.report import earlier, marginal, wording
-from vramlab.report.columns import Row, frame, of_run
+from vramlab.report import marginal
+from vramlab.report.columns import Row, frame, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results, Run
 from vramlab.report.pareto import recommended as recommend
@@ -20,12 +20,6 @@ _NEEDS = {
     "balance": mark("both: the knee of the front"),
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
-_ORIGINS = {
-    "device": mark("device"),
-    "driver": mark("driver"),
-    "memory limit": mark("memory limit"),
-}
-"""Of what an earlier run was made with, what is no name."""
 RECOMMENDED = (
     *("need", "technique", "axes", "max_batch_size", "max_batch_ratio", "peak_gib"),
     *("tokens_per_second", "speed_ratio", "perplexity"),
@@ -39,18 +33,6 @@ NEXT = (
     *("goal", "place", "change", "technique"),
     *("max_batch_size", "max_batch_ratio", "peak_ratio", "speed_ratio", "not_measured_from_here"),
 )
-_COMPARISON: Row = dict.fromkeys(
-    (
-        *("technique", "setting", "quantity", "then", "now", "change_percent", "note"),
-        *("beyond_spread", "sequence_length", "earlier_run"),
-    )
-)
-"""The columns of the comparison; what warns stands where no screen cuts it off."""
-
-
-def batch(run: Run, results: Results) -> str:
-    """Which batch a run is at; the baseline's two are the same run."""
-    return say("equal = own") if run.technique == results.baseline else say(run.setting)
 
 
 def recommended(results: Results) -> pd.DataFrame:
@@ -62,7 +44,7 @@ def recommended(results: Results) -> pd.DataFrame:
             choice.run,
             base,
             need=say(_NEEDS[choice.need]),
-            setting=batch(choice.run, results),
+            setting=setting_of(choice.run, results),
         )
         for choice in recommend(results)
     ]
@@ -148,60 +130,3 @@ def _change(step: marginal.Step) -> str:
 def _value(value: object) -> str:
     """An axis' value as the configuration writes it."""
     return yaml.safe_dump(value).splitlines()[0]
-
-
-def changes(results: Results) -> pd.DataFrame:
-    """What differs from each earlier run: how it was made, then what was measured."""
-    return frame(
-        row for name, then in results.earlier.items() for row in _changes(name, then, results)
-    )
-
-
-def _changes(name: str, then: Results, now: Results) -> Iterator[Row]:
-    for what, (before, after) in earlier.differing_origins(now, then).items():
-        note = say("made otherwise: numbers may not compare")
-        yield _COMPARISON | {
-            "earlier_run": name,
-            "quantity": say(_ORIGINS[what]) if what in _ORIGINS else what,
-            "then": before,
-            "now": after,
-            "note": note,
-        }
-    found = list(earlier.changes(now, then))
-    for change in found:
-        metric, scale = change.metric, 1024 if change.metric.unit == "GiB" else 1
-        yield _COMPARISON | {
-            "earlier_run": name,
-            "quantity": say(metric.label) + (" (MiB)" if scale > 1 else ""),
-            "then": scale * change.before,
-            "now": scale * change.after,
-            "change_percent": change.percent,
-            "beyond_spread": wording.yes_no(None if change.differing else change.beyond_spread),
-            "technique": change.now.technique,
-            "sequence_length": change.now.length,
-            "setting": None if metric.search else batch(change.now, now),
-            "note": _note(change),
-        }
-    if not found:
-        yield _COMPARISON | {"earlier_run": name, "quantity": say("no run is in both")}
-
-
-def _note(change: earlier.Change) -> str | None:
-    """Why the two values of a change may not compare."""
-    notes = []
-    if not earlier.same_axes(change):
-        notes.append(say("was another technique then"))
-    for what, (then, now) in change.differing.items():
-        notes.append(
-            say(
-                "{what}: {then} then, {now} now",
-                what=say(earlier.CONDITIONS[what].note),
-                then=_plain(then),
-                now=_plain(now),
-            )
-        )
-    return "; ".join(notes) or None
-
-
-def _plain(value: float) -> str:
-    return wording.integer(value) if value == int(value) else f"{value:g}"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vramlab.report import wording
 from vramlab.report.language import mark, say
-from vramlab.report.load import Run
+from vramlab.report.load import Results, Run
 from vramlab.report.metrics import COLUMNS, METRICS, Source
 
 Row = dict[str, Any]
@@ -25,54 +25,35 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 }
 """The columns of a run that are no metrics."""
 
-HEADINGS = {
+_HEADINGS = {
     "axes": mark("How it computes"),
-    "beyond_spread": mark("More than the spread"),
     "batch_error_percent": mark("Error (%)"),
-    "change": mark("Change"),
+    "beyond_spread": mark("More than the spread"),
     "change_percent": mark("Change (%)"),
-    "commit": mark("Commit"),
-    "config_digest": mark("Config digest"),
     "cuda": mark("CUDA"),
-    "device": mark("Device"),
     "device_memory_gib": mark("Memory of the device"),
-    "driver": mark("Driver"),
-    "earlier_run": mark("Earlier run"),
-    "file": mark("File"),
-    "finished": mark("Finished"),
-    "fits": mark("Fits"),
-    "goal": mark("Goal"),
-    "jaccard": mark("Jaccard"),
     "need": mark("For"),
     "ngrams_in_this_percent": mark("in the one that has most (%)"),
     "ngrams_seen_percent": mark("n-grams seen in training (%)"),
-    "not_measured_from_here": mark("Not measured from here"),
-    "note": mark("Note"),
-    "now": mark("Now"),
-    "on_top_of": mark("On top of"),
-    "overlap": mark("Overlap"),
     "peak_error_percent": mark("Error of the peak (%)"),
     "place": mark("Step"),
-    "platform": mark("Platform"),
     "predicted_batch_size": mark("Predicted largest batch"),
-    "predicted_peak_gib": mark("Predicted peak"),
-    "quantity": mark("Quantity"),
-    "reason": mark("Reason"),
     "repeatable": mark("Same bits again"),
-    "sequence_length": mark("Sequence length"),
     "setting": mark("Batch"),
-    "status": mark("Status"),
-    "technique": mark("Technique"),
-    "then": mark("Then"),
-    "train": mark("Train"),
-    "training_document": mark("Training document"),
     "training_opening": mark("Training document begins"),
-    "trial": mark("Trial"),
-    "validation": mark("Validation"),
-    "validation_document": mark("Validation document"),
     "validation_opening": mark("Validation document begins"),
 }
-"""Of the columns that are no metrics; names, such as a package's, stand as they are."""
+"""Of the columns that are no metrics, where the heading says more than the name."""
+_NAMED = {
+    *(mark("Change"), mark("Commit"), mark("Config digest"), mark("Device"), mark("Driver")),
+    *(mark("Earlier run"), mark("File"), mark("Finished"), mark("Fits"), mark("Goal")),
+    *(mark("Jaccard"), mark("Not measured from here"), mark("Note"), mark("Now")),
+    *(mark("On top of"), mark("Overlap"), mark("Platform"), mark("Predicted peak")),
+    *(mark("Quantity"), mark("Reason"), mark("Sequence length"), mark("Status")),
+    *(mark("Technique"), mark("Then"), mark("Train"), mark("Training document"), mark("Trial")),
+    *(mark("Validation"), mark("Validation document")),
+}
+"""Headings that are the name in words; all others are names in every language, as a package's."""
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -84,9 +65,14 @@ def heading(column: str) -> str:
     """What stands over a column, in the current language; of a size without its unit."""
     if column in COLUMNS:
         return wording.capital(say(COLUMNS[column].label))
-    if column in HEADINGS:
-        return say(HEADINGS[column])
-    return wording.capital(column.removesuffix("_gib").replace("_", " "))
+    text = wording.capital(column.removesuffix("_gib").replace("_", " "))
+    text = _HEADINGS.get(column, text)
+    return say(text) if column in _HEADINGS or text in _NAMED else text
+
+
+def setting_of(run: Run, results: Results) -> str:
+    """Which batch a run is at; the baseline's two are the same run."""
+    return say("equal = own") if run.technique == results.baseline else say(run.setting)
 
 
 def of_run(names: Sequence[str], run: Run, base: Run, **given: Any) -> Row:

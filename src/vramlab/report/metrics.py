@@ -49,6 +49,11 @@ def ratio(value: float | None, base: float | None) -> float | None:
     return value / base if value is not None and base else None
 
 
+def plain(value: float) -> str:
+    """A value without a unit: 36.1; a whole number in full."""
+    return wording.integer(value) if isinstance(value, int) else wording.number(value)
+
+
 STATISTICS: dict[str, Callable[[Sequence[float]], float | None]] = {
     "median": median,
     "mean": mean,
@@ -70,7 +75,7 @@ class Metric:
     shows in the unit that fits."""
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
-    text: Callable[[float], str] = wording.number
+    text: Callable[[float], str] = plain
     """How a sentence or a figure writes a value, with a unit only where the unit may vary."""
     search: Callable[[BatchSizeRecord], Values] | None = None
     trial: Callable[[Trial], Values] | None = None
@@ -91,12 +96,12 @@ class Metric:
         return self.epoch is not None and not (self.search or self.profile)
 
     def samples(self, run: Run) -> list[float]:
-        """All values of a run: the steps of its profile, or its epochs (one a seed)."""
+        """All values of a run: of its profile, else of its search, else of its epochs (seeds)."""
         records: Sequence[Source] = run.epochs
-        if self.search:
-            records = [run.search]
-        elif self.profile:
+        if self.profile:
             records = [run.profile]
+        elif self.search:
+            records = [run.search]
         return [value for record in records for value in self.read(record)]
 
     def value(self, run: Run) -> float | None:
@@ -202,7 +207,6 @@ _ALL = (
         mark("largest batch"),
         "sequences",
         "higher",
-        wording.integer,
         search=lambda s: s.max_batch_size,
     ),
     Metric("limit_gib", mark("limit"), "GiB", search=lambda s: _gib(s.memory_limit)),

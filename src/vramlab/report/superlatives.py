@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vramlab.config.technique import Setting
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS, Metric
-from vramlab.report.wording import code, codes, integer, percent, ratio
+from vramlab.report.wording import capital, code, codes, integer, percent, ratio
 
 
 def standing(metric: Metric, run: Run) -> float | None:
@@ -31,8 +32,9 @@ def ranking(
 class Superlative:
     """Names the technique that is best at a metric; empty where none has a value.
 
-    The gaps of its texts: name and value of the best; base, the value of the baseline; share of it
-    that the best's is, and times that it is better; batch and steps, where the best ran; samples.
+    The gaps of its texts: label of the metric; name and value of the best; base, the value of the
+    baseline; share of it that the best's is, and times that it is better; batch and steps, where
+    the best ran; samples.
     """
 
     metric: str
@@ -52,6 +54,7 @@ class Superlative:
             return ""
         run, value = runs[0]
         values = {
+            "label": capital(say(metric.label)),
             "name": code(run.technique),
             "value": metric.text(value),
             "baseline": code(results.baseline),
@@ -62,11 +65,11 @@ class Superlative:
         base = standing(metric, results.run(results.baseline, "own", length))
         if not base or run.technique == results.baseline:
             return say(self.alone, **values)
-        times = value / base if metric.better == "higher" else base / value
+        better, worse = (value, base) if metric.better == "higher" else (base, value)
         values |= {
             "base": metric.text(base),
             "share": percent(value / base),
-            "times": ratio(times),
+            "times": ratio(better / worse if worse else math.inf),
         }
         same = self.alike and values["base"] == values["value"]
         return say(self.alike if same else self.beside, **values)
@@ -121,6 +124,17 @@ _ENERGY = mark(
     "At its own largest batch, {name} needs the least energy: {value} µJ for a training token."
 )
 energy = Superlative("microjoules_per_token", ("own",), _ENERGY, _ENERGY)
+
+
+def superlative(name: str) -> Superlative:
+    """That of a metric which has no sentences of its own."""
+    if METRICS[name].better == "higher":
+        alone = mark("{label}: {name} has the highest, {value}.")
+        beside = mark("{label}: {name} has the highest, {value}; {baseline} has {base}.")
+    else:
+        alone = mark("{label}: {name} has the lowest, {value}.")
+        beside = mark("{label}: {name} has the lowest, {value}; {baseline} has {base}.")
+    return Superlative(name, ("equal",), alone, beside)
 
 
 def largest_batch(results: Results, length: int | None = None) -> str:

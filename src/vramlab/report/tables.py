@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from vramlab.report import choice, estimate, wording
-from vramlab.report.columns import Row, frame, of_records, of_run
+from vramlab.report import choice, comparison, estimate, wording
+from vramlab.report.columns import Row, frame, of_records, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import KIND_METRICS
@@ -251,7 +251,7 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "recommended": choice.recommended,
     "next_technique": choice.next_technique,
     "marginal_effects": choice.marginal_effects,
-    "earlier": choice.changes,
+    "earlier": comparison.table,
     "memory": memory,
     "search": search,
     "estimate": estimate.comparison,
@@ -280,7 +280,7 @@ def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, R
     base = results.run(results.baseline, "own", length)
     alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
     if name == results.baseline:
-        yield choice.batch(own, results), own, base
+        yield setting_of(own, results), own, base
     elif alike:
         yield say("both"), own, base
     else:
