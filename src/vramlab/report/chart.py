@@ -391,6 +391,9 @@ def label_points(
     across, up = np.transpose(points)
     pixels = figure.dpi / 72  # in a point
     unit = pixels / axes.get_window_extent().width
+    avoided: dict[str, Any] = {}
+    if line:
+        avoided = {"x_lines": [[x for x, _ in line]], "y_lines": [[y for _, y in line]]}
     _, _, notes, ties = textalloc.allocate(
         axes,
         across[order],
@@ -398,15 +401,12 @@ def label_points(
         [texts[i] for i in order],
         x_scatter=across,
         y_scatter=up,
-        x_lines=[[x for x, _ in line]] if line else None,
-        y_lines=[[y for _, y in line]] if line else None,
+        **avoided,
         textsize=9,
         textcolor=theme().text,
-        # In pixels; the distances below are shares of the panel, and less upwards than across.
-        scatter_sizes=cast(Any, [6 * pixels] * len(points)),
-        text_scatter_sizes=cast(Any, [6.5 * pixels] * len(points)),
+        scatter_sizes=cast(Any, [4 * pixels] * len(points)),
         margin=1.5 * unit,
-        min_distance=0.5 * unit,
+        min_distance=6 * unit,
         max_distance=130 * unit,
         nbr_candidates=2000,
         linecolor=theme().muted,
