@@ -73,8 +73,7 @@ rule captions:
     conda:
         ENVIRONMENT
     params:
-        # A function's result is taken as it is; in a text, {braces} would be wildcards.
-        title=lambda _: CONFIG.report.title,
+        title=lambda _: as_json(CONFIG.report.title),
         experiment=CONFIG.experiment,
         language=LANGUAGE,
     message:
@@ -86,7 +85,7 @@ rule captions:
 rule tables:
     input:
         **RECORDS,
-        earlier=EARLIER,
+        earlier=lambda _: EARLIER,
         texts=TEXTS,
         templates=TEMPLATES,
         code=code("tables.py"),
@@ -113,7 +112,7 @@ rule tables:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        compare=lambda _: COMPARED,
+        compare=lambda _: as_json(COMPARED),
         language=LANGUAGE,
     message:
         "Write the tables"
@@ -155,7 +154,7 @@ rule figures:
 rule page:
     input:
         **RECORDS,
-        earlier=EARLIER,
+        earlier=lambda _: EARLIER,
         tables=rules.tables.output,
         figures=rules.figures.output,
         captions=rules.captions.output,
@@ -175,8 +174,8 @@ rule page:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        compare=lambda _: COMPARED,
-        look=lambda _: {"title": CONFIG.report.title, "language": LANGUAGE},
+        given=lambda _: as_json({"title": CONFIG.report.title, "compare": COMPARED}),
+        language=LANGUAGE,
     message:
         "Write the report {output.html}"
     script:

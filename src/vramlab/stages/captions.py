@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +12,15 @@ from vramlab.report.language import use
 
 
 def write_captions(outputs: Iterable[str], title: str, experiment: str, language: str) -> None:
-    """Write each caption, `<figures, tables or page>/<name>.rst`, and `page/overview.rst`."""
+    """Write each caption, `<figures, tables or page>/<name>.rst`, and `page/overview.rst`.
+
+    The title comes as JSON.
+    """
+    introduction = "page/overview"
     with use(language):
         for path in map(Path, outputs):
             name = f"{path.parent.name}/{path.stem}"
-            overall = name == "page/overview"
-            write_text(path, overview(title, experiment) if overall else caption(name))
+            write_text(
+                path,
+                overview(json.loads(title), experiment) if name == introduction else caption(name),
+            )

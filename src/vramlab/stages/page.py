@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ def write_page(
     inputs: Mapping[str, Sequence[str]],
     outputs: Mapping[str, str],
     shown: Mapping[str, Any],
-    compare: Sequence[str],
-    look: Mapping[str, str],
+    given: str,
+    language: str,
 ) -> None:
     """Write the report as HTML and as Markdown, and what it recommends as a configuration.
 
@@ -31,15 +32,16 @@ def write_page(
             the `figures` and `tables`.
         outputs: the files `html`, `markdown` and `recommended`.
         shown: the baseline, sequence length and techniques to show, as `load` takes them.
-        compare: the folders of earlier runs.
-        look: the `title` and the `language`.
+        given: JSON of the `title`, and of the folders of earlier runs to `compare` with.
+        language: of the texts.
     """
     drawn, written = ({Path(path).stem for path in inputs[k]} for k in ("figures", "tables"))
+    free = json.loads(given)
     now = load({kind: inputs[kind] for kind in KINDS}, **shown)
-    results = with_earlier(now, compare)
-    with use(look["language"]):
+    results = with_earlier(now, free["compare"])
+    with use(language):
         content = page(
-            shown_title(look["title"]),
+            shown_title(free["title"]),
             results,
             [entry for entry in catalog.FIGURES if entry.name in drawn],
             {e: tables.TABLES[e.name](results) for e in catalog.TABLES if e.name in written},

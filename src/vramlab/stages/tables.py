@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def write_tables(
     inputs: Mapping[str, Sequence[str]],
     outputs: Iterable[str],
     shown: Mapping[str, Any],
-    compare: Sequence[str],
+    compare: str,
     language: str,
 ) -> None:
     """Write each table as CSV, Markdown and HTML.
@@ -27,11 +28,11 @@ def write_tables(
         inputs: the result files, by the names of their stages (see load.KINDS).
         outputs: `<name of the table>.<csv, md or html>`.
         shown: the baseline, sequence length and techniques to show, as `load` takes them.
-        compare: the folders of earlier runs.
+        compare: the folders of earlier runs, as JSON.
         language: of the texts; a CSV file is in English, the same for all programs.
     """
     now = load({kind: inputs[kind] for kind in KINDS}, **shown)
-    results = with_earlier(now, compare)
+    results = with_earlier(now, json.loads(compare))
     titles = {entry.name: entry.title for entry in TABLES}
     for path in map(Path, outputs):
         with use(SOURCE if path.suffix == ".csv" else language):
