@@ -228,8 +228,8 @@ def test_the_bars_of_the_kinds_add_up_to_the_peak(results):
     for row, run in enumerate(runs):
         bars = [b for b in axes.patches if abs(b.get_y() + b.get_height() / 2 - row) < 0.5]
         ends = [bar.get_x() + bar.get_width() for bar in bars]
-        if run.peak:
-            assert max(ends) == pytest.approx(run.peak / 2**30)
+        if run.memory:
+            assert max(ends) == pytest.approx(run.memory.peak.allocated / 2**30)
         else:
             assert not bars
 

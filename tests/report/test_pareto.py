@@ -57,7 +57,7 @@ def test_a_worse_model_is_never_recommended(found):
 
 
 def test_a_technique_that_diverged_is_never_recommended_nor_on_the_front(found):
-    """Its profile came through, and it has no perplexity that could be too high."""
+    """Its profile is complete, and it has no perplexity that could be too high."""
     best = {r.run.technique for r in pareto.recommended(found)}
     lost = replaced(
         found,

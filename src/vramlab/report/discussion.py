@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vramlab.report import pareto, wording
+from vramlab.report.catalog import FIGURES, Bars
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS
@@ -19,6 +20,7 @@ from vramlab.report.superlatives import (
     perplexity,
     ranking,
     shortest_training,
+    superlative,
     throughput,
 )
 from vramlab.report.wording import code, codes, integer, listing, memory, number, percent
@@ -344,9 +346,14 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "throughput_by_length": lambda results: _at_longest(results, throughput),
     "memory_by_length": lambda results: _at_longest(results, least_memory),
 }
-"""What each figure of the catalog shows, in a sentence; empty where there are no numbers."""
+"""What a figure shows, in a sentence of its own; empty where there are no numbers."""
 
 
 def headline(figure: str, results: Results) -> str:
-    """The sentence that stands over a figure."""
-    return HEADLINES[figure](results) or say("No run completed, so there is nothing to show.")
+    """The sentence that stands over a figure: its own, or which technique is best at its metric."""
+    sentence = HEADLINES.get(figure) or superlative(_METRIC_OF[figure])
+    return sentence(results) or say("No run completed, so there is nothing to show.")
+
+
+_METRIC_OF = {e.name: e.drawing.metrics[-1] for e in FIGURES if isinstance(e.drawing, Bars)}
+"""The metric whose values a figure of bars writes."""
