@@ -115,8 +115,8 @@ FIGURES = (
         mark(
             "The largest batch that fits into the allowed memory: it ran several full steps, "
             "optimizer included, and a batch larger by one sequence ran out of memory. On a GPU "
-            "both left 128 MiB and 1/400 of the memory spare, since a long run wastes more of it "
-            "than a trial. In brackets: times the baseline's."
+            "both left a headroom of 128 MiB and 1/400 of the memory, as a long run fragments it "
+            "more than a trial. In brackets: times the baseline's."
         ),
         records=("batch_size",),
         drawing=Bars(
@@ -354,7 +354,7 @@ TABLES = (
         MEMORY,
         mark(
             "Every batch that the search tried, in order. Peak and reserved are empty where memory "
-            "ran out. Each had the limit less what the search leaves spare, so that the batch fits "
+            "ran out. Each had the limit less the headroom of the search, so that the batch fits "
             "in a long run as well."
         ),
         records=("batch_size",),
