@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes of `make test`: for two cores, and one more since the tests on SLURM mostly wait.
 WORKERS ?= 3
 
-.PHONY: demo test lint format reference docs bench clean help
+.PHONY: demo test lint format reference texts docs bench clean help
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -54,6 +54,18 @@ format: $(VENV)/dev.stamp ## Format the code
 reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
 	PYTHONPATH=tests:src $(BIN)/python -m faults.page docs
+
+# Languages of the report beside English; `make texts LANGUAGES=de` begins a new one.
+LANGUAGES = $(basename $(notdir $(wildcard src/vramlab/report/locale/*.po)))
+POT := $(VENV)/report.pot
+
+texts: $(VENV)/run.stamp ## Bring the translations of the report in line with its texts
+	$(BIN)/pybabel -q extract -F pyproject.toml --no-default-keywords -k say -k mark -k say_count:1,2 \
+	  --no-location --no-wrap -o $(POT) src/vramlab/report
+	@for code in $(LANGUAGES); do \
+	  $(BIN)/pybabel update -i $(POT) -l $$code -o src/vramlab/report/locale/$$code.po --init-missing \
+	    --ignore-obsolete --no-fuzzy-matching --ignore-pot-creation-date --no-wrap; \
+	done
 
 docs: $(VENV)/docs.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import sys
@@ -150,6 +151,14 @@ def reference_batch_size(wildcards):
     if CONFIG.training.lr_scaling == "none":
         return []
     return f"{RESULTS}/batch_size/{wildcards.length}/{CONFIG.baseline}.json"
+
+
+def as_json(text):
+    """Any text as a param, by a function: in a plain param, {braces} would be wildcards.
+
+    Without <, since Snakemake's report writes params into a script of its page as they are.
+    """
+    return json.dumps(text).replace("<", "\\u003c")
 
 
 def in_report(kind, entry, ending, category):

@@ -50,18 +50,17 @@ CAPTIONS = [
 report: os.path.abspath(caption_of("page", "overview"))
 
 
+# What the page and the tables are written from, beside code.
+TEMPLATES = sorted(
+    map(os.path.relpath, Path(SOURCE, "vramlab/report/templates").iterdir())
+)
+
 # Beside the light figure: on dark ground, and narrow for a phone.
 FORMS = ("-dark.svg", "-narrow.svg", "-narrow-dark.svg")
 
 
 rule captions:
     input:
-        captions=[
-            os.path.relpath(
-                os.path.join(workflow.basedir, "workflow/report", kind, f"{name}.rst")
-            )
-            for kind, name in CAPTIONS
-        ],
         texts=TEXTS,
         code=code("captions.py"),
     output:
@@ -74,6 +73,8 @@ rule captions:
     conda:
         ENVIRONMENT
     params:
+        title=lambda _: as_json(CONFIG.report.title),
+        experiment=CONFIG.experiment,
         language=LANGUAGE,
     message:
         "Write the captions"
@@ -84,8 +85,9 @@ rule captions:
 rule tables:
     input:
         **RECORDS,
-        earlier=EARLIER,
+        earlier=lambda _: EARLIER,
         texts=TEXTS,
+        templates=TEMPLATES,
         code=code("tables.py"),
     output:
         expand(
@@ -110,7 +112,7 @@ rule tables:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        compare=COMPARED,
+        compare=lambda _: as_json(COMPARED),
         language=LANGUAGE,
     message:
         "Write the tables"
@@ -149,39 +151,41 @@ rule figures:
         "../workflow/scripts/figures.py"
 
 
-rule index:
+rule page:
     input:
         **RECORDS,
+        earlier=lambda _: EARLIER,
         tables=rules.tables.output,
         figures=rules.figures.output,
         captions=rules.captions.output,
         texts=TEXTS,
-        code=code("index.py"),
+        templates=TEMPLATES,
+        code=code("page.py"),
     output:
         markdown=f"{RESULTS}/report/index.md",
         html=shown("index.html", "page", catalog.WHOLE, catalog.SUMMARY, "index"),
         recommended=f"{RESULTS}/report/recommended.yaml",
     log:
-        f"{RESULTS}/logs/index.log",
+        f"{RESULTS}/logs/page.log",
     benchmark:
-        f"{RESULTS}/benchmarks/index.tsv"
+        f"{RESULTS}/benchmarks/page.tsv"
     localrule: True
     conda:
         ENVIRONMENT
     params:
         shown=SHOWN,
+        given=lambda _: as_json({"title": CONFIG.report.title, "compare": COMPARED}),
         language=LANGUAGE,
-        title=CONFIG.report.title,
     message:
         "Write the report {output.html}"
     script:
-        "../workflow/scripts/index.py"
+        "../workflow/scripts/page.py"
 
 
 # `snakemake report` makes the report, whatever else the workflow may come to make.
 rule report:
     input:
-        rules.index.output,
+        rules.page.output,
     localrule: True
     message:
         "The report is written: {input[1]}"

@@ -1,9 +1,13 @@
 """The sentences follow the numbers: other numbers, other sentences."""
 
+import re
+
 import pytest
 from report.test_tables import is_profile, replaced
 
 from vramlab.report import discussion, pareto
+from vramlab.report.metrics import METRICS
+from vramlab.report.superlatives import superlative
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
@@ -41,11 +45,23 @@ def test_least_memory(two):
     )
 
 
+def test_a_metric_without_sentences_of_its_own_has_one(two):
+    assert superlative("bits_per_byte")(two) == ("Bits/byte: `fp32` has the lowest, 2.22.")
+    assert superlative("accumulation")(two).startswith("Accumulation: `fp32` has the lowest, 1")
+    none = replaced(two, lambda r: is_profile(r, "bf16"), allocator_retries=0)
+    some = replaced(none, lambda r: is_profile(r, "fp32"), allocator_retries=7)
+    assert superlative("allocator_retries")(some) == (
+        "Allocator retries: `bf16` has the lowest, 0; `fp32` has 7."
+    )
+    speed = superlative("tokens_per_second")(two)
+    assert re.fullmatch(r"Tokens/s: `bf16` has the highest, [\d.]+M; `fp32` has [\d.]+M\.", speed)
+
+
 def test_fastest_and_how_sure(two):
     def equal_takes(*seconds):
         return replaced(two, lambda r: is_profile(r, "bf16"), step_seconds=list(seconds))
 
-    base = two.run("fp32", "own").step_median_ms
+    base = METRICS["step_ms"].value(two.run("fp32", "own"))
     clear = equal_takes(0.05, 0.05, 0.05)
     assert "`bf16` is the fastest: 50.0 ms a step (median of 3)" in discussion.fastest(clear)
     assert f"{base / 50:.2f}× as fast as `fp32`" in discussion.fastest(clear)
@@ -57,11 +73,11 @@ def test_fastest_and_how_sure(two):
 
 
 @pytest.mark.parametrize(
-    ("faster", "slower", "share"),
+    ("lower", "higher", "share"),
     [([1, 2], [3, 4], 1.0), ([1, 3], [2, 4], 0.75), ([1, 1], [1, 1], 0.5), ([5], [1, 2], 0.0)],
 )
-def test_superiority(faster, slower, share):
-    assert discussion.superiority(faster, slower) == share
+def test_superiority(lower, higher, share):
+    assert discussion.superiority(higher, lower) == share
 
 
 def test_perplexity_says_how_sure(results, two):
@@ -77,8 +93,8 @@ def test_perplexities_that_look_alike_are_called_so(two):
             two,
             lambda r: isinstance(r, EpochRecord) and r.technique == "bf16",
             validation=two.run("bf16", "own")
-            .validations[0]
-            .model_copy(update={"perplexity": value}),
+            .epochs[0]
+            .validation.model_copy(update={"perplexity": value}),
         )
         for value in (450.0, 476.79)
     )
@@ -98,9 +114,9 @@ def test_the_parts_of_the_peak_add_up(results):
         for run in results.runs(setting):
             if run.memory:
                 parts = discussion.peak_parts(run.memory)
-                assert sum(parts.values()) == run.peak
+                assert sum(parts.values()) == run.memory.peak.allocated
                 assert min(parts.values()) >= 0
-    assert "70% is what the forward pass keeps" in discussion.anatomy(results)
+    assert "70% is what the forward pass keeps" in discussion.breakdown(results)
 
 
 def test_what_holds_the_peak_is_named(results):
@@ -136,19 +152,23 @@ def test_energy_only_where_it_is_known(results, two):
 
 
 def test_runs_that_give_memory_back_in_each_step_are_named(two):
-    assert discussion.scarcity(two) == ""  # as on a CPU, where nothing counts it
+    assert discussion.memory_pressure(two) == ""  # as on a CPU, where nothing counts it
     steps = len(two.run("bf16", "own").profile.step_seconds)
     now_and_then = replaced(two, lambda r: is_profile(r, "bf16"), allocator_retries=steps - 1)
-    assert discussion.scarcity(now_and_then) == ""
+    assert discussion.memory_pressure(now_and_then) == ""
     each = replaced(
         two,
         lambda r: is_profile(r, "bf16") and r.setting == "own",
         allocator_retries=steps,
     )
     batch = f"{two.run('bf16', 'own').search.max_batch_size:,}"
-    assert f"in each step of `bf16` (batch {batch}), torch's allocator" in discussion.scarcity(each)
+    assert (
+        f"in each step of `bf16` (batch {batch}), torch's allocator"
+        in discussion.memory_pressure(each)
+    )
     both = replaced(two, lambda r: is_profile(r, "fp32"), allocator_retries=steps)
-    assert discussion.scarcity(both).count("`fp32`") == 1  # its own batch is the equal one
+    text = discussion.memory_pressure(both)
+    assert text.count("`fp32`") == 1  # its own batch is the equal one
 
 
 def test_steps_that_were_taken_again_are_told(two):
@@ -195,7 +215,7 @@ def test_the_lengths_of_a_sweep_count_as_well(results):
     )
     batch = f"{long.max_batch_size('sdpa', 2048):,}"
     assert discussion.repeatability(long).startswith("From the same seed, `sdpa` does not repeat")
-    assert f"`sdpa` (batch {batch})" in discussion.scarcity(long)
+    assert f"`sdpa` (batch {batch})" in discussion.memory_pressure(long)
 
 
 def test_a_training_that_says_otherwise_is_told(two):
@@ -210,7 +230,7 @@ def test_a_training_that_says_otherwise_is_told(two):
 
 
 def test_how_sure_the_most_tokens_a_second_are(two):
-    steps = two.run("fp32", "own").step_ms
+    steps = METRICS["step_ms"].samples(two.run("fp32", "own"))
     assert "is clear in these runs: it wins 100%" in discussion.how_sure_of_throughput(two)
     batch = two.run("bf16", "own").batch_size / two.run("fp32", "own").batch_size
     alike = replaced(
@@ -222,7 +242,8 @@ def test_how_sure_the_most_tokens_a_second_are(two):
 
 
 def test_a_technique_that_lost_a_seed_is_in_no_comparison_of_means(results):
-    best = min(results.runs("equal"), key=lambda r: sum(r.perplexities or [1e9])).technique
+    perplexity = METRICS["perplexity"].value
+    best = min(results.runs("equal"), key=lambda r: perplexity(r) or 1e9).technique
     assert f"`{best}` has the lowest perplexity" in discussion.perplexity(results)
     lost = replaced(
         results,
@@ -231,7 +252,7 @@ def test_a_technique_that_lost_a_seed_is_in_no_comparison_of_means(results):
         reason="the loss became NaN in step 3",
         validation=None,
     )
-    assert lost.run(best, "equal").perplexities
+    assert perplexity(lost.run(best, "equal"))
     for text in (discussion.perplexity(lost), discussion.shortest_training(lost)):
         assert f"`{best}` has" not in text
         assert f"`{best}` trains" not in text

@@ -5,7 +5,8 @@ import pytest
 from report import made_up
 
 from vramlab.base.errors import ConfigError
-from vramlab.report.earlier import changes, differing_origins, load_earlier, record_files, same_axes
+from vramlab.report.comparison import changes, differing_origins, same_axes
+from vramlab.report.earlier import load_earlier, record_files
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def edit(path, change):
 def test_a_run_does_not_differ_from_itself(two):
     now, then = two
     found = list(changes(now, load_earlier(then, now)))
-    quantities = {c.quantity for c in found}
-    assert quantities == {
-        "max_batch_size", "peak_mib", "step_ms", "tokens_per_second", "train_seconds", "perplexity",
+    metrics = {c.metric.name for c in found}
+    assert metrics == {
+        "max_batch_size", "peak_gib", "step_ms", "tokens_per_second", "train_seconds", "perplexity",
     }  # fmt: skip
     assert all(c.percent == 0 and not c.beyond_spread and same_axes(c) for c in found)
     assert differing_origins(now, load_earlier(then, now)) == {}
@@ -43,7 +44,7 @@ def test_a_slower_step_and_a_smaller_batch_are_found(two):
     edit(then / "profile/256/bf16/equal.json", slower)
     edit(then / "batch_size/256/chunked.json", lambda r: r.update(max_batch_size=1000))
     earlier = load_earlier(then, now)
-    found = {(c.now.technique, c.now.setting, c.quantity): c for c in changes(now, earlier)}
+    found = {(c.now.technique, c.now.setting, c.metric.name): c for c in changes(now, earlier)}
     step = found["bf16", "equal", "step_ms"]
     assert step.percent == pytest.approx(-50)
     assert step.beyond_spread
@@ -87,7 +88,7 @@ def test_runs_under_other_conditions_are_noted(two):
     now, then = two
     edit(then / "profile/256/bf16/own.json", lambda r: r.update(processes=2))
     edit(then / "epoch/256/bf16/own/seed9.json", lambda r: r.update(learning_rate=0.5, tokens=7))
-    found = {(c.now.technique, c.quantity): c for c in changes(now, load_earlier(then, now))}
+    found = {(c.now.technique, c.metric.name): c for c in changes(now, load_earlier(then, now))}
     assert found["bf16", "step_ms"].differing == {"processes": (2, 1)}
     assert set(found["bf16", "perplexity"].differing) == {
         "processes", "learning rate", "training tokens",

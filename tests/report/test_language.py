@@ -1,12 +1,16 @@
 """Every language says everything, and the same numbers."""
 
+import contextlib
 import html
 import re
+import shlex
 import string
+from pathlib import Path
 
 import pytest
+from babel.messages.frontend import CommandLineInterface
 from babel.messages.pofile import read_po
-from report.test_index import page
+from report.test_page import page
 
 from vramlab.config import report as config
 from vramlab.config.technique import Technique
@@ -17,13 +21,16 @@ from vramlab.report import (
     chart,
     discussion,
     figures,
+    formats,
     language,
     tables,
-    translations,
     wording,
 )
+from vramlab.report.grid import grid
+from vramlab.report.language import say
 from vramlab.results.memory import KINDS
 
+ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [code for code in config.LANGUAGES if code != language.SOURCE]
 MARKERS = {
     *("the", "of", "and", "with", "at", "is", "are", "was", "were", "from", "which", "than", "by"),
@@ -71,14 +78,37 @@ def test_there_is_another_language():
     assert "pl" in OTHERS
 
 
-def test_every_text_is_translated(other):
-    ids = {m if isinstance(m, str) else m[0] for m, _ in translations.messages()}
-    known = {m.id if isinstance(m.id, str) else m.id[0] for m in other if m.id}
-    new, gone = sorted(ids - known), sorted(known - ids)
-    run = f"run: python -m vramlab.report.translations {other.locale}"
-    assert not new, f"not in the catalog: {new}; {run}"
-    assert not gone, f"nothing says any more: {gone}; {run}"
-    assert translations.untranslated(other) == []
+def extracted(folder):
+    """The texts of the code, as `make texts` finds them."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    [command] = re.findall(r"\$\(BIN\)/(pybabel .* extract .*)", makefile)
+    arguments = shlex.split(command.replace("$(POT)", str(folder / "texts.pot")))
+    with contextlib.chdir(ROOT):
+        CommandLineInterface().run(arguments)
+    with (folder / "texts.pot").open("rb") as file:
+        return {ids(message) for message in read_po(file) if message.id}
+
+
+def ids(message):
+    return (message.id,) if isinstance(message.id, str) else tuple(message.id)
+
+
+def test_every_text_is_translated(other, tmp_path):
+    texts = extracted(tmp_path)
+    known = {ids(message) for message in other if message.id}
+    assert not texts - known, "not in the catalog; run: make texts"
+    assert not known - texts, "nothing says any more; run: make texts"
+    for message in filter(lambda message: message.id, other):
+        given = message.string if message.pluralizable else [message.string]
+        assert all(given) and not message.fuzzy, f"no translation of {message.id!r}"
+        assert len(given) == (other.num_plurals if message.pluralizable else 1)
+
+
+def test_texts_are_found_wherever_they_are_said(tmp_path):
+    found = {text for texts in extracted(tmp_path) for text in texts}
+    for text in ("Not run", "{count} steps", "Contents", catalog.FIGURES[0].caption, catalog.TITLE):
+        assert text in found
+    assert {catalog.SUMMARY, *(entry.title for entry in catalog.TABLES)} <= found
 
 
 def test_translations_fill_the_same_gaps(other):
@@ -114,7 +144,7 @@ def test_the_page_has_no_english_left(case):
         polish.missing.clear()
         text = page(settings, results)
         assert polish.missing == set()
-    text = text.replace("A caption.", "").replace("A title", "")
+    text = text.replace("A title", "")
     for line in text.splitlines():
         # Cells of a table one by one: a title of a book may hold any word.
         if line.startswith("|"):
@@ -133,9 +163,9 @@ def test_both_pages_hold_the_same_numbers(case):
 
 def test_no_cell_or_heading_is_left_in_english(results):
     for entry in catalog.TABLES:
-        english = tables.to_markdown(tables.TABLES[entry.name](results))
+        english = grid(tables.TABLES[entry.name](results)).markdown()
         with language.use("pl"):
-            polish = tables.to_markdown(tables.TABLES[entry.name](results))
+            polish = grid(tables.TABLES[entry.name](results)).markdown()
         allowed = recorded(results)
         for one, two in zip(*map(cells, (english, polish)), strict=True):
             alike = one.strip() == two.strip() and re.search(r"[a-zA-Z]{2}", one)
@@ -156,18 +186,20 @@ def in_data(cell, results):
     return any(cell in record.model_dump_json() for record in results.files.values())
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-def test_no_figure_is_left_in_english(results, name):
+@pytest.mark.parametrize("entry", catalog.FIGURES, ids=lambda entry: entry.name)
+def test_no_figure_is_left_in_english(results, entry):
     allowed = {*results.techniques}
     with language.use("pl") as polish, chart.style():
         polish.missing.clear()
-        figure = figures.FIGURES[name](results)
+        figure = figures.draw(entry, results)
         texts = [t.get_text() for t in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
         assert polish.missing == set()
         figure.draw_without_rendering()
         for legend in figure.legends:
             box = legend.get_window_extent()
-            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, f"the legend of {name} is cut off"
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, (
+                f"the legend of {entry.name} is cut off"
+            )
     assert any(texts)
     for text in texts:
         assert not in_english(text, allowed), text
@@ -176,10 +208,9 @@ def test_no_figure_is_left_in_english(results, name):
 
 def test_captions_are_translated_whole():
     with language.use("pl"):
-        for path in sorted(translations.CAPTIONS.glob("*/*.rst")):
-            text = captions.translated(path)
-            words = re.sub(r"\{\{.*?\}\}|``.*?``", " ", text, flags=re.DOTALL)
-            assert not in_english(words, {"Residual"}), text
+        texts = [say(text) for text in captions._TEXTS.values()]
+        for text in [*texts, captions.overview(catalog.TITLE, "demo")]:
+            assert not in_english(text, {"Residual"}), text
 
 
 def test_numbers_as_poles_write_them():
@@ -219,9 +250,9 @@ def test_a_sentence_in_polish(two):
 
 
 def test_csv_is_the_same_in_every_language_where_the_script_makes_it(two):
-    english = tables.to_csv(tables.summary(two))
+    english = formats.csv_text(tables.summary(two))
     with language.use("pl"), language.use(language.SOURCE):
-        assert tables.to_csv(tables.summary(two)) == english
+        assert formats.csv_text(tables.summary(two)) == english
 
 
 def test_a_text_without_a_translation_is_noticed():
@@ -235,14 +266,3 @@ def test_a_text_without_a_translation_is_noticed():
 def test_an_unknown_language_is_refused():
     with pytest.raises(ValueError, match="choose from en, pl"):
         config.ReportConfig(language="xx")
-
-
-def test_the_tool_adds_what_is_new_and_keeps_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(language, "FOLDER", tmp_path)
-    missing = translations.update("de")
-    assert "Not run" in missing
-    path = tmp_path / "de.po"
-    path.write_text(
-        path.read_text().replace('msgid "Not run"\nmsgstr ""', 'msgid "Not run"\nmsgstr "N"')
-    )
-    assert set(missing) - set(translations.update("de")) == {"Not run"}

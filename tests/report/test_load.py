@@ -8,6 +8,7 @@ from report import made_up
 
 from vramlab.base.errors import ResultError
 from vramlab.report.load import load
+from vramlab.report.metrics import METRICS
 
 
 @pytest.fixture
@@ -57,7 +58,6 @@ def test_a_run_that_failed_has_no_numbers(results):
     assert (run.status, run.reason) == ("out_of_memory", made_up.NO_MEMORY)
     assert run.batch_size == 728
     assert run.memory is None
-    assert run.peak is None
-    assert run.step_ms == []
-    assert run.tokens_per_second is None
-    assert run.perplexities == []
+    for name in ("peak_gib", "step_ms", "tokens_per_second", "perplexity"):
+        assert METRICS[name].samples(run) == []
+        assert METRICS[name].value(run) is None

@@ -37,10 +37,12 @@ def test_each_step_is_a_measured_pair_in_one_direction(found):
     step = pairs["bf16", "chunked"]
     assert (step.axis, step.values) == ("loss_head", ("full", "chunked"))
     runs = {run.technique: run for run in found.runs("equal")}
-    assert step.batch_ratio == pytest.approx(
+    assert step.ratio("max_batch_size") == pytest.approx(
         runs["chunked"].search.max_batch_size / runs["bf16"].search.max_batch_size
     )
-    assert step.peak_ratio == pytest.approx(runs["chunked"].peak / runs["bf16"].peak)
+    assert step.ratio("peak_gib") == pytest.approx(
+        runs["chunked"].memory.peak.allocated / runs["bf16"].memory.peak.allocated
+    )
     assert step.before.batch_size == step.after.batch_size
 
 
@@ -52,16 +54,16 @@ def test_a_pair_with_a_skipped_technique_is_no_step(results):
         for step in steps(results)
         if (step.before.technique, step.after.technique) == ("bf16", "math")
     ]
-    assert out_of_memory.peak_ratio is None
-    assert out_of_memory.batch_ratio is not None
+    assert out_of_memory.ratio("peak_gib") is None
+    assert out_of_memory.ratio("max_batch_size") is not None
 
 
 def test_the_greedy_path_gains_at_each_step_and_ends_where_none_does(found):
     path = greedy(found, "memory")
     assert [step.after.technique for step in path] == ["bf16", "chunked"]
-    assert all(step.batch_ratio > 1 for step in path)
+    assert all(step.ratio("max_batch_size") > 1 for step in path)
     for step in greedy(found, "speed"):
-        assert step.speed_ratio > 1
+        assert step.ratio("tokens_per_second") > 1
 
 
 def test_what_is_missing_for_the_next_step_is_said(found):

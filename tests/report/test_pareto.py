@@ -5,6 +5,7 @@ from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import pareto
+from vramlab.report.metrics import METRICS
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
 
@@ -42,23 +43,21 @@ def test_each_need_has_the_technique_that_is_best_at_it(found):
     by_need = {r.need: r.run for r in pareto.recommended(found)}
     assert by_need["memory"].technique == "chunked"
     runs = [run for setting in ("equal", "own") for run in found.runs(setting)]
-    assert by_need["speed"].tokens_per_second == max(run.tokens_per_second for run in runs)
+    speed = METRICS["tokens_per_second"].value
+    assert speed(by_need["speed"]) == max(map(speed, runs))
     assert {"memory", "speed"} <= set(by_need)
 
 
-def test_a_worse_model_is_never_recommended(found, monkeypatch):
+def test_a_worse_model_is_never_recommended(found):
     best = {r.need: r.run.technique for r in pareto.recommended(found)}
-    original = pareto._perplexity
-    monkeypatch.setattr(
-        pareto,
-        "_perplexity",
-        lambda run: original(run) * (1.02 if run.technique == best["memory"] else 1),
-    )
-    assert best["memory"] not in {r.run.technique for r in pareto.recommended(found)}
+    [epoch] = found.run(best["memory"], "equal").epochs
+    worse = epoch.validation.model_copy(update={"perplexity": 1.02 * epoch.validation.perplexity})
+    lost = replaced(found, lambda r: r is epoch, validation=worse)
+    assert best["memory"] not in {r.run.technique for r in pareto.recommended(lost)}
 
 
 def test_a_technique_that_diverged_is_never_recommended_nor_on_the_front(found):
-    """Its profile came through, and it has no perplexity that could be too high."""
+    """Its profile is complete, and it has no perplexity that could be too high."""
     best = {r.run.technique for r in pareto.recommended(found)}
     lost = replaced(
         found,
@@ -105,7 +104,8 @@ def test_at_the_batch_of_the_baseline_processes_compare_by_their_peaks(tmp_path)
     )
     points = {p.run.technique: p for p in pareto.points(spread, "equal")}
     least = min(points.values(), key=lambda p: p.bytes_per_token)
-    assert least.run.peak == min(p.run.peak for p in points.values())
+    peak = METRICS["peak_gib"].value
+    assert peak(least.run) == min(peak(p.run) for p in points.values())
 
 
 def test_a_batch_at_which_training_diverges_is_not_recommended(found):

@@ -1,16 +1,13 @@
 """Tables hold what was measured, computed as a person would with pen and paper."""
 
-import csv
 import dataclasses
-import io
 import math
-import re
 
 import pandas as pd
 import pytest
 from report import made_up
 
-from vramlab.report import catalog, choice, tables
+from vramlab.report import choice, comparison, tables
 from vramlab.report.load import Results
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -121,7 +118,7 @@ def test_the_baselines_batch_has_one_name(two):
     fast = replaced(two, lambda r: is_profile(r, "fp32"), step_seconds=[1e-6])
     assert row(choice.recommended(fast), technique="fp32")["setting"] == "equal = own"
     same = dataclasses.replace(two, earlier={"then": two})
-    settings = choice.changes(same).query("technique == 'fp32'").setting
+    settings = comparison.table(same).query("technique == 'fp32'").setting
     assert set(settings.dropna()) == {"equal = own"}
 
 
@@ -199,80 +196,3 @@ def test_provenance_lists_every_file(two):
     assert profile["device"] == "NVIDIA H200"
     assert profile["torch"] == "2.11.0"
     assert profile["commit"].startswith("0123456789")
-
-
-def test_every_table_in_every_form(case, tmp_path):
-    config, results = case
-    for entry in catalog.tables(config):
-        frame = tables.TABLES[entry.name](results)
-        for suffix in (".csv", ".md", ".html"):
-            path = tmp_path / f"{entry.name}{suffix}"
-            tables.write(frame, path, entry.title)
-            first = path.read_bytes()
-            assert first
-            tables.write(tables.TABLES[entry.name](results), path, entry.title)
-            assert path.read_bytes() == first
-
-
-def test_csv_keeps_digits_and_whole_numbers(two):
-    rows = list(csv.DictReader(io.StringIO(tables.to_csv(tables.summary(two)))))
-    assert rows[0]["batch_size"] == "728"
-    median = two.run("fp32", "own").step_median_ms
-    assert float(rows[0]["step_ms_median"]) == median
-    assert rows[0]["reason"] == ""
-
-
-def test_markdown_is_readable():
-    frame = pd.DataFrame(
-        {
-            "technique": ["a|b", "c"],
-            "batch_size": [12345, None],
-            "before_gib": [0.25, None],
-            "peak_gib": [1.5, None],
-            "step_ms_median": [12.3456, None],
-            "reason": [None, "two\nlines"],
-            "microjoules_per_token": [None, None],
-        },
-        dtype=object,
-    )
-    lines = [
-        [cell.strip() for cell in line.replace(r"\|", "/").strip("|").split("|")]
-        for line in tables.to_markdown(frame).splitlines()
-    ]
-    assert lines[0] == [
-        "Technique",
-        "Batch size",
-        "Before (GiB)",
-        "Peak (GiB)",
-        "ms/step median",
-        "Reason",
-    ]
-    assert lines[2] == ["a/b", "12,345", "0.2500", "1.500", "12.35", ""]
-    assert lines[3] == ["c", "", "", "", "", "two lines"]
-    small = tables.to_markdown(frame[["before_gib"]])
-    assert "Before (MiB)" in small
-    assert "256.0" in small
-
-
-def test_numbers_of_a_column_have_as_many_digits():
-    frame = pd.DataFrame(
-        {"peak_factor": [0.932, 0.93186, 0.99998], "learning_rate": [1e-3, 2e-3, 1e-3]},
-        dtype=object,
-    )
-    text = tables.to_markdown(frame)
-    assert re.findall(r"^\| *([\d.]+)", text, flags=re.MULTILINE) == ["0.9320", "0.9319", "1.000"]
-    assert "0.001 |" in text, "what was set stays as it was set"
-
-
-def test_sentences_stand_after_the_numbers(results):
-    for name in ("summary", "recommended"):
-        [heading, *_] = tables.to_markdown(tables.TABLES[name](results)).splitlines()
-        assert heading.index("Perplexity") < heading.index("How it computes")
-
-
-def test_html_is_escaped():
-    frame = pd.DataFrame({"technique": ["<script>"]}, dtype=object)
-    page = tables.to_html(frame, "A & B")
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-    assert "A &amp; B" in page

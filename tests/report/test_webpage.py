@@ -1,44 +1,48 @@
-"""The HTML page holds all it shows, and shows text as text."""
+"""The page holds all it shows, in HTML and in Markdown, and shows text as text."""
 
 import re
 
 import pytest
+from markdown_it import MarkdownIt
+from report.hostile import HOSTILE, live
 
 from vramlab.report import language, webpage
+from vramlab.report.grid import Grid
+from vramlab.report.webpage import Exhibit, Page, Section
 
-MARKDOWN = r"""# A & B
-
-- \<script> is text
-
-## Part *one*
-
-<picture><source srcset="figures/one-dark.svg"><img src="figures/one.png" alt="What it shows">
-</picture>
-
-Caption. ([SVG](figures/one.svg))
-
-Caption. ([CSV](tables/one.csv))
-
-| a |
-|--:|
-| 1 |
-"""
+TABLE = Grid(("name", "a"), (("one", "1"),), numeric=(False, True))
+FIGURE = Exhibit("one", "Part one", "A caption.", "Source: `epoch/`.", finding="What it shows")
+PAGE = Page(
+    "A & B",
+    warnings=("Different devices",),
+    findings=("`flash` is <fast>",),
+    sections=(
+        Section("Memory", exhibits=(FIGURE, Exhibit("one", "Part two", "Rows.", table=TABLE))),
+        Section("Setup", points=("a corpus",)),
+    ),
+)
 
 
 @pytest.fixture
-def page(tmp_path):
-    for folder, name, text in (("figures", "one.svg", "<svg/>"), ("tables", "one.csv", "a\n1\n")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / name).write_text(text)
-    (tmp_path / "figures/one-dark.svg").write_text("<svg>dark</svg>")
-    return webpage.to_html(MARKDOWN, "A & B", tmp_path)
+def folder(tmp_path):
+    for kind, name, text in (("figures", "one.svg", "<svg/>"), ("tables", "one.csv", "a\n1\n")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_text(text)
+    for form in webpage.FORMS.values():
+        (tmp_path / f"figures/one{form}.svg").write_text("<svg>dark</svg>")
+    return tmp_path
+
+
+@pytest.fixture
+def page(folder):
+    return webpage.to_html(PAGE, folder)
 
 
 def test_nothing_is_fetched_from_elsewhere(page):
     links = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert links == [
-        "#section-0",
-        "data:image/svg+xml;base64,PHN2Zz5kYXJrPC9zdmc+",
+        *("#section-1", "#section-1-1", "#section-1-2", "#section-2"),
+        *["data:image/svg+xml;base64,PHN2Zz5kYXJrPC9zdmc+"] * 3,
         "data:image/svg+xml;base64,PHN2Zy8+",
         "data:text/csv;base64,YQoxCg==",
     ]
@@ -46,14 +50,41 @@ def test_nothing_is_fetched_from_elsewhere(page):
 
 
 def test_alternative_text_and_tables_stay(page):
-    assert 'alt="What it shows"' in page
-    assert "<td" in page
+    assert 'alt="Part one. What it shows"' in page
+    assert '<td class="number">1</td>' in page
     assert "<title>A &amp; B</title>" in page
+    assert "<h1>A &amp; B</h1>" in page
 
 
-def test_text_is_no_markup(page):
-    assert "<script>" not in page
-    assert "&lt;script&gt; is text" in page
+def test_emphasis_looks_like_code(page):
+    assert "<li><code>flash</code> is &lt;fast&gt;</li>" in page
+    assert r"- `flash` is \<fast>" in webpage.to_markdown(PAGE)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text(folder, text):
+    """Wherever it stands, it adds nothing to the page but its characters."""
+
+    def made(words):
+        exhibit = Exhibit("one", words, words, words, finding=words)
+        table = Grid((words,), ((words,),), numeric=(False,))
+        section = Section(
+            words, (words,), (exhibit, Exhibit("one", words, words, words, "", table))
+        )
+        return Page(words, (words,), (words,), (section,))
+
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    for write in (
+        lambda words: webpage.to_html(made(words), folder),
+        lambda words: reader.render(webpage.to_markdown(made(words))),
+    ):
+        plain, hostile = live(write("words")), live(write(text))
+        assert [tag for tag, _ in hostile.tags if tag != "code"] == [
+            tag for tag, _ in plain.tags if tag != "code"
+        ]
+        assert hostile.links == plain.links
+        shown, given = (" ".join(x.replace("`", "").split()) for x in (hostile.text, text))
+        assert shown.count(given) == plain.text.count("words")
 
 
 def test_the_contents_lead_to_the_headings(page):
@@ -61,6 +92,13 @@ def test_the_contents_lead_to_the_headings(page):
     anchors = re.findall(r'href="#([^"]+)"', targets)
     assert anchors
     assert all(f'id="{anchor}"' in page for anchor in anchors)
+
+
+def test_long_tables_are_folded(folder):
+    long = Grid(("a",), (("1",),) * 48, numeric=(True,))
+    page = Page("T", sections=(Section("S", exhibits=(Exhibit("one", "A", "C", table=long),)),))
+    for text in (webpage.to_markdown(page), webpage.to_html(page, folder)):
+        assert "<details><summary>48 rows</summary>" in text
 
 
 def test_a_wide_table_scrolls_inside_the_page(page):
@@ -78,10 +116,10 @@ def test_rows_are_as_high_as_whole_pixels(page):
 
 
 def test_headings_of_numbers_wrap(page):
-    assert '<th style="text-align:right">a</th>' in page
-    assert 'th[style*="right"] { width: 1px }' in page
+    assert '<th class="number">a</th>' in page
+    assert "th.number { width: 1px }" in page
 
 
-def test_the_page_names_its_language(tmp_path):
+def test_the_page_names_its_language(folder):
     with language.use("pl"):
-        assert '<html lang="pl">' in webpage.to_html("# T", "T", tmp_path)
+        assert '<html lang="pl">' in webpage.to_html(PAGE, folder)

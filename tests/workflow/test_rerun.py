@@ -65,6 +65,18 @@ def test_the_title_reruns_the_report_only(checkout):
     assert stages(checkout.planned()) == {"report"}
 
 
+def test_a_title_is_text_in_both_reports(checkout):
+    """Snakemake reads braces in params as wildcards, and its report puts params into a script."""
+    edited(checkout, report={"title": "{2} .. include:: </script><script>alert(1)</script>"})
+    assert {"tables", "figures"}.isdisjoint(file.split("/")[1] for file in checkout.planned())
+    checkout.run()
+    checkout.run("--report", "report.html")
+    for name in ("results/tiny/report/index.html", "report.html"):
+        text = (checkout.root / name).read_text()
+        assert "{2} .. include:: &lt;/script&gt;&lt;script&gt;alert(1)" in text
+        assert "<script>alert(1)" not in text
+
+
 def test_the_language_reruns_the_report_only(checkout):
     edited(checkout, report={"language": "pl"})
     assert stages(checkout.planned()) == {"report"}

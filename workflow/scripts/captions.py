@@ -1,17 +1,12 @@
-"""Write the captions of the report in its language."""
+"""Write the captions of Snakemake's report."""
 
-from pathlib import Path
-
-from vramlab.base.files import write_text
-from vramlab.report.captions import translated
-from vramlab.report.language import use
+from vramlab.stages.captions import write_captions
 from vramlab.stages.frame import stage
 
 
 def main(snakemake):
-    with stage(snakemake), use(snakemake.params.language):
-        for source, target in zip(snakemake.input.captions, snakemake.output, strict=True):
-            write_text(Path(target), translated(Path(source)))
+    with stage(snakemake):
+        write_captions(snakemake.output, **dict(snakemake.params.items()))
 
 
 if __name__ == "__main__":

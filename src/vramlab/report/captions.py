@@ -1,31 +1,44 @@
-"""The captions of the tables and figures, and the introduction to Snakemake's report."""
+"""The captions of Snakemake's report, in reStructuredText."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vramlab.config.report import ReportConfig
+from vramlab.report.catalog import FIGURES, ON_ONE_PAGE, TABLES, TITLE
 from vramlab.report.language import say
+from vramlab.report.markup import one_line, rst
+
+_TEXTS = {
+    **{f"figures/{entry.name}": entry.caption for entry in FIGURES},
+    **{f"tables/{entry.name}": entry.caption for entry in TABLES},
+    "page/index": ON_ONE_PAGE,
+}
 
 
-def paragraphs(path: Path) -> list[str]:
-    """The paragraphs of a file of reStructuredText, each on one line, without its heading."""
-    parts = path.read_text(encoding="utf-8").split("\n\n")
-    return [" ".join(part.split()) for part in parts if not _is_heading(part)]
+def caption(name: str) -> str:
+    """The caption of `figures/<name>`, `tables/<name>` or `page/index` in the current language."""
+    return rst(say(_TEXTS[name])) + "\n"
 
 
-def translated(path: Path) -> str:
-    """The file in the current language; its heading is a title of the report."""
-    parts = path.read_text(encoding="utf-8").split("\n\n")
-    headings = [title(part.strip()) for part in parts if _is_heading(part)]
-    return "\n\n".join([*headings, *map(say, paragraphs(path))]) + "\n"
+def overview(title: str, experiment: str) -> str:
+    """The introduction to Snakemake's report; its emphasis is that of the texts themselves."""
+    paragraphs = [
+        say(
+            "Experiment {experiment}: which memory-saving technique fits the largest batch, what "
+            "it costs in time, and what it does to the model. Start with *Summary*: the sentences "
+            "of the report, the table of all techniques, and memory against speed.",
+            experiment=f"``{experiment}``",  # a name: letters, digits, - and _
+        ),
+        say(
+            "Each technique ran twice: *equal* is the largest batch of the baseline, which "
+            "compares like with like; *own* is the technique's own largest batch, which shows what "
+            "the saved memory buys. MiB and GiB are binary."
+        ),
+    ]
+    if heading := rst(shown_title(title)):
+        # A line below must be as wide; a character of some scripts is two columns wide.
+        paragraphs.insert(0, f"{heading}\n{'=' * 2 * len(heading)}")
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def title(text: str) -> str:
-    """A title of the report, translated as far as it is the one that comes by itself."""
-    own = ReportConfig().title
-    return text.replace(own, say(own))
-
-
-def _is_heading(part: str) -> bool:
-    return part.rstrip().endswith("====")
+def shown_title(title: str) -> str:
+    """The title of the report; translated if it is the one that comes by itself."""
+    return say(title) if title == TITLE else one_line(title)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import textalloc
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.path import Path as Line
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
@@ -87,6 +89,11 @@ THEMES = {"light": LIGHT, "dark": DARK}
 HATCHES = ("", "//", "xx", "\\\\", "--", "||", "++", "////", "\\\\\\\\", "----", "||||")
 """Of parts that stand beside each other, so that they differ by more than their colour; of
 lines alone, since a file holds every dot of a dotted one."""
+
+TIE = "tie"
+"""The `gid` of the line between a label and its point."""
+Pixels = npt.NDArray[np.float64]
+"""Points on the canvas, a row each."""
 
 _theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
@@ -299,41 +306,6 @@ def tint(colour: str, share: float) -> str:
     return to_hex((red, green, blue))
 
 
-def bars(
-    axes: Axes,
-    results: Results,
-    runs: Sequence[Run],
-    *,
-    value: Callable[[Run], float | None],
-    label: Callable[[Run, float], str],
-    spread: Callable[[Run], float | None] = lambda _: None,
-    room: float = 0.38,
-) -> None:
-    """A horizontal bar for each run from zero, its value written at its end.
-
-    `room` is the share of the width that stays free for what is written.
-    """
-    fill = colours(results)
-    ends = []
-    for row, run in enumerate(runs):
-        length = value(run)
-        if length is None:
-            missing(axes, row, run)
-            continue
-        error = spread(run)
-        axes.barh(
-            row,
-            length,
-            height=0.62,
-            color=fill[run.technique],
-            xerr=error,
-            error_kw={"ecolor": theme().muted, "capsize": 3, "lw": 1.2},
-        )
-        ends.append(length + (error or 0))
-        end_label(axes, ends[-1], row, label(run, length))
-    room_for_labels(axes, ends, room)
-
-
 def part(axes: Axes, row: float, start: float, length: float, index: int) -> None:
     """A part of a bar that adds up, in the colour and hatch of its place in the legend."""
     axes.barh(row, length, left=start, height=0.62, **_part_style(index))
@@ -376,9 +348,10 @@ def end_label(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def room_for_labels(axes: Axes, ends: Sequence[float], share: float) -> None:
-    """Start the value axis at zero and leave a share of its width free behind the longest bar."""
-    axes.set_xlim(0, max(ends, default=1.0) / (1 - share) or 1.0)
+def room_for_labels(axes: Axes, ends: Sequence[float], characters: int) -> None:
+    """Start the value axis at zero and leave room for a text behind the longest bar."""
+    share = 0.05 + 0.011 * characters * (2 if narrow() else _columns(axes))
+    axes.set_xlim(0, max(ends, default=1.0) / (1 - min(share, 0.5)) or 1.0)
     if not ends:
         axes.set_xticks([])
 
@@ -405,89 +378,53 @@ def label_points(
 ) -> None:
     """Write a label beside each point so that it covers no point, no other label and no `line`.
 
-    Greedy: the most crowded points first, each label at the free place nearest to its point, tied
-    to it by a thin line where that is not right beside it. Set the limits of the axes before.
+    The most crowded points choose first. A label that could be taken for that of another point is
+    tied to its own by a thin line. Set the limits of the axes before.
     """
     figure = axes.get_figure(root=True)
     if figure is None or not points:
         return
     figure.draw_without_rendering()  # fixes the layout
-    scale = figure.dpi / 72
-    centers = [tuple(map(float, axes.transData.transform(point))) for point in points]
-    taken = [_box(x, y, 9 * scale, 9 * scale) for x, y in centers]
-    lines = [[tuple(map(float, axes.transData.transform(point))) for point in line]]
-    frame = axes.get_window_extent()
-    nearness = [sorted(math.dist(a, b) for b in centers)[:4] for a in centers]
-    for index in sorted(range(len(points)), key=lambda i: nearness[i]):
-        note = axes.annotate(
-            texts[index],
-            points[index],
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=9,
-            arrowprops={
-                "arrowstyle": "-",
-                "lw": 0.7,
-                "color": theme().muted,
-                "shrinkA": 0,
-                "shrinkB": 3,
-            },
-        )
+    centers = axes.transData.transform(points)
+    gaps = np.sort(np.linalg.norm(centers[:, None] - centers, axis=-1))
+    order = sorted(range(len(points)), key=lambda i: tuple(gaps[i, :4]))
+    across, up = np.transpose(points)
+    pixels = figure.dpi / 72  # in a point
+    unit = pixels / axes.get_window_extent().width
+    avoided: dict[str, Any] = {}
+    if line:
+        avoided = {"x_lines": [[x for x, _ in line]], "y_lines": [[y for _, y in line]]}
+    _, _, notes, ties = textalloc.allocate(
+        axes,
+        across[order],
+        up[order],
+        [texts[i] for i in order],
+        x_scatter=across,
+        y_scatter=up,
+        **avoided,
+        textsize=9,
+        textcolor=theme().text,
+        scatter_sizes=cast(Any, [4 * pixels] * len(points)),
+        margin=1.5 * unit,
+        min_distance=6 * unit,
+        max_distance=130 * unit,
+        nbr_candidates=2000,
+        linecolor=theme().muted,
+        linewidth=0.7,
+        plot_kwargs={"gid": TIE},
+    )
+    for i, note, tie in zip(
+        order, cast(list[Text], notes), cast(list[Line2D | None], ties), strict=True
+    ):
         note.set_in_layout(False)
         # Where all is crowded, the ground's colour around the letters keeps them legible.
         note.set_path_effects([withStroke(linewidth=3, foreground=theme().ground)])
-        extent = Text.get_window_extent(note)  # of the words, without the line
-        x, y = centers[index]
-        others = centers[:index] + centers[index + 1 :]
-        best = (math.inf, 0.0, 0.0, extent, False)
-        for distance, dx, dy in _places(extent.width, extent.height, scale):
-            box = _box(x + dx, y + dy, extent.width + 4 * scale, extent.height)
-            tied = distance > 12 or any(
-                _gap(box, other) < 1.5 * _gap(box, (x, y)) for other in others
-            )
-            inside = Bbox.intersection(box, frame)
-            outside = _area(box) - (_area(inside) if inside else 0)
-            covered = sum(_area(o) for b in taken if (o := Bbox.intersection(box, b)))
-            crossed = sum(_crosses(way, box) for way in lines)
-            if tied:  # its line must not lead through what others say
-                crossed += sum(
-                    _crosses([(x, y), (x + dx, y + dy)], b) for b in taken[len(points) :]
-                )
-            cost = 5 * covered + outside + distance + 100 * crossed + 20 * tied
-            best = min(best, (cost, dx, dy, box, tied), key=lambda b: b[0])
-        _, dx, dy, box, tied = best
-        note.set_position((dx / scale, dy / scale))
-        if note.arrow_patch is not None:
-            note.arrow_patch.set_visible(tied)
-        if tied:
-            lines.append([(x, y), (x + dx, y + dy)])
-        taken.append(box)
+        if tie and not _strays(note.get_window_extent(), centers, i, 12 * pixels):
+            tie.remove()
 
 
-def _places(width: float, height: float, scale: float) -> Iterator[tuple[float, float, float]]:
-    """Distance and centre of each place for a label around its point, in pixels."""
-    for distance in (8, 16, 26, 38, 52, 68):
-        for angle in range(0, 360, 30):
-            across, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-            gap = distance * scale
-            yield distance, across * (gap + width / 2), up * (gap + height / 2)
-
-
-def _box(x: float, y: float, width: float, height: float) -> Bbox:
-    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
-
-
-def _gap(box: Bbox, point: Sequence[float]) -> float:
-    """How far a point is from a box."""
-    x, y = point
-    return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
-
-
-def _crosses(line: Sequence[Sequence[float]], box: Bbox) -> bool:
-    return len(line) > 1 and Line(line).intersects_bbox(box, filled=False)
-
-
-def _area(box: Bbox) -> float:
-    return float(box.width * box.height)
+def _strays(box: Bbox, points: Pixels, own: int, limit: float) -> bool:
+    """Whether a label is farther than `limit` from its own point, or could be another's."""
+    gaps = np.linalg.norm(np.maximum(0, np.maximum(box.min - points, points - box.max)), axis=1)
+    others = np.delete(gaps, own)
+    return bool(gaps[own] > limit or (others < 1.5 * gaps[own]).any())

@@ -1,16 +1,15 @@
-"""Tables to choose by: what to take for which need, what each axis is worth, what an update did."""
+"""Tables to choose by: which technique for which need, and what a change of one axis is worth."""
 
 from __future__ import annotations
 
-import statistics
 import textwrap
 from collections.abc import Iterator
 
 import pandas as pd
 import yaml
 
-from vramlab.report import earlier, marginal, wording
-from vramlab.report.frame import Row, frame
+from vramlab.report import marginal
+from vramlab.report.columns import Row, frame, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results, Run
 from vramlab.report.pareto import recommended as recommend
@@ -21,58 +20,32 @@ _NEEDS = {
     "balance": mark("both: the knee of the front"),
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
-_ORIGINS = {
-    "device": mark("device"),
-    "driver": mark("driver"),
-    "memory limit": mark("memory limit"),
-}
-"""Of what an earlier run was made with, what is no name."""
-_CONDITIONS = {
-    "batch size": mark("another batch size"),
-    "processes": mark("other processes"),
-    "sequences a step": mark("other sequences a step"),
-    "learning rate": mark("another learning rate"),
-    "training tokens": mark("other training tokens"),
-}
-_QUANTITIES = {
-    "max_batch_size": mark("largest batch"),
-    "peak_mib": mark("peak (MiB)"),
-    "step_ms": mark("ms/step"),
-    "tokens_per_second": mark("tokens/s"),
-    "train_seconds": mark("training (s)"),
-    "perplexity": mark("perplexity"),
-}
-
-_COMPARISON: Row = dict.fromkeys(
-    (
-        *("technique", "setting", "quantity", "then", "now", "change_percent", "note"),
-        *("beyond_spread", "sequence_length", "earlier_run"),
-    )
+RECOMMENDED = (
+    *("need", "technique", "axes", "max_batch_size", "max_batch_ratio", "peak_gib"),
+    *("tokens_per_second", "speed_ratio", "perplexity"),
+    "setting",  # after the numbers, of which a phone shows two
 )
-"""The columns of the comparison; what warns stands where no screen cuts it off."""
-
-
-def batch(run: Run, results: Results) -> str:
-    """Which batch a run is at; the baseline's two are the same run."""
-    return say("equal = own") if run.technique == results.baseline else say(run.setting)
+MARGINAL = (
+    *("change", "on_top_of", "technique"),
+    *("max_batch_factor", "peak_factor", "speed_factor"),
+)
+NEXT = (
+    *("goal", "place", "change", "technique"),
+    *("max_batch_size", "max_batch_ratio", "peak_ratio", "speed_ratio", "not_measured_from_here"),
+)
 
 
 def recommended(results: Results) -> pd.DataFrame:
     """The technique for each need, of those that train as good a model as the baseline."""
     base = results.run(results.baseline, "own")
     rows = [
-        {
-            "need": say(_NEEDS[choice.need]),
-            "technique": choice.run.technique,
-            "axes": wording.describe(choice.run.axes),
-            "max_batch_size": choice.run.search.max_batch_size,
-            "max_batch_ratio": _ratio(choice.run.search.max_batch_size, base.search.max_batch_size),
-            "peak_gib": choice.run.peak / wording.GIB if choice.run.peak else None,
-            "tokens_per_second": choice.run.tokens_per_second,
-            "speed_ratio": _ratio(choice.run.tokens_per_second, base.tokens_per_second),
-            "perplexity": _mean(choice.run),
-            "setting": batch(choice.run, results),  # after the numbers, of which a phone shows two
-        }
+        of_run(
+            RECOMMENDED,
+            choice.run,
+            base,
+            need=say(_NEEDS[choice.need]),
+            setting=setting_of(choice.run, results),
+        )
         for choice in recommend(results)
     ]
     return frame(rows or [{"need": say("no technique gave numbers")}])
@@ -102,14 +75,13 @@ def recommended_yaml(results: Results) -> str:
 def marginal_effects(results: Results) -> pd.DataFrame:
     """What one axis changes on top of the others, of each pair that differs in it alone."""
     rows = [
-        {
-            "change": _change(step),
-            "on_top_of": step.before.technique,
-            "technique": step.after.technique,
-            "max_batch_factor": step.batch_ratio,
-            "peak_factor": step.peak_ratio,
-            "speed_factor": step.speed_ratio,
-        }
+        of_run(
+            MARGINAL,
+            step.after,
+            step.before,
+            change=_change(step),
+            on_top_of=step.before.technique,
+        )
         for step in marginal.steps(results)
     ]
     return frame(rows or [{"change": say("no two techniques differ in one axis only")}])
@@ -132,17 +104,15 @@ def _path(results: Results, goal: marginal.Goal) -> Iterator[Row]:
         }
     for index, step in enumerate(path, 1):
         last = index == len(path)
-        yield {
-            "goal": say(_GOALS[goal]),
-            "place": index,
-            "change": _change(step),
-            "technique": step.after.technique,
-            "max_batch_size": step.after.search.max_batch_size,
-            "max_batch_ratio": _ratio(step.after.search.max_batch_size, base.search.max_batch_size),
-            "peak_ratio": _ratio(step.after.peak, base.peak),
-            "speed_ratio": _ratio(step.after.tokens_per_second, base.tokens_per_second),
-            "not_measured_from_here": _missing(results, step.after) if last else None,
-        }
+        yield of_run(
+            NEXT,
+            step.after,
+            base,
+            goal=say(_GOALS[goal]),
+            place=index,
+            change=_change(step),
+            not_measured_from_here=_missing(results, step.after) if last else None,
+        )
 
 
 def _missing(results: Results, run: Run) -> str | None:
@@ -160,68 +130,3 @@ def _change(step: marginal.Step) -> str:
 def _value(value: object) -> str:
     """An axis' value as the configuration writes it."""
     return yaml.safe_dump(value).splitlines()[0]
-
-
-def changes(results: Results) -> pd.DataFrame:
-    """What differs from each earlier run: how it was made, then what was measured."""
-    return frame(
-        row for name, then in results.earlier.items() for row in _changes(name, then, results)
-    )
-
-
-def _changes(name: str, then: Results, now: Results) -> Iterator[Row]:
-    for what, (before, after) in earlier.differing_origins(now, then).items():
-        note = say("made otherwise: numbers may not compare")
-        yield _COMPARISON | {
-            "earlier_run": name,
-            "quantity": say(_ORIGINS[what]) if what in _ORIGINS else what,
-            "then": before,
-            "now": after,
-            "note": note,
-        }
-    found = list(earlier.changes(now, then))
-    for change in found:
-        largest = change.quantity == earlier.LARGEST.name
-        yield _COMPARISON | {
-            "earlier_run": name,
-            "quantity": say(_QUANTITIES[change.quantity]),
-            "then": change.before,
-            "now": change.after,
-            "change_percent": change.percent,
-            "beyond_spread": wording.yes_no(None if change.differing else change.beyond_spread),
-            "technique": change.now.technique,
-            "sequence_length": change.now.length,
-            "setting": None if largest else batch(change.now, now),
-            "note": _note(change),
-        }
-    if not found:
-        yield _COMPARISON | {"earlier_run": name, "quantity": say("no run is in both")}
-
-
-def _note(change: earlier.Change) -> str | None:
-    """Why the two values of a change may not compare."""
-    notes = []
-    if not earlier.same_axes(change):
-        notes.append(say("was another technique then"))
-    for what, (then, now) in change.differing.items():
-        notes.append(
-            say(
-                "{what}: {then} then, {now} now",
-                what=say(_CONDITIONS[what]),
-                then=_plain(then),
-                now=_plain(now),
-            )
-        )
-    return "; ".join(notes) or None
-
-
-def _plain(value: float) -> str:
-    return wording.integer(value) if value == int(value) else f"{value:g}"
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value and base else None
-
-
-def _mean(run: Run) -> float | None:
-    return statistics.mean(run.perplexities) if run.perplexities else None

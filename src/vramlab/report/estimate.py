@@ -9,7 +9,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from vramlab.report import wording
-from vramlab.report.frame import Row, frame
+from vramlab.report.columns import Row, frame
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results
 from vramlab.results.batch_size import BatchSizeRecord
@@ -105,8 +105,8 @@ def _percent(predicted: float, measured: float) -> float:
 def _peak(results: Results, search: BatchSizeRecord) -> tuple[int, int]:
     """A batch size and its peak: as profiled at the baseline's batch, else as last searched."""
     run = results.run(search.technique, "equal", search.sequence_length)
-    if run.peak is not None and run.profile.batch_size is not None:
-        return run.profile.batch_size, run.peak
+    if run.memory is not None and run.profile.batch_size is not None:
+        return run.profile.batch_size, run.memory.peak.allocated
     return max((t.batch_size, t.peak_allocated) for t in search.trials if t.peak_allocated)
 
 

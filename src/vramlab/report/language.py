@@ -1,7 +1,7 @@
 """The language of the report: English as it stands in the code, others from one catalog each.
 
-A catalog is `locale/<code>.po`, in gettext's format; `vramlab.report.translations` lists in it what
-the code says. Texts are whole sentences with named gaps, so that a language can order its words.
+A catalog is `locale/<code>.po`, in gettext's format; `make texts` lists in it what the code says.
+Texts are whole sentences with named gaps, so that a language can order its words.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ from vramlab.config.technique import Setting, Technique
 from vramlab.results.base import Record, read
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.corpus import CorpusRecord
-from vramlab.results.epoch import EpochRecord, Validation
+from vramlab.results.epoch import EpochRecord
 from vramlab.results.estimate import EstimateRecord
 from vramlab.results.memory import Memory
 from vramlab.results.overlap import OverlapRecord
@@ -87,75 +86,18 @@ class Run:
 
     @property
     def memory(self) -> Memory | None:
-        """Memory at the moments of a step; None where the profile did not come through."""
+        """Memory at the moments of a step; None where the profile failed."""
         return self.profile.memory if self.profile.status == "ok" else None
-
-    @property
-    def peak(self) -> int | None:
-        """Largest number of bytes in live tensors during a step."""
-        return self.memory.peak.allocated if self.memory else None
-
-    @property
-    def step_ms(self) -> list[float]:
-        """Milliseconds of each timed step; none where the profile did not come through."""
-        if self.profile.status != "ok":
-            return []
-        return [seconds * 1e3 for seconds in self.profile.step_seconds]
-
-    @property
-    def step_median_ms(self) -> float | None:
-        """Median time of a step in milliseconds."""
-        return statistics.median(self.step_ms) if self.step_ms else None
-
-    @property
-    def device_tokens(self) -> int | None:
-        """Tokens on a device at a time."""
-        return self.batch_size * self.length if self.batch_size else None
-
-    @property
-    def step_tokens(self) -> int | None:
-        """Tokens of a step that was timed, on all devices."""
-        sequences = self.profile.sequences_per_step or self.batch_size
-        return sequences * self.length if sequences else None
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Training speed, from the median step."""
-        if self.step_tokens is None or self.step_median_ms is None:
-            return None
-        return self.step_tokens / self.step_median_ms * 1e3
-
-    @property
-    def microjoules_per_token(self) -> float | None:
-        """Energy of the device for a training token, where it reports it."""
-        if self.step_tokens is None or self.profile.energy_joules is None or not self.step_ms:
-            return None
-        return self.profile.energy_joules / (self.step_tokens * len(self.step_ms)) * 1e6
 
     @cached_property
     def trained(self) -> list[EpochRecord]:
-        """The training runs that came through."""
+        """The training runs that came to their end."""
         return [epoch for epoch in self.epochs if epoch.status == "ok"]
 
     @property
-    def came_through(self) -> bool:
-        """Whether every seed trained to its end; the mean of those that did would flatter."""
+    def completed(self) -> bool:
+        """Whether there was a training, and every seed came to its end."""
         return bool(self.trained) and len(self.trained) == len(self.epochs)
-
-    @property
-    def train_seconds(self) -> list[float]:
-        """Seconds of the training run, of each seed that came through."""
-        return [epoch.train_seconds for epoch in self.trained]
-
-    @property
-    def validations(self) -> list[Validation]:
-        """Fit to the validation corpus, of each seed that came through."""
-        return [epoch.validation for epoch in self.trained if epoch.validation]
-
-    @property
-    def perplexities(self) -> list[float]:
-        """Perplexity on the validation corpus, of each seed that came through."""
-        return [validation.perplexity for validation in self.validations]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from vramlab.config.technique import Technique
 from vramlab.report.load import Results, Run
+from vramlab.report.metrics import METRICS, ratio
 
 Goal = Literal["memory", "speed"]
-GOALS: tuple[Goal, ...] = ("memory", "speed")
+GOALS: dict[Goal, str] = {"memory": "max_batch_size", "speed": "tokens_per_second"}
+"""The metric that is to grow for each goal."""
 
 _WITH = {
     "chunk_tokens": "loss_head",
@@ -44,25 +46,15 @@ class Step:
             and getattr(self.before.axes, name) != getattr(self.after.axes, name)
         ]
 
-    @property
-    def batch_ratio(self) -> float | None:
-        """Largest batch, after over before."""
-        return _ratio(self.after.search.max_batch_size, self.before.search.max_batch_size)
-
-    @property
-    def peak_ratio(self) -> float | None:
-        """Peak memory at the same batch, after over before."""
-        return _ratio(self.after.peak, self.before.peak)
-
-    @property
-    def speed_ratio(self) -> float | None:
-        """Tokens a second at the same batch, after over before."""
-        return _ratio(self.after.tokens_per_second, self.before.tokens_per_second)
+    def ratio(self, metric: str) -> float | None:
+        """A metric after over before; both run at the same batch."""
+        values = METRICS[metric].value(self.after), METRICS[metric].value(self.before)
+        return ratio(*values)
 
     @property
     def measured(self) -> bool:
         """Whether anything compares: not where one of the two was skipped, for example."""
-        return any((self.batch_ratio, self.peak_ratio, self.speed_ratio))
+        return any(map(self.ratio, ("max_batch_size", "peak_gib", "tokens_per_second")))
 
 
 def steps(results: Results) -> list[Step]:
@@ -108,7 +100,7 @@ def greedy(results: Results, goal: Goal) -> list[Step]:
     taken: list[Step] = []
     while True:
         nexts = [Step(at, run, axis) for run, axis in _neighbours(results, at)]
-        gains = [(gain, step) for step in nexts if (gain := _gain(step, goal)) and gain > 1]
+        gains = [(gain, step) for step in nexts if (gain := step.ratio(GOALS[goal])) and gain > 1]
         if not gains:
             return taken
         taken.append(max(gains, key=lambda pair: pair[0])[1])
@@ -136,11 +128,3 @@ def _neighbours(results: Results, at: Run) -> Iterator[tuple[Run, str]]:
         axis = differing_axis(at.axes, run.axes)
         if axis is not None and run.status != "diverged":
             yield run, axis
-
-
-def _gain(step: Step, goal: Goal) -> float | None:
-    return step.batch_ratio if goal == "memory" else step.speed_ratio
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value and base else None

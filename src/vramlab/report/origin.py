@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from vramlab.base.provenance import Provenance
@@ -64,22 +64,18 @@ def differences(results: Results) -> list[str]:
                 "table of provenance tells which is from which."
             )
         )
-    names = dict.fromkeys(name for origin in measured for name in origin.packages)
-    versions: dict[str, Callable[[Provenance], str | None]] = {
-        "vramlab": lambda origin: origin.vramlab,
-        "Python": lambda origin: origin.python,
-        **{name: lambda origin, name=name: origin.packages.get(name) for name in names},  # type: ignore[misc]
-    }
-    for name, version in versions.items():
-        values = dict.fromkeys(value for origin in measured if (value := version(origin)))
-        if len(values) > 1:
-            found.append(
-                say(
-                    "The numbers were measured with different versions of {name}: {versions}.",
-                    name=name,
-                    versions=listing(sorted(values)),
-                )
-            )
+    versions: dict[str, set[str]] = {}
+    for name, value in (item for origin in measured for item in software(origin).items()):
+        versions.setdefault(name, set()).add(value)
+    found += [
+        say(
+            "The numbers were measured with different versions of {name}: {versions}.",
+            name=name,
+            versions=listing(sorted(values)),
+        )
+        for name, values in versions.items()
+        if len(values) > 1
+    ]
     commits = dict.fromkeys(commit for origin in measured if (commit := _commit(origin)))
     if len(commits) > 1:
         found.append(
@@ -89,6 +85,11 @@ def differences(results: Results) -> list[str]:
             )
         )
     return found
+
+
+def software(origin: Provenance) -> dict[str, str]:
+    """The versions of what a number was measured with."""
+    return {"vramlab": origin.vramlab, "Python": origin.python, **origin.packages}
 
 
 def source(entry: Entry, results: Results) -> str:

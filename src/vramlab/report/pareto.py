@@ -7,12 +7,13 @@ of the two. Source of the notion: Pareto, 1906, *Manuale di economia politica*.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vramlab.config.technique import Setting
 from vramlab.report.load import SETTINGS, Results, Run
+from vramlab.report.metrics import METRICS, ratio, step_tokens
+from vramlab.report.wording import GIB
 
 TOLERANCE = 0.01
 """How much larger than the baseline's a perplexity may be, as a share, to count as equal."""
@@ -44,21 +45,22 @@ class Point:
 
 
 def points(results: Results, setting: Setting) -> list[Point]:
-    """Every technique that came through at one batch setting, in the order of the configuration."""
-    known = _perplexity(results.run(results.baseline, "equal"))
+    """Every technique that was measured at one batch setting, in the order of the configuration."""
+    perplexity = METRICS["perplexity"].value
+    known = perplexity(results.run(results.baseline, "equal"))
     found = []
     for run in results.runs(setting):
-        tokens = run.step_tokens if setting == "equal" else run.device_tokens
-        if run.peak is None or tokens is None or run.tokens_per_second is None:
+        tokens = step_tokens(run.profile) if setting == "equal" else _device_tokens(run)
+        peak, speed = (METRICS[name].value(run) for name in ("peak_gib", "tokens_per_second"))
+        if peak is None or tokens is None or speed is None:
             continue
         equal = results.run(run.technique, "equal")
-        own = _perplexity(equal)
         found.append(
             Point(
                 run=run,
-                bytes_per_token=run.peak / tokens,
-                tokens_per_second=run.tokens_per_second,
-                perplexity_ratio=own / known if own and known else None,
+                bytes_per_token=peak * GIB / tokens,
+                tokens_per_second=speed,
+                perplexity_ratio=ratio(perplexity(equal), known),
                 trained=run.status == "ok" and equal.status != "diverged",
             )
         )
@@ -136,5 +138,6 @@ def _knee(line: Sequence[Point]) -> Point | None:
     return line[farthest] if above[farthest] > 0 else None
 
 
-def _perplexity(run: Run) -> float | None:
-    return statistics.mean(run.perplexities) if run.perplexities else None
+def _device_tokens(run: Run) -> int | None:
+    """Tokens on a device at a time."""
+    return run.batch_size * run.length if run.batch_size else None

@@ -1,124 +1,54 @@
-"""The tables: one function each, and their three forms.
-
-CSV holds every digit under names for programs; Markdown and HTML hold the same rows rounded, under
-headings for people, without the columns that are empty throughout.
-"""
+"""The tables: one function each, from the results to rows."""
 
 from __future__ import annotations
 
-import html
-import re
-import statistics
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
-from tabulate import tabulate
 
-from vramlab.base.files import write_text
-from vramlab.report import choice, estimate, wording
-from vramlab.report.frame import Row, frame
-from vramlab.report.language import current, mark, numeral, say
+from vramlab.report import choice, comparison, estimate, wording
+from vramlab.report.columns import Row, frame, of_records, of_run, setting_of
+from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
+from vramlab.report.metrics import KIND_METRICS
 from vramlab.results.corpus import CorpusRecord
-from vramlab.results.epoch import EpochRecord
-from vramlab.results.memory import KINDS, MemoryPoint
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import TokenizerRecord
 
-HEADINGS = {
-    "axes": "How it computes",
-    "sequence_length": "Sequence length",
-    "setting": "Batch",
-    "batch_size": "Batch size",
-    "max_batch_size": "Largest batch",
-    "predicted_batch_size": "Predicted largest batch",
-    "max_batch_ratio": "× baseline",
-    "batch_error_percent": "Error (%)",
-    "predicted_peak_gib": "Predicted peak",
-    "peak_gib": "Peak",
-    "peak_error_percent": "Error of the peak (%)",
-    "peak_ratio": "Peak × baseline",
-    "peak_reserved_gib": "Peak reserved",
-    "step_ms_median": "ms/step median",
-    "step_ms_mean": "ms/step mean",
-    "step_ms_sd": "ms/step sd",
-    "step_ms_min": "ms/step min",
-    "step_ms_max": "ms/step max",
-    "tokens_per_second": "Tokens/s",
-    "speed_ratio": "Speed × baseline",
-    "microjoules_per_token": "µJ/token",
-    "train_seconds": "Training (s)",
-    "train_seconds_sd": "Training sd (s)",
-    "perplexity_sd": "Perplexity sd",
-    "bits_per_byte": "Bits/byte",
-    "repeatable": "Same bits again",
-    "last_loss": "Last loss (nats)",
-    "seconds": "Time (s)",
-    "cuda": "CUDA",
-    "ngrams_seen_percent": "n-grams seen in training (%)",
-    "ngrams_in_this_percent": "in the one that has most (%)",
-    "validation_opening": "Validation document begins",
-    "training_opening": "Training document begins",
-    "technique": "Technique",
-    "note": "Note",
-    "status": "Status",
-    "reason": "Reason",
-    "perplexity": "Perplexity",
-    "need": "For",
-    "goal": "Goal",
-    "place": "Step",
-    "change": "Change",
-    "on_top_of": "On top of",
-    "max_batch_factor": "Largest batch ×",
-    "peak_factor": "Peak ×",
-    "speed_factor": "Speed ×",
-    "not_measured_from_here": "Not measured from here",
-    "earlier_run": "Earlier run",
-    "then": "Then",
-    "now": "Now",
-    "change_percent": "Change (%)",
-    "beyond_spread": "More than the spread",
-    "before_gib": "Before",
-    "after_forward_gib": "After forward",
-    "after_backward_gib": "After backward",
-    "after_optimizer_gib": "After optimizer",
-    "trial": "Trial",
-    "fits": "Fits",
-    "limit_gib": "Limit",
-    "headroom_gib": "Spare",
-    "samples": "Samples",
-    "seed": "Seed",
-    "accumulation": "Accumulation",
-    "sequences_per_step": "Sequences per step",
-    "learning_rate": "Learning rate",
-    "steps": "Steps",
-    "tokens": "Tokens",
-    "interruptions": "Interruptions",
-    "quantity": "Quantity",
-    "train": "Train",
-    "validation": "Validation",
-    "validation_document": "Validation document",
-    "training_document": "Training document",
-    "overlap": "Overlap",
-    "jaccard": "Jaccard",
-    "file": "File",
-    "finished": "Finished",
-    "device": "Device",
-    "driver": "Driver",
-    "commit": "Commit",
-    "config_digest": "Config digest",
-    "platform": "Platform",
-    **{f"{kind.replace(' ', '_').replace('-', '_')}_gib": kind.capitalize() for kind in KINDS},
-}
-"""Of each column but those that are names, such as a package's."""
-
-_LAST = ("axes", "reason")
-"""Columns of sentences: after the numbers, which a screen then shows without scrolling."""
-_SET = {"learning_rate"}
-"""Numbers that were set, not measured: shown as they are, without digits that were not given."""
+_RUN = ("technique", "setting", "status", "batch_size")
+SUMMARY = (
+    *("technique", "axes", "setting", "status", "batch_size", "max_batch_size", "max_batch_ratio"),
+    *("peak_gib", "tokens_per_second", "perplexity", "perplexity_sd"),
+    *("step_ms_median", "step_ms_mean", "step_ms_sd", "microjoules_per_token"),
+    *("train_seconds", "train_seconds_sd", "bits_per_byte", "reason"),
+)
+MEMORY = (
+    *_RUN,
+    *("before_gib", "after_forward_gib", "after_backward_gib", "after_optimizer_gib", "peak_gib"),
+    *("peak_reserved_gib", "peak_ratio", *KIND_METRICS, "reason"),
+)
+SEARCH = (
+    *("technique", "sequence_length", "processes", "trial", "batch_size", "fits", "peak_gib"),
+    *("peak_reserved_gib", "missing_gib", "limit_gib", "headroom_gib", "seconds"),
+)
+SPEED = (
+    *(*_RUN, "processes", "sequences_per_step", "samples"),
+    *("step_ms_median", "step_ms_mean", "step_ms_sd", "step_ms_min", "step_ms_max"),
+    *("tokens_per_second", "speed_ratio", "microjoules_per_token"),
+    *("allocator_retries", "retried_steps", "repeatable", "reason"),
+)
+TRAINING = (
+    *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
+    *("sequences_per_step", "learning_rate", "steps", "tokens", "train_seconds"),
+    *("peak_gib", "peak_reserved_gib", "interruptions", "retried_steps"),
+    *("last_loss", "perplexity", "bits_per_byte", "reason"),
+)
+SWEEP = (
+    *("technique", "sequence_length", "setting", "status", "batch_size"),
+    *("max_batch_size", "max_batch_ratio", "peak_gib", "step_ms_median", "tokens_per_second"),
+    "reason",
+)
 
 _OVERLAP = {
     "exact": mark("exact copy"),
@@ -127,170 +57,65 @@ _OVERLAP = {
     "part": mark("in part"),
 }
 
-_PAGE = """<!doctype html>
-<html lang="{language}"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
-table {{ width: max-content; border-collapse: separate; border-spacing: 0;
-  font-variant-numeric: tabular-nums }}
-th, td {{ padding: .3rem .7rem; vertical-align: top; border-bottom: 1px solid #8886;
-  min-width: 3rem; max-width: 30rem }}
-th {{ text-align: left; position: sticky; top: 0; background: Canvas; vertical-align: bottom }}
-th:first-child, td:first-child {{ position: sticky; left: 0; background: Canvas }}
-th:first-child {{ z-index: 1 }}
-</style>
-{table}
-</html>
-"""
-
 
 def summary(results: Results) -> pd.DataFrame:
     """All that was measured at the main sequence length, a row for each technique and batch."""
     return frame(
-        {
-            "technique": run.technique,
-            "axes": wording.describe(run.axes),
-            "setting": setting,
-            "status": wording.status(run.status),
-            "batch_size": run.batch_size,
-            "max_batch_size": run.search.max_batch_size,
-            "max_batch_ratio": _ratio(
-                run.search.max_batch_size, results.max_batch_size(results.baseline)
-            ),
-            "peak_gib": _gib(run.peak),
-            "tokens_per_second": run.tokens_per_second,
-            "perplexity": _mean(run.perplexities),
-            "perplexity_sd": _deviation(run.perplexities),
-            "step_ms_median": run.step_median_ms,
-            "step_ms_mean": _mean(run.step_ms),
-            "step_ms_sd": _deviation(run.step_ms),
-            "microjoules_per_token": run.microjoules_per_token,
-            "train_seconds": _mean(run.train_seconds),
-            "train_seconds_sd": _deviation(run.train_seconds),
-            "bits_per_byte": _mean([v.bits_per_byte for v in run.validations]),
-            "reason": run.reason,
-        }
-        for setting, run in _rows(results)
+        of_run(SUMMARY, run, base, setting=setting) for setting, run, base in _rows(results)
     )
 
 
 def memory(results: Results) -> pd.DataFrame:
     """Memory at each moment of a step, and by kind where that is known."""
+    return _profiles(MEMORY, results)
 
-    def row(setting: str, run: Run) -> Row:
-        memory = run.memory
-        result = _head(setting, run)
-        for moment in ("before", "after_forward", "after_backward", "after_optimizer", "peak"):
-            point: MemoryPoint | None = getattr(memory, moment) if memory else None
-            result[f"{moment}_gib"] = _gib(point.allocated if point else None)
-        result["peak_reserved_gib"] = _gib(memory.peak.reserved if memory else None)
-        result["peak_ratio"] = _ratio(run.peak, results.run(results.baseline, "own").peak)
-        for kind, size in memory.by_kind.items() if memory else ():
-            result[f"{kind.replace(' ', '_').replace('-', '_')}_gib"] = _gib(size)
-        return result | {"reason": run.reason}
 
-    return frame(row(setting, run) for setting, run in _rows(results))
+def speed(results: Results) -> pd.DataFrame:
+    """Step times with their spread, throughput, and energy where the device reports it."""
+    return _profiles(SPEED, results)
 
 
 def search(results: Results) -> pd.DataFrame:
     """The trials of each search for the largest batch, in the order in which they ran."""
     return frame(
-        {
-            "technique": record.technique,
-            "sequence_length": record.sequence_length,
-            "trial": index,
-            "batch_size": trial.batch_size,
-            "fits": wording.yes_no(trial.fits),
-            "peak_gib": _gib(trial.peak_allocated),
-            "peak_reserved_gib": _gib(trial.peak_reserved),
-            "limit_gib": _gib(record.memory_limit),
-            "headroom_gib": _gib(record.headroom) if record.headroom else None,
-            "seconds": trial.seconds,
-        }
+        of_records(
+            SEARCH,
+            (trial, record),
+            technique=record.technique,
+            sequence_length=record.sequence_length,
+            trial=index,
+            fits=wording.yes_no(trial.fits),
+        )
         for length in results.lengths
         for record in (results.searches[length, name] for name in results.measured(length))
         for index, trial in enumerate(record.trials, 1)
     )
 
 
-def speed(results: Results) -> pd.DataFrame:
-    """Step times with their spread, throughput, and energy where the device reports it."""
-    return frame(
-        _head(setting, run)
-        | {
-            "samples": len(run.step_ms) or None,
-            "step_ms_median": run.step_median_ms,
-            "step_ms_mean": _mean(run.step_ms),
-            "step_ms_sd": _deviation(run.step_ms),
-            "step_ms_min": min(run.step_ms, default=None),
-            "step_ms_max": max(run.step_ms, default=None),
-            "tokens_per_second": run.tokens_per_second,
-            "speed_ratio": _ratio(
-                run.tokens_per_second, results.run(results.baseline, "own").tokens_per_second
-            ),
-            "microjoules_per_token": run.microjoules_per_token,
-            "repeatable": wording.yes_no(run.profile.repeatable),
-            "reason": run.reason,
-        }
-        for setting, run in _rows(results)
-    )
-
-
 def training(results: Results) -> pd.DataFrame:
     """Each training run: a row for each technique, batch and seed."""
-
-    def row(setting: str, run: Run, epoch: EpochRecord) -> Row:
-        # The record of a run that did not come through holds a nought for what is not known.
-        done = epoch if epoch.status == "ok" else None
-        return {
-            "technique": run.technique,
-            "setting": setting,
-            "seed": epoch.seed,
-            "status": wording.status(epoch.status),
-            "batch_size": epoch.batch_size,
-            "accumulation": done and done.accumulation,
-            "sequences_per_step": epoch.sequences_per_step,
-            "learning_rate": epoch.learning_rate,
-            "steps": done and done.steps,
-            say("tokens"): done and done.tokens,
-            "train_seconds": done and done.train_seconds,
-            "peak_gib": _gib(epoch.peak.allocated if epoch.peak else None),
-            "interruptions": done and done.interruptions,
-            "last_loss": epoch.loss_curve[-1].loss if epoch.loss_curve else None,
-            "perplexity": epoch.validation.perplexity if epoch.validation else None,
-            "bits_per_byte": epoch.validation.bits_per_byte if epoch.validation else None,
-            "reason": epoch.reason,
-        }
-
     return frame(
-        row(setting, run, epoch) for setting, run in _rows(results) for epoch in run.epochs
+        of_records(
+            TRAINING,
+            (epoch,),
+            technique=run.technique,
+            setting=setting,
+            status=wording.status(epoch.status),
+            reason=epoch.reason,
+        )
+        for setting, run, _ in _rows(results)
+        for epoch in run.epochs
     )
 
 
 def sweep(results: Results) -> pd.DataFrame:
     """Batch, memory and speed of the swept techniques at each sequence length."""
-    swept = [name for name in results.techniques if results.swept(name)]
     return frame(
-        {
-            "technique": name,
-            "sequence_length": length,
-            "setting": setting,
-            "status": wording.status(run.status),
-            "batch_size": run.batch_size,
-            "max_batch_size": run.search.max_batch_size,
-            "max_batch_ratio": _ratio(
-                run.search.max_batch_size, results.max_batch_size(results.baseline, length)
-            ),
-            "peak_gib": _gib(run.peak),
-            "step_ms_median": run.step_median_ms,
-            "tokens_per_second": run.tokens_per_second,
-            "reason": run.reason,
-        }
-        for name in swept
+        of_run(SWEEP, run, base, setting=setting)
+        for name in results.techniques
+        if results.swept(name)
         for length in results.lengths
-        for setting, run in _settings(results, name, length)
+        for setting, run, base in _settings(results, name, length)
     )
 
 
@@ -405,6 +230,9 @@ def provenance(results: Results) -> pd.DataFrame:
             "file": path,
             "finished": origin.finished.isoformat(),
             "device": origin.device.name if origin.device else None,
+            "device_memory_gib": origin.device.memory_bytes / wording.GIB
+            if origin.device
+            else None,
             "cuda": origin.device.cuda if origin.device else None,
             "driver": origin.device.driver if origin.device else None,
             "vramlab": origin.vramlab,
@@ -423,7 +251,7 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "recommended": choice.recommended,
     "next_technique": choice.next_technique,
     "marginal_effects": choice.marginal_effects,
-    "earlier": choice.changes,
+    "earlier": comparison.table,
     "memory": memory,
     "search": search,
     "estimate": estimate.comparison,
@@ -438,138 +266,31 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
 """By the name in the catalog."""
 
 
-def write(frame: pd.DataFrame, path: Path, title: str) -> None:
-    """Write a table in the form that the file's suffix names: .csv, .md or .html."""
-    forms: dict[str, Callable[[], str]] = {
-        ".csv": lambda: to_csv(frame),
-        ".md": lambda: to_markdown(frame),
-        ".html": lambda: to_html(frame, title),
-    }
-    write_text(path, forms[path.suffix]())
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """Every column and every digit."""
-    text: str = frame.to_csv(index=False, lineterminator="\n")
-    return text
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A pipe table, numbers to the right."""
-    return _tabulated(frame, "pipe", wording.markdown) + "\n"
-
-
-def to_html(frame: pd.DataFrame, title: str) -> str:
-    """A page of its own, which the report of Snakemake shows as it is."""
-    return _PAGE.format(
-        language=current().code,
-        title=html.escape(title),
-        table=_tabulated(frame, "html", str),
-    )
-
-
-def _rows(results: Results) -> Iterator[tuple[str, Run]]:
+def _rows(results: Results) -> Iterator[tuple[str, Run, Run]]:
     for name in results.techniques:
         yield from _settings(results, name, results.length)
 
 
-def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, Run]]:
-    """A technique's runs: one where both settings are the same run, or did not run alike."""
+def _settings(results: Results, name: str, length: int) -> Iterator[tuple[str, Run, Run]]:
+    """A technique's runs: one where both settings are the same run, or did not run alike.
+
+    Before each what its batch is called, behind it the baseline's run at that length.
+    """
     equal, own = (results.run(name, setting, length) for setting in SETTINGS)
+    base = results.run(results.baseline, "own", length)
     alike = equal.batch_size is None and (equal.status, equal.reason) == (own.status, own.reason)
     if name == results.baseline:
-        yield choice.batch(own, results), own
+        yield setting_of(own, results), own, base
     elif alike:
-        yield say("both"), own
+        yield say("both"), own, base
     else:
-        yield say("equal"), equal
-        yield say("own"), own
+        yield say("equal"), equal, base
+        yield say("own"), own, base
 
 
-def _head(setting: str, run: Run) -> Row:
-    return {
-        "technique": run.technique,
-        "setting": setting,
-        "status": wording.status(run.profile.status),
-        "batch_size": run.batch_size,
-    }
-
-
-def _gib(size: int | None) -> float | None:
-    return None if size is None else size / wording.GIB
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
-
-
-def _deviation(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _columns(frame: pd.DataFrame) -> list[str]:
-    names = [name for name in frame.columns if any(map(_filled, frame[name]))]
-    return sorted(names, key=lambda name: name in _LAST)
-
-
-def _tabulated(frame: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
-    columns = {name: frame[name] for name in _columns(frame)}
-    # One unit for the sizes of a table, so that its columns compare.
-    sizes = [v for name, column in columns.items() if _is_size(name) for v in column if _filled(v)]
-    unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
-    shown = []
-    for name, column in columns.items():
-        heading, values = _heading(name), list(column)
-        if _is_size(name):
-            heading += f" ({label})"
-            values = [v * wording.GIB / unit if _filled(v) else None for v in values]
-        write = _as_set if name in _SET else _cell
-        shown.append((heading, [write(value) for value in values]))
-    # On one line; the narrow space between thousands stays.
-    lines = [[re.sub(r"[ \t\r\n]+", " ", cell) for cell in column] for _, column in shown]
-    cells = [[escape(cell.strip(" ")) for cell in column] for column in lines]
-    return tabulate(
-        list(zip(*cells, strict=True)),
-        headers=[heading for heading, _ in shown],
-        tablefmt=form,
-        colalign=["right" if _numeric(column) else "left" for column in columns.values()],
-        disable_numparse=True,
+def _profiles(columns: Sequence[str], results: Results) -> pd.DataFrame:
+    """A row for each technique and batch, with the status of its profile alone."""
+    return frame(
+        of_run(columns, run, base, setting=setting, status=wording.status(run.profile.status))
+        for setting, run, base in _rows(results)
     )
-
-
-def _is_size(name: str) -> bool:
-    return name.endswith("_gib")
-
-
-def _heading(name: str) -> str:
-    return say(HEADINGS[name]) if name in HEADINGS else _plain(name)
-
-
-def _plain(name: str) -> str:
-    words = name.removesuffix("_gib").replace("_", " ")
-    return words[:1].upper() + words[1:]
-
-
-def _filled(value: Any) -> bool:
-    return not pd.isna(value) and value != ""
-
-
-def _numeric(column: Iterable[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in column if _filled(value))
-
-
-def _as_set(value: Any) -> str:
-    return numeral(f"{value:.4g}") if _filled(value) else ""
-
-
-def _cell(value: Any) -> str:
-    if not _filled(value):
-        return ""
-    if isinstance(value, float):
-        # Rounded first: 0.99998 is 1.000 and not 1.0000.
-        return wording.number(float(f"{value:.4g}") if abs(value) < 1e4 else value, digits=4)
-    return wording.integer(value) if isinstance(value, int) else str(value)

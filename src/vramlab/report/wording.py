@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from vramlab.config.technique import Technique
@@ -102,6 +103,11 @@ def split(name: str) -> str:
     return {"train": say("training"), "validation": say("validation")}.get(name, name)
 
 
+def capital(text: str) -> str:
+    """`text` as a heading begins; a unit before a slash, as in ms/step, stays as it is."""
+    return text if re.match(r"\w\w?/", text) else text[:1].upper() + text[1:]
+
+
 def yes_no(value: bool | None) -> str | None:
     """A truth in a word; None where it is not known."""
     return None if value is None else say("yes") if value else say("no")
@@ -153,15 +159,20 @@ def memory(size: float) -> str:
     return f"{number(size / unit)} {name}"
 
 
-def markdown(text: str) -> str:
-    """`text` so that Markdown shows it as it is, in a table as well."""
-    return text.replace("|", r"\|").replace("<", r"\<")
-
-
 def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     *most, last = items
     return say("{most} and {last}", most=", ".join(most), last=last) if most else last
+
+
+def code(name: str) -> str:
+    """A name as code: `fp32`."""
+    return f"`{name}`"
+
+
+def codes(names: Iterable[str]) -> str:
+    """Names as code: `fp32`, `bf16` and `sdpa`."""
+    return listing(map(code, names))
 
 
 def ratio(value: float) -> str:

@@ -99,7 +99,7 @@ def _reference(config: TrainingConfig, search: Any, sequences: int) -> int | Non
 def _identity(job: Job, schedule: Schedule, snakemake: Any) -> str:
     """What a checkpoint must be of: a digest of all that the run depends on, code and data too."""
     inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
-    params = dict(snakemake.params)
+    params = dict(snakemake.params.items())
     params["training"] = params["training"] | {"checkpoint_seconds": None}
     return digest(
         params

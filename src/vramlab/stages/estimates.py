@@ -26,7 +26,7 @@ def _record(params: Any) -> EstimateRecord:
     workloads = [(name, Workload.model_validate(fields)) for name, fields in params.workloads]
     found = estimates(workloads, params.baseline, limits, params.micro_batches)
     return EstimateRecord(
-        provenance=provenance(dict(params)),
+        provenance=provenance(dict(params.items())),
         baseline=params.baseline,
         memory_limit_gib=limits.measure.memory_limit_gib,
         cards=params.cards,

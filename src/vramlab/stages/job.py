@@ -75,7 +75,7 @@ class Job:
             processes=processes,
             threads=snakemake.threads,
             fields={
-                "provenance": provenance(dict(params), describe(device)),
+                "provenance": provenance(dict(params.items()), describe(device)),
                 "technique": wildcards.technique,
                 "axes": workload.technique,
                 "sequence_length": workload.length,

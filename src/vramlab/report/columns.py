@@ -1,0 +1,104 @@
+"""The columns of the tables: what they are called, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vramlab.report import wording
+from vramlab.report.language import mark, say
+from vramlab.report.load import Results, Run
+from vramlab.report.metrics import COLUMNS, METRICS, Source
+
+Row = dict[str, Any]
+
+FACTS: dict[str, Callable[[Run], Any]] = {
+    "technique": lambda run: run.technique,
+    "axes": lambda run: wording.describe(run.axes),
+    "sequence_length": lambda run: run.length,
+    "batch_size": lambda run: run.batch_size,
+    "status": lambda run: wording.status(run.status),
+    "repeatable": lambda run: wording.yes_no(run.profile.repeatable),
+    "reason": lambda run: run.reason,
+}
+"""The columns of a run that are no metrics."""
+
+_HEADINGS = {
+    "axes": mark("How it computes"),
+    "batch_error_percent": mark("Error (%)"),
+    "beyond_spread": mark("More than the spread"),
+    "change_percent": mark("Change (%)"),
+    "cuda": mark("CUDA"),
+    "device_memory_gib": mark("Memory of the device"),
+    "need": mark("For"),
+    "ngrams_in_this_percent": mark("in the one that has most (%)"),
+    "ngrams_seen_percent": mark("n-grams seen in training (%)"),
+    "peak_error_percent": mark("Error of the peak (%)"),
+    "place": mark("Step"),
+    "predicted_batch_size": mark("Predicted largest batch"),
+    "repeatable": mark("Same bits again"),
+    "setting": mark("Batch"),
+    "training_opening": mark("Training document begins"),
+    "validation_opening": mark("Validation document begins"),
+}
+"""Of the columns that are no metrics, where the heading says more than the name."""
+_NAMED = {
+    *(mark("Change"), mark("Commit"), mark("Config digest"), mark("Device"), mark("Driver")),
+    *(mark("Earlier run"), mark("File"), mark("Finished"), mark("Fits"), mark("Goal")),
+    *(mark("Jaccard"), mark("Not measured from here"), mark("Note"), mark("Now")),
+    *(mark("On top of"), mark("Overlap"), mark("Platform"), mark("Predicted peak")),
+    *(mark("Quantity"), mark("Reason"), mark("Sequence length"), mark("Status")),
+    *(mark("Technique"), mark("Then"), mark("Train"), mark("Training document"), mark("Trial")),
+    *(mark("Validation"), mark("Validation document")),
+}
+"""Headings that are the name in words; all others are names in every language, as a package's."""
+
+
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """The rows, of objects: a whole number stays whole beside a missing one."""
+    return pd.DataFrame(list(rows), dtype=object)
+
+
+def heading(column: str) -> str:
+    """What stands over a column, in the current language; of a size without its unit."""
+    if column in COLUMNS:
+        return wording.capital(say(COLUMNS[column].label))
+    text = wording.capital(column.removesuffix("_gib").replace("_", " "))
+    text = _HEADINGS.get(column, text)
+    return say(text) if column in _HEADINGS or text in _NAMED else text
+
+
+def setting_of(run: Run, results: Results) -> str:
+    """Which batch a run is at; the baseline's two are the same run."""
+    return say("equal = own") if run.technique == results.baseline else say(run.setting)
+
+
+def of_run(names: Sequence[str], run: Run, base: Run, **given: Any) -> Row:
+    """The cells of a row.
+
+    Args:
+        names: its columns.
+        run: what it is about.
+        base: the run that ratios compare with.
+        given: cells that are known already, by column.
+    """
+    return {name: given[name] if name in given else _cell(name, run, base) for name in names}
+
+
+def of_records(names: Sequence[str], records: Sequence[Source], **given: Any) -> Row:
+    """The cells of a row about some records; all columns but those given are metrics.
+
+    Each is read from the first record that holds it.
+    """
+    return {name: given[name] if name in given else _read(name, records) for name in names}
+
+
+def _cell(name: str, run: Run, base: Run) -> Any:
+    return FACTS[name](run) if name in FACTS else COLUMNS[name].value(run, base)
+
+
+def _read(name: str, records: Sequence[Source]) -> float | None:
+    values = (METRICS[name].of(record) for record in records)
+    return next((value for value in values if value is not None), None)
