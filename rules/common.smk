@@ -3,8 +3,15 @@ import re
 import sys
 from pathlib import Path
 
-# The package is used from this checkout: the code that runs is the code that the rules watch.
-SOURCE = os.path.join(workflow.basedir, "src")
+# This checkout, also where another workflow uses this one as a module. The package is used from it:
+# the code that runs is the code that the rules watch.
+CHECKOUT = Path(str(workflow.current_basedir)).parent
+if not CHECKOUT.is_dir():
+    sys.exit(
+        f"vramlab: {workflow.current_basedir} is no folder of this machine; clone the repository, "
+        "and name the Snakefile of the clone in the module statement"
+    )
+SOURCE = str(CHECKOUT / "src")
 sys.path.insert(0, SOURCE)
 
 from vramlab.config import experiment
@@ -14,8 +21,14 @@ from vramlab.base.errors import ConfigError, CorpusError
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
 from vramlab.stages.code import code_finder, export
+from vramlab.stages.acceptance import accept_whatever_the_clock
+from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
+from vramlab.stages.stale import rerun_stale_results
 
 export(SOURCE)
+keep_jobs_while_slurm_is_silent()
+accept_whatever_the_clock()
+rerun_stale_results()
 
 try:
     for path in workflow.configfiles:
@@ -52,7 +65,7 @@ os.environ.update(VRAMLAB_GPUS=repr(PROCESSES)[1:-1])
 
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
-    Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")
+    Path(os.path.relpath(SOURCE)), Path(os.path.relpath(CHECKOUT / "workflow" / "scripts"))
 )
 
 

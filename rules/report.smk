@@ -58,7 +58,7 @@ rule captions:
     input:
         captions=[
             os.path.relpath(
-                os.path.join(workflow.basedir, "workflow/report", kind, f"{name}.rst")
+                CHECKOUT / "workflow" / "report" / kind / f"{name}.rst"
             )
             for kind, name in CAPTIONS
         ],

@@ -11,7 +11,7 @@ import torch
 
 from vramlab.config.training import TrainingConfig
 from vramlab.training import epoch as module
-from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Interrupted, train_epochs
 
 CONFIG = TrainingConfig(epochs=3)
@@ -265,17 +265,6 @@ def test_two_damaged_checkpoints_start_the_run_anew(
     assert "previous.pt is damaged" in caplog.text
     assert done.interruptions == 0
     assert_same(bits(learner, done), expected)
-
-
-def test_removing_leaves_nothing(tmp_path):
-    folder = tmp_path / "c"
-    checkpoints = Checkpoints(folder, "a")
-    checkpoints.save({"steps": 1})
-    checkpoints.save({"steps": 2})
-    assert checkpoints.load(torch.device("cpu"))["steps"] == 2
-    remove(folder)
-    assert not folder.exists()
-    remove(folder)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(make_learner, sequences, tmp_path):

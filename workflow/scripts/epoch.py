@@ -18,7 +18,7 @@ from vramlab.results.sequences import SequencesRecord
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import turn
 from vramlab.stages.technique_run import TechniqueRun
-from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
 from vramlab.training.parallel import ranks_of
@@ -107,8 +107,6 @@ def record_of(run, snakemake):
 def main(snakemake):
     with stage(snakemake), turn(snakemake.params.measure):
         write(record_of(TechniqueRun.of(snakemake), snakemake), snakemake.output[0])
-        # Only now: until the result is on disk, a stopped run must be able to go on.
-        remove(Path(snakemake.params.checkpoint))
 
 
 if __name__ == "__main__":
