@@ -3,6 +3,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.dag import DAG
+
 # This checkout, also where another workflow uses this one as a module. The package is used from it:
 # the code that runs is the code that the rules watch.
 CHECKOUT = Path(str(workflow.current_basedir)).parent
@@ -27,8 +29,8 @@ from vramlab.stages.stale import rerun_stale_results
 
 export(SOURCE)
 keep_jobs_while_slurm_is_silent()
-accept_whatever_the_clock()
-rerun_stale_results()
+accept_whatever_the_clock(DAG)
+rerun_stale_results(DAG)
 
 try:
     for path in workflow.configfiles:

@@ -117,7 +117,7 @@ def edited_code() -> list[str]:
 
 def source_digests(files: Iterable[str]) -> dict[str, str]:
     """The SHA-256 of each source file; their `digest` is the `code_digest` of a record."""
-    return {path: sha256(path) for path in files}
+    return {str(path): sha256(path) for path in files}
 
 
 def recorded(paths: Iterable[str | Path]) -> tuple[str, str | None] | None:

@@ -12,20 +12,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snakemake.dag import DAG
 from snakemake.logging import logger
 
 _LATER_NS = 1_000_000_000
 """A result is newer than its inputs by as much as any file system can tell."""
 
 
-def accept_whatever_the_clock() -> None:
-    """Have Snakemake date results after their inputs, and keep checkpoints until it took them."""
-    if hasattr(DAG.check_and_touch_output, "of_vramlab"):
-        return
-    check = DAG.check_and_touch_output
+def accept_whatever_the_clock(dag_class: Any) -> None:
+    """Have Snakemake date results after their inputs, and keep checkpoints until it took them.
 
-    async def check_and_touch_output(dag: DAG, job: Any, **options: Any) -> None:
+    Args:
+        dag_class: `snakemake.dag.DAG`, which cannot be imported but by Snakemake.
+    """
+    if hasattr(dag_class.check_and_touch_output, "of_vramlab"):
+        return
+    check = dag_class.check_and_touch_output
+
+    async def check_and_touch_output(dag: Any, job: Any, **options: Any) -> None:
         await check(dag, job, **{**options, "check_output_mtime": False})
         results = [*job.output, *filter(None, [job.benchmark])]
         if newest := date_after(results, job.input):
@@ -37,7 +40,7 @@ def accept_whatever_the_clock() -> None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     check_and_touch_output.of_vramlab = True  # type: ignore[attr-defined]
-    DAG.check_and_touch_output = check_and_touch_output
+    dag_class.check_and_touch_output = check_and_touch_output
 
 
 def date_after(results: Iterable[str | Path], inputs: Iterable[str | Path]) -> str | None:

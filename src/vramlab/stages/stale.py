@@ -11,20 +11,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from snakemake.dag import DAG
 from snakemake.logging import logger
 from snakemake.settings.enums import RerunTrigger
 
 from vramlab.base.provenance import digest, recorded, source_digests
 
 
-def rerun_stale_results() -> None:
-    """Have Snakemake run the jobs again whose records are not of today's settings and code."""
-    if hasattr(DAG.update_needrun, "of_vramlab"):
-        return
-    update = DAG.update_needrun
+def rerun_stale_results(dag_class: Any) -> None:
+    """Have Snakemake run the jobs again whose records are not of today's settings and code.
 
-    async def update_needrun(dag: DAG, create_inventory: bool = False) -> None:
+    Args:
+        dag_class: `snakemake.dag.DAG`, which cannot be imported but by Snakemake.
+    """
+    if hasattr(dag_class.update_needrun, "of_vramlab"):
+        return
+    update = dag_class.update_needrun
+
+    async def update_needrun(dag: Any, create_inventory: bool = False) -> None:
         if create_inventory and dag.workflow.is_main_process:
             reasons: Counter[str] = Counter()
             for job in dag.jobs:
@@ -36,10 +39,10 @@ def rerun_stale_results() -> None:
         await update(dag, create_inventory=create_inventory)
 
     update_needrun.of_vramlab = True  # type: ignore[attr-defined]
-    DAG.update_needrun = update_needrun
+    dag_class.update_needrun = update_needrun
 
 
-def stale(dag: DAG, job: Any) -> str | None:
+def stale(dag: Any, job: Any) -> str | None:
     """Why the results of a job have to be made again; None where nothing is known against them."""
     triggers = dag.workflow.rerun_triggers
     if not job.rule.script or not any(Path(path).exists() for path in job.output):
