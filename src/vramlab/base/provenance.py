@@ -145,7 +145,7 @@ def _versions() -> dict[str, str]:
 
 @functools.cache
 def _commit() -> str | None:
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]  # the whole package
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("-dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")
