@@ -104,9 +104,7 @@ def test_a_limit_beyond_what_is_left_is_cut_and_the_log_says_by_what(monkeypatch
 
 
 def test_memory_that_the_system_refuses_below_the_limit_is_said(caplog):
-    refusal = RuntimeError(
-        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
-    )
+    refusal = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
     with pytest.raises(RuntimeError), meter(torch.device("cpu"), GIB // 2):
         raise refusal
     assert "the system refused memory at 0.000 GiB of tensors, below the limit" in caplog.text

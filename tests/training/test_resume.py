@@ -1,5 +1,6 @@
 """A stopped run goes on where it was, and ends with the same bits."""
 
+import json
 import os
 import signal
 import subprocess
@@ -285,10 +286,8 @@ def test_the_curve_is_thinned_to_its_end():
     assert len(module.Progress().thinned()) == 0
 
 
-@pytest.mark.slow
-def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, expected):
-    code = """
-import sys, time
+SLOW_RUN = """
+import json, sys, time
 import numpy as np, torch
 from pathlib import Path
 from vramlab.config.model import ModelConfig
@@ -308,17 +307,47 @@ model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
 learner = build(Technique(), model, 50, torch.device("cpu"), 9)
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
 config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)
-epoch.train_epochs(learner, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
-                   Checkpoints(Path(sys.argv[1]), "a"))
+start = time.perf_counter()
+done = epoch.train_epochs(learner, Sequences.of(tokens, 8), config, 4, 1e-2, 9,
+                          Checkpoints(Path(sys.argv[1]), "a"))
+print(json.dumps([time.perf_counter() - start, done.seconds, done.interruptions,
+                  [point.seconds for point in done.curve]]))
 """
+
+
+def start_run(folder):
+    """The run of these tests in another process with slow steps, once it has saved a few."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    arguments = [str(tmp_path), str(torch.get_num_threads())]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+    command = [sys.executable, "-c", SLOW_RUN, str(folder), str(torch.get_num_threads())]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     end = time.monotonic() + 60
-    while not (tmp_path / "previous.pt").exists():
+    while not (folder / "previous.pt").exists():
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
+    return process
+
+
+@pytest.mark.slow
+def test_time_in_which_the_process_was_stopped_is_left_out(tmp_path):
+    process = start_run(tmp_path)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.kill(process.pid, signal.SIGCONT)
+    output, said = process.communicate(timeout=60)
+    whole, trained, interruptions, curve = json.loads(output)
+    assert 1.5 < trained < whole - 5.5  # thirty steps of 0.05 s, and their checkpoints
+    assert trained < 5
+    assert interruptions == 1
+    assert curve == sorted(curve)
+    assert "the process was stopped for a while (6 s so far)" in said
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, expected):
+    process = start_run(tmp_path)
     process.kill()
     process.wait()
     learner = make_learner()

@@ -73,7 +73,7 @@ def _refusals_said(counter: Counter) -> Iterator[None]:
     except RuntimeError as error:
         if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
             log.warning(
-                "the system refused memory at %.3f GiB of tensors, below the limit of %.3f GiB (%s)",
+                "the system refused memory at %.3f GiB of tensors, below the limit of %.3f GiB: %s",
                 counter.peak().allocated / 2**30,
                 counter.limit / 2**30,
                 tightest().by,
