@@ -2,8 +2,9 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# A configuration is one whole file: one given with --configfile replaces this, nothing is merged.
-if not workflow.overwrite_configfiles:
+# A configuration is one whole file: one given with --configfile, or by a workflow that includes this
+# one, replaces this; nothing is merged.
+if not workflow.configfiles:
 
     configfile: "config/config.yaml"
 

@@ -4,8 +4,17 @@ import re
 import sys
 from pathlib import Path
 
-# The package is used from this checkout: the code that runs is the code that the rules watch.
-SOURCE = os.path.join(workflow.basedir, "src")
+from snakemake.dag import DAG
+
+# This checkout, also where another workflow uses this one as a module. The package is used from it:
+# the code that runs is the code that the rules watch.
+CHECKOUT = Path(str(workflow.current_basedir)).parent
+if not CHECKOUT.is_dir():
+    sys.exit(
+        f"vramlab: {workflow.current_basedir} is no folder of this machine; clone the repository, "
+        "and name the Snakefile of the clone in the module statement"
+    )
+SOURCE = str(CHECKOUT / "src")
 sys.path.insert(0, SOURCE)
 
 from vramlab.config import experiment
@@ -15,8 +24,14 @@ from vramlab.base.errors import ConfigError, CorpusError
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
 from vramlab.stages.code import code_finder, export
+from vramlab.stages.acceptance import accept_whatever_the_clock
+from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
+from vramlab.stages.stale import rerun_stale_results
 
 export(SOURCE)
+keep_jobs_while_slurm_is_silent()
+accept_whatever_the_clock(DAG)
+rerun_stale_results(DAG)
 
 try:
     for path in workflow.configfiles:
@@ -45,7 +60,7 @@ MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
-    Path(os.path.relpath(SOURCE)), Path(workflow.basedir, "workflow", "scripts")
+    Path(os.path.relpath(SOURCE)), Path(os.path.relpath(CHECKOUT / "workflow" / "scripts"))
 )
 
 

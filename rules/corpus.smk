@@ -8,6 +8,7 @@ rule synthetic:
             part=parts_from("synthetic"),
             ending=["manifest", "jsonl.zst"],
         ),
+        record=f"{RESULTS}/corpus/synthetic/record.json",
     log:
         f"{RESULTS}/logs/synthetic.log",
     benchmark:

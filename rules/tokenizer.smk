@@ -5,6 +5,7 @@ rule tokenizer:
     output:
         f"{RESULTS}/tokenizer/tokenizer.model",
         f"{RESULTS}/tokenizer/tokenizer.sha256",
+        record=f"{RESULTS}/tokenizer/training.json",
     log:
         f"{RESULTS}/logs/tokenizer.log",
     benchmark:

@@ -17,6 +17,7 @@ FETCH = "data/corpus/test_fetch.py::test_"
 RESUME = "training/test_resume.py::test_"
 BAD = "workflow/test_bad_input.py::test_"
 SLURM = "slurm/test_slurm.py::test_"
+RERUN = "workflow/test_rerun.py::test_"
 HERE = "faults/test_faults.py::test_"
 STAGES = (
     *("download", "quality", "overlap", "tokenizer", "sequences", "batch_size", "profile"),
@@ -104,6 +105,90 @@ def _disk() -> list[Fault]:
                 f"{HERE}a_folder_in_the_place_of_the_output[{s}]",
             )
             for s in made
+        ),
+    ]
+
+
+def _runs() -> list[Fault]:
+    """Of whole runs and of the machine."""
+    lost = "no job is lost; Snakemake asks again until it is answered"
+    only = "only what was made otherwise runs again"
+    limits = "memory/test_limits.py::test_"
+    return [
+        Fault(
+            *("SLURM", "the controller is away while a job ends", lost, NOTHING),
+            SLURM + "a_controller_that_is_away_while_the_job_ends_loses_no_job",
+        ),
+        Fault(
+            *("SLURM", "squeue fails for half a minute", lost, NOTHING),
+            SLURM + "squeue_that_fails_for_a_while_loses_no_job",
+        ),
+        Fault(
+            *("batch_size", "`ulimit -v` grants less than the configured limit"),
+            *(
+                "what is granted is the limit; log and record say so",
+                "raise the limit of the system",
+            ),
+            limits + "a_search_under_ulimit_ends_at_what_the_system_grants",
+        ),
+        Fault(
+            *("batch_size", "a container grants less than the configured limit"),
+            *("what is granted is the limit; the job is not killed", "give the container more"),
+            limits + "a_search_in_a_container_is_not_killed",
+        ),
+        Fault(
+            *("batch_size", "the system refuses memory below the limit"),
+            *("a warning says where, and which limit it was", "raise the limit of the system"),
+            limits + "memory_that_the_system_refuses_below_the_limit_is_said",
+        ),
+        Fault(
+            *("epoch", "SIGSTOP, a suspended job, a frozen container"),
+            *("the pause is left out of the time and counts as an interruption", NOTHING),
+            RESUME + "time_in_which_the_process_was_stopped_is_left_out",
+        ),
+        Fault(
+            *("epoch", "a clock that was set back since its inputs were made"),
+            *("the result is kept, and dated after its inputs", "set the clock"),
+            RERUN + "a_clock_that_was_set_back_costs_no_finished_epoch",
+        ),
+        Fault(
+            *("any", "results without `.snakemake`, such as a copy"),
+            *("only the report is made again", AGAIN),
+            RERUN + "without_snakemakes_own_notes_only_the_report_is_made_again",
+        ),
+        *(
+            Fault(
+                *("any", f"results without `.snakemake`, and another {what}", only, AGAIN),
+                RERUN + f"other_settings_rerun_even_without_snakemakes_own_notes[{what}]",
+            )
+            for what in ("vocabulary", "width", "learning rate", "technique", "corpus", "title")
+        ),
+        Fault(
+            *("batch_size", "a source file is edited while the job runs"),
+            *("the record names the code that was loaded; the next run makes it again", AGAIN),
+            RERUN + "a_source_file_edited_while_its_job_runs_reruns_it",
+        ),
+        Fault(
+            *("report", "a source file is edited while the job runs"),
+            *("one sentence that names the file, exit status 1", AGAIN),
+            RERUN + "a_source_file_edited_while_the_tables_are_written_refuses_them",
+        ),
+        Fault(
+            *("any", "kill -9 and Ctrl-C at random moments of whole runs"),
+            *("the last run ends with the results of one that was not disturbed", AGAIN),
+            "workflow/test_kill.py::test_whole_runs_killed_at_random_end_as_one_that_was_not",
+        ),
+        *(
+            Fault(
+                *(
+                    "any",
+                    f"the workflow as a part of another: {how}",
+                    "all jobs are planned",
+                    NOTHING,
+                ),
+                f"workflow/test_module.py::test_another_workflow_plans_all_jobs[{how}]",
+            )
+            for how in ("module", "prefix", "include")
         ),
     ]
 
@@ -332,9 +417,5 @@ FAULTS: tuple[Fault, ...] = (
         *("no job is left; the next run goes on", AGAIN),
         SLURM + "interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on",
     ),
-    Fault(
-        *("SLURM", "the controller is restarted"),
-        *("no job is lost", NOTHING),
-        SLURM + "a_restarted_controller_loses_no_job",
-    ),
+    *_runs(),
 )

@@ -89,7 +89,11 @@ JOBS = {
     ),
     "tokenizer": Job(
         "tokenizer",
-        {"model": "tokenizer/tokenizer.model", "checksum": "tokenizer/tokenizer.sha256"},
+        {
+            "model": "tokenizer/tokenizer.model",
+            "checksum": "tokenizer/tokenizer.sha256",
+            "record": "tokenizer/training.json",
+        },
         {"train": "corpus/train.jsonl.zst"},
         {"tokenizer": CONFIG.tokenizer.model_dump(mode="json")},
     ),

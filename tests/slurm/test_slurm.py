@@ -1,6 +1,7 @@
 """The pipeline on a real SLURM: placement, and runs that are disturbed."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -164,6 +165,18 @@ def undisturbed(finished, tmp_path_factory):
 
 
 @pytest.fixture
+def failing_squeue(tmp_path, monkeypatch):
+    """A file that makes squeue fail for Snakemake while it is there."""
+    switch, folder = tmp_path / "squeue fails", tmp_path / "bin"
+    folder.mkdir()
+    real = shutil.which("squeue")
+    (folder / "squeue").write_text(f'#!/bin/sh\n[ -e "{switch}" ] && exit 1\nexec {real} "$@"\n')
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return switch
+
+
+@pytest.fixture
 def training(checkout):
     """A longer epoch in the middle of its training, on SLURM: the checkout, the run and the job."""
     checkout.training(**LONGER)
@@ -232,13 +245,31 @@ def test_interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on(training,
     assert without_times(checkout.root / EPOCH) == undisturbed
 
 
-def test_a_restarted_controller_loses_no_job(training, undisturbed):
+SILENCE = "SLURM does not answer"
+
+
+def test_a_controller_that_is_away_while_the_job_ends_loses_no_job(training, undisturbed):
+    """For more than a round of questions, all of which fail."""
     checkout, run, job = training
     checkout.slurm.stop_controller()
-    time.sleep(2)
-    checkout.slurm.start_controller()
+    wait_for(f"a round without an answer, see {run.log}", 120, lambda: SILENCE in run.output)
     checkout.hurry()
+    wait_for("the result", 60, (checkout.root / EPOCH).exists)
+    time.sleep(60)
+    checkout.slurm.start_controller()
     run.ends()
     assert run.submitted() == [job]
     assert interruptions(checkout.root / EPOCH) == 0
+    assert without_times(checkout.root / EPOCH) == undisturbed
+
+
+def test_squeue_that_fails_for_a_while_loses_no_job(failing_squeue, training, undisturbed):
+    checkout, run, job = training
+    failing_squeue.touch()
+    wait_for(f"rounds without an answer, see {run.log}", 60, lambda: run.output.count(SILENCE) > 3)
+    checkout.hurry()
+    time.sleep(30)
+    failing_squeue.unlink()
+    run.ends()
+    assert run.submitted() == [job]
     assert without_times(checkout.root / EPOCH) == undisturbed

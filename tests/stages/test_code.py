@@ -17,7 +17,13 @@ def code():
 
 
 def names(paths):
-    return {str(Path(p).relative_to(ROOT / "src/vramlab")) for p in paths}
+    """The modules among the paths, below the package."""
+    package = ROOT / "src/vramlab"
+    return {str(Path(p).relative_to(package)) for p in paths if Path(p).is_relative_to(package)}
+
+
+def test_the_script_itself_is_code_as_well(code):
+    assert str(ROOT / "workflow/scripts/epoch.py") in code("epoch.py")
 
 
 def test_a_model_stage_reaches_the_model_and_no_data_stage(code):

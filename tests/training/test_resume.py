@@ -1,6 +1,7 @@
 """A stopped run goes on where it was, and ends with the same bits."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import torch
 
 from vramlab.config.training import TrainingConfig
 from vramlab.training import epoch as module
-from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Interrupted, Schedule, train_epochs
 
 CONFIG = TrainingConfig(epochs=3)
@@ -272,17 +273,6 @@ def test_two_damaged_checkpoints_start_the_run_anew(
     assert_same(bits(learner, done), expected)
 
 
-def test_removing_leaves_nothing(tmp_path):
-    folder = tmp_path / "c"
-    checkpoints = Checkpoints(folder, "a")
-    checkpoints.save({"steps": 1})
-    checkpoints.save({"steps": 2})
-    assert checkpoints.load(torch.device("cpu"))["steps"] == 2
-    remove(folder)
-    assert not folder.exists()
-    remove(folder)
-
-
 def test_a_loss_that_is_no_number_ends_the_run(make_learner, sequences, tmp_path):
     learner = make_learner()
     with torch.no_grad():
@@ -301,10 +291,8 @@ def test_the_curve_is_thinned_to_its_end():
     assert len(module.Progress().thinned()) == 0
 
 
-@pytest.mark.slow
-def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, expected):
-    code = """
-import sys, time
+SLOW_RUN = """
+import json, sys, time
 import numpy as np, torch
 from pathlib import Path
 from workloads import workload
@@ -325,16 +313,47 @@ learner = build(workload(model=model), torch.device("cpu"))
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
 config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)
 schedule = epoch.Schedule(config, 4, 1e-2)
-epoch.train_epochs(learner, Sequences.of(tokens, 8), schedule, Checkpoints(Path(sys.argv[1]), "a"))
+checkpoints = Checkpoints(Path(sys.argv[1]), "a")
+start = time.perf_counter()
+done = epoch.train_epochs(learner, Sequences.of(tokens, 8), schedule, checkpoints)
+print(json.dumps([time.perf_counter() - start, done.seconds, done.interruptions,
+                  [point.seconds for point in done.curve]]))
 """
+
+
+def start_run(folder):
+    """The run of these tests in another process with slow steps, once it has saved a few."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    arguments = [str(tmp_path), str(torch.get_num_threads())]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+    command = [sys.executable, "-c", SLOW_RUN, str(folder), str(torch.get_num_threads())]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     end = time.monotonic() + 60
-    while not (tmp_path / "previous.pt").exists():
+    while not (folder / "previous.pt").exists():
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
+    return process
+
+
+@pytest.mark.slow
+def test_time_in_which_the_process_was_stopped_is_left_out(tmp_path):
+    process = start_run(tmp_path)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.kill(process.pid, signal.SIGCONT)
+    output, said = process.communicate(timeout=60)
+    whole, trained, interruptions, curve = json.loads(output)
+    assert 1.5 < trained < whole - 5.5  # thirty steps of 0.05 s, and their checkpoints
+    assert trained < 5
+    assert interruptions == 1
+    assert curve == sorted(curve)
+    assert "the process was stopped for a while (6 s so far)" in said
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_in_another_process(make_learner, sequences, tmp_path, expected):
+    process = start_run(tmp_path)
     process.kill()
     process.wait()
     learner = make_learner()

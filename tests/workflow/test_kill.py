@@ -7,6 +7,8 @@ got its name, of two outputs only the first has, or the newest checkpoint has be
 import contextlib
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
-from pipeline import TINY, Checkout
+from pipeline import TINY, Checkout, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -221,3 +224,90 @@ def test_a_killed_snakemake_leaves_a_job_that_spoils_nothing(stage, disturbed, u
     held.release()
     assert again.wait(60) == 0, log.read_text()
     assert_as_undisturbed(checkout, undisturbed)
+
+
+ROUNDS = int(os.environ.get("VRAMLAB_KILL_ROUNDS", "4"))
+SEED = int(os.environ.get("VRAMLAB_KILL_SEED", "19"))
+WHOLE = {**SAVING, "techniques": {"fp32": {}, "bf16": {"precision": "bf16"}}}
+
+
+@pytest.fixture
+def whole(tmp_path) -> Checkout:
+    """A whole run that nothing disturbed."""
+    checkout = make_checkout(tmp_path / "whole" / "vramlab")
+    checkout.configure(WHOLE)
+    checkout.run()
+    return checkout
+
+
+@pytest.mark.timeout(600 + 60 * ROUNDS)
+def test_whole_runs_killed_at_random_end_as_one_that_was_not(whole, fresh, tmp_path):
+    """More rounds: VRAMLAB_KILL_ROUNDS=20, and other moments: VRAMLAB_KILL_SEED."""
+    fresh.configure(WHOLE)
+    dice = random.Random(SEED)
+    for number in range(ROUNDS):
+        log = tmp_path / f"round{number}.out"
+        ways = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT}
+        how, whom = dice.choice(list(ways)), dice.choice(["snakemake", "all", "a job"])
+        seconds = dice.uniform(2, 20)
+        snakemake = start_whole(fresh, log)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            snakemake.wait(seconds)
+        hit(snakemake, whom, ways[how], dice)
+        print(f"round {number}: {how} to {whom} after {seconds:.1f} s")
+        snakemake.wait(120)
+        assert "Traceback" not in without_killed_jobs(log.read_text())
+        fresh.run("--unlock")
+    log = tmp_path / "last.out"
+    assert start_whole(fresh, log).wait(300) == 0, log.read_text()
+    assert files(fresh) == files(whole)
+    for name in sorted(files(whole)):
+        if not name.startswith(("report/", "estimate/")):  # times are in them
+            one, other = (root / RESULTS / name for root in (fresh.root, whole.root))
+            assert content(one) == content(other), name
+    assert fresh.planned() == set()
+
+
+def start_whole(checkout: Checkout, log: Path) -> subprocess.Popen:
+    """Run Snakemake for everything, in a session of its own, as a terminal would."""
+    command = [sys.executable, "-c", INTERRUPTIBLE, "--configfile", "test.yaml", "--cores", "2"]
+    with log.open("w") as stream:
+        return subprocess.Popen(
+            command,
+            cwd=checkout.root,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+# A process that a shell put in the background ignores SIGINT, and so would all that it starts.
+INTERRUPTIBLE = """
+import signal
+
+from snakemake.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
+def hit(snakemake: subprocess.Popen, whom: str, number: int, dice: random.Random) -> None:
+    """Send a signal to Snakemake, to all of its processes, or to one of its jobs."""
+    try:
+        if whom == "all":
+            os.killpg(snakemake.pid, number)
+        elif whom == "snakemake":
+            snakemake.send_signal(number)
+        else:
+            process = psutil.Process(snakemake.pid)
+            jobs = sorted(process.children(recursive=True), key=lambda child: child.pid)
+            if jobs:
+                dice.choice(jobs).send_signal(number)
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return  # it has just ended
+
+
+def without_killed_jobs(said: str) -> str:
+    """The output without the traceback of Python in a job that was interrupted."""
+    return re.sub(r"Traceback[^~]*?KeyboardInterrupt", "", said)

@@ -1,13 +1,20 @@
 """Only what changed runs again: edit, then ask Snakemake what it would do."""
 
 import copy
+import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
+PAUSING = Path(__file__).with_name("pausing")
 COMMENT = "\n# edited\n"
 
 
@@ -170,3 +177,128 @@ def test_a_lost_result_is_made_again_when_asked_for(checkout):
     (checkout.root / name).unlink()
     checkout.run(name)
     assert (checkout.root / name).read_bytes() != before  # measured anew
+
+
+def forget(checkout):
+    """Lose what Snakemake knows of how the results were made, as in a copy of them."""
+    shutil.rmtree(checkout.root / ".snakemake")
+
+
+def test_without_snakemakes_own_notes_only_the_report_is_made_again(checkout):
+    forget(checkout)
+    assert stages(checkout.planned()) <= {"report", "estimate"}
+    assert not {f for f in checkout.planned() if f.endswith("estimate.json")}
+    checkout.run()
+    assert checkout.planned() == set()
+
+
+@pytest.mark.parametrize(
+    ("sections", "rerun"),
+    [
+        ({"tokenizer": {"vocab_size": 290}}, "tokenizer/tokenizer.model"),
+        ({"model": {"d_ff": 48}}, "batch_size/16/fp32.json"),
+        ({"training": {"learning_rate": 0.002}}, "epoch/16/bf16/own/seed9.json"),
+        (
+            {"techniques": {"bf16": {"precision": "bf16", "loss_head": "chunked"}}},
+            "profile/16/bf16/own.json",
+        ),
+        ({"corpus": {"overlap": "near"}}, "corpus/overlap.json"),
+        (
+            {"corpus": {"train": {"source": "synthetic", "documents": 41, "words": 60}}},
+            "corpus/synthetic/train.jsonl.zst",
+        ),
+        ({"report": {"title": "Another title"}}, "report/index.html"),
+    ],
+    ids=["vocabulary", "width", "learning rate", "technique", "overlap", "corpus", "title"],
+)
+def test_other_settings_rerun_even_without_snakemakes_own_notes(checkout, sections, rerun):
+    edited(checkout, **sections)
+    known = checkout.planned()
+    forget(checkout)
+    planned = checkout.planned()
+    assert rerun in planned
+    assert known <= planned
+    compute = ("batch_size/", "profile/", "epoch/", "corpus/", "sequences/", "tokenizer/")
+    assert {f for f in planned if f.startswith(compute)} == {
+        f for f in known if f.startswith(compute)
+    }
+
+
+def test_a_source_file_edited_while_its_job_runs_reruns_it(checkout, tmp_path):
+    """The job is held just before it names its result, and the file is edited then."""
+    target = "results/tiny/batch_size/16/bf16.json"
+    (checkout.root / target).unlink()
+    git(checkout, "init", "-q")
+    git(checkout, "add", "src")
+    git(checkout, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "as it was loaded")
+    commit = git(checkout, "rev-parse", "HEAD")
+    run, pause, log = held(checkout, tmp_path, target)
+    checkout.append("src/vramlab/model/attention.py", COMMENT)
+    pause.unlink()
+    assert run.wait(60) == 0, log.read_text()
+    record = json.loads((checkout.root / target).read_text())["provenance"]
+    assert record["commit"] == commit
+    assert "attention.py: edited while this job ran" in log.read_text()
+    assert "batch_size/16/bf16.json" in checkout.planned(target)
+    checkout.run(target)
+    assert checkout.planned(target) == set()
+    again = json.loads((checkout.root / target).read_text())["provenance"]
+    assert again["commit"] == f"{commit}-dirty"
+    assert again["code_digest"] != record["code_digest"]
+
+
+def test_a_source_file_edited_while_the_tables_are_written_refuses_them(checkout, tmp_path):
+    target = "results/tiny/report/tables/summary.md"
+    (checkout.root / target).unlink()
+    run, pause, log = held(checkout, tmp_path, target)
+    checkout.append("workflow/scripts/tables.py", COMMENT)
+    pause.unlink()
+    assert run.wait(60) == 1, log.read_text()
+    assert "tables.py: edited while this job ran; run snakemake again" in log.read_text()
+    checkout.run(target)
+    assert checkout.planned(target) == set()
+
+
+def held(checkout, tmp_path, target):
+    """A run of Snakemake whose job is held before it names `target`; the file that holds it."""
+    pause, log = tmp_path / "pause", tmp_path / "snakemake.out"
+    pausing = {"PAUSE_AT": target, "PAUSE_COUNT": "1", "PAUSE_FILE": str(pause)}
+    environment = {**os.environ, **pausing, "PYTHONPATH": str(PAUSING)}
+    command = [sys.executable, "-m", "snakemake", "--configfile", "test.yaml", "--cores", "2"]
+    with log.open("w") as stream:
+        run = subprocess.Popen(
+            [*command, target], cwd=checkout.root, env=environment, stdout=stream, stderr=stream
+        )
+    end = time.monotonic() + 60
+    while not pause.exists():
+        assert run.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+    return run, pause, log
+
+
+def git(checkout, *arguments):
+    done = subprocess.run(
+        ["git", *arguments], cwd=checkout.root, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_clock_that_was_set_back_costs_no_finished_epoch(checkout):
+    """What an epoch reads is dated an hour after now, as after a clock that went wrong."""
+    target = "results/tiny/epoch/16/fp32/own/seed9.json"
+    (checkout.root / target).unlink()
+    checkpoints = checkout.root / "results/tiny/checkpoints/16/fp32/own/seed9"
+    checkpoints.mkdir(parents=True)
+    moment = time.time() + 3600
+    for path in ["results/tiny/sequences/train.npy", "src/vramlab/model/attention.py"]:
+        os.utime(checkout.root / path, (moment, moment))
+    script = checkout.root / "workflow/scripts/epoch.py"
+    os.utime(script, (moment, moment))
+    said = checkout.run(target)
+    assert "was the clock set back?" in said
+    assert (checkout.root / target).stat().st_mtime > moment
+    assert not checkpoints.exists()
+    assert checkout.planned(target) == set()
+    checkout.run()
+    assert checkout.planned() == set()

@@ -28,7 +28,7 @@ def main(snakemake):
             unknown[split] = int((np.load(tokens, mmap_mode="r") == UNK_ID).sum())
         write(
             TokenizerRecord(
-                provenance=provenance(snakemake.params.tokenizer),
+                provenance=provenance(dict(snakemake.params)),
                 vocab_size=tokenizer.vocab_size,
                 model_type=snakemake.params.tokenizer["model_type"],
                 fertility={split: pieces[split] / fits[split].words for split in SPLITS},

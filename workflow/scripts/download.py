@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vramlab.base.files import write_text
+from vramlab.base.provenance import write_with_provenance
 from vramlab.config.corpus import SpeakLeashSource
 from vramlab.data.corpus.fetch import fetch
 from vramlab.stages.frame import stage
@@ -15,7 +15,8 @@ def main(snakemake):
             folder = Path(snakemake.input[0]).resolve().parent
             source = {"name": snakemake.wildcards.part, "base": folder.as_uri()}
         record = fetch(SpeakLeashSource.model_validate(source), Path(snakemake.output.corpus))
-        write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
+        params = dict(snakemake.params)
+        write_with_provenance(snakemake.output.record, params, record.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

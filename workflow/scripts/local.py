@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vramlab.base.files import write_text
+from vramlab.base.provenance import write_with_provenance
 from vramlab.config.corpus import LocalSource
 from vramlab.data.corpus.local import convert
 from vramlab.stages.frame import stage
@@ -12,7 +12,8 @@ def main(snakemake):
     with stage(snakemake):
         source = LocalSource.model_validate(snakemake.params.source)
         record = convert(source, Path(snakemake.output.corpus))
-        write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
+        params = dict(snakemake.params)
+        write_with_provenance(snakemake.output.record, params, record.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

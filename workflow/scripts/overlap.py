@@ -30,7 +30,7 @@ def main(snakemake):
             *(drop.sum() for drop in dropped.values()),
         )
         record = OverlapRecord(
-            provenance=provenance({"policy": policy, "threshold": threshold}),
+            provenance=provenance(dict(snakemake.params)),
             policy=policy,
             threshold=threshold,
             kept={split: int((~drop).sum()) for split, drop in dropped.items()},

@@ -19,7 +19,7 @@ def main(snakemake):
         fetched = list(map(read_record, records, corpora))
         counts = select(corpora, Path(snakemake.output.corpus), selection)
         record = CorpusRecord(
-            provenance=provenance(snakemake.params.selection),
+            provenance=provenance(dict(snakemake.params)),
             split=snakemake.wildcards.split,
             source=" + ".join(part.address for part in fetched),
             sha256=" + ".join(part.sha256 for part in fetched),

@@ -22,7 +22,7 @@ def main(snakemake):
             snakemake.threads,
         )
         record = SequencesRecord(
-            provenance=provenance({"lengths": lengths}),
+            provenance=provenance(dict(snakemake.params)),
             split=snakemake.wildcards.split,
             documents=counts.documents,
             tokens=counts.tokens,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vramlab.base.provenance import write_with_provenance
 from vramlab.config.corpus import SyntheticSource
 from vramlab.data.corpus.synthetic import write_layout
 from vramlab.stages.frame import stage
@@ -14,6 +15,7 @@ def main(snakemake):
             for split, source in snakemake.params.sources.items()
         }
         write_layout(sources, Path(snakemake.output.index).parent)
+        write_with_provenance(snakemake.output.record, dict(snakemake.params))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vramlab.base.provenance import write_with_provenance
 from vramlab.config.tokenizer import TokenizerConfig
 from vramlab.data import tokenizer
 from vramlab.data.corpus.documents import read_documents
@@ -15,6 +16,7 @@ def main(snakemake):
             TokenizerConfig.model_validate(snakemake.params.tokenizer),
             Path(snakemake.output[0]),
         )
+        write_with_provenance(snakemake.output.record, dict(snakemake.params))
 
 
 if __name__ == "__main__":

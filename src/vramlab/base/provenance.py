@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from vramlab import __version__
+from vramlab.base.files import sha256, write_text
 
 PACKAGES = ("torch", "flash-attn", "triton", "sentencepiece", "numpy", "snakemake")
 
@@ -50,6 +51,9 @@ class Provenance(BaseModel):
     """Git commit of the code; `-dirty` behind it where the tree had changes."""
     config_digest: str
     """First 16 digits of the SHA-256 of the settings that this stage used."""
+    code_digest: str | None = None
+    """First 16 digits of the SHA-256 of the source files that this stage had loaded; earlier
+    records have none."""
     python: str
     platform: str
     packages: dict[str, str]
@@ -71,6 +75,7 @@ def provenance(settings: Mapping[str, Any], device: Device | None = None) -> Pro
         vramlab=__version__,
         commit=_commit(),
         config_digest=digest(settings),
+        code_digest=digest(_loaded) if _loaded else None,
         python=platform.python_version(),
         platform=platform.platform(),
         packages=_versions(),
@@ -85,6 +90,49 @@ def digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
+def write_with_provenance(
+    path: Path | str, settings: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+) -> None:
+    """Write plain fields as JSON, and beside them with which settings and code they were made."""
+    content = {"provenance": provenance(settings).model_dump(mode="json"), **(fields or {})}
+    write_text(path, orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+_loaded: dict[str, str] = {}
+"""The source files of this process and their SHA-256, as `note_code` found them."""
+
+
+def note_code(files: Iterable[str]) -> None:
+    """Keep the commit and the digests of the code that is loaded now; it may be edited later."""
+    _loaded.clear()
+    _loaded.update(source_digests(files))
+    _commit()
+
+
+def edited_code() -> list[str]:
+    """The source files that were edited or removed since `note_code`."""
+    now = source_digests(path for path in _loaded if Path(path).exists())
+    return [path for path, before in _loaded.items() if now.get(path) != before]
+
+
+def source_digests(files: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each source file; their `digest` is the `code_digest` of a record."""
+    return {str(path): sha256(path) for path in files}
+
+
+def recorded(paths: Iterable[str | Path]) -> tuple[str, str | None] | None:
+    """The digests of settings and code in the first result file of `paths` that holds them."""
+    for path in paths:
+        if Path(path).suffix != ".json":
+            continue
+        try:
+            found = orjson.loads(Path(path).read_bytes())["provenance"]
+            return found["config_digest"], found.get("code_digest")
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # missing, damaged or no record; whoever reads it says so
+    return None
+
+
 def _versions() -> dict[str, str]:
     versions = {}
     for name in PACKAGES:
@@ -97,7 +145,7 @@ def _versions() -> dict[str, str]:
 
 @functools.cache
 def _commit() -> str | None:
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]  # the whole package
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("-dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")

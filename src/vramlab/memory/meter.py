@@ -7,10 +7,11 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import psutil
 import torch
 
 from vramlab.memory.counter import Counter
+from vramlab.memory.limits import half_of_memory, return_freed_memory_at_once, tightest
+from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory
 from vramlab.results.memory import MemoryPoint
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,12 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
 
     Args:
         device: a CPU counts the tensors that operations inside the block make or use.
-        limit: bytes; None takes what is free on the card, or half of the memory of a machine.
+        limit: bytes; None takes what is free on the card, or half of the memory that the system
+            grants this process. Of a limit beyond what it grants as much is taken as there is.
             Crossing it raises an error for which `is_out_of_memory` is true.
     """
     if device.type == "cpu":
-        bound = psutil.virtual_memory().total // 2 if limit is None else limit
-        with Counter(bound) as counter:
+        with Counter(_bound_of_cpu(limit)) as counter, _refusals_said(counter):
             yield counter
         return
     total = torch.cuda.get_device_properties(device).total_memory
@@ -62,6 +63,39 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
         yield _Cuda(device, bound)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+@contextlib.contextmanager
+def _refusals_said(counter: Counter) -> Iterator[None]:
+    """Say where the system refuses memory that the limit would allow: then that bounds a search."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
+            log.warning(
+                "the system refused memory at %.3f GiB of tensors, below the limit of %.3f GiB: %s",
+                counter.peak().allocated / 2**30,
+                counter.limit / 2**30,
+                tightest().by,
+            )
+        raise
+
+
+def _bound_of_cpu(limit: int | None) -> int:
+    """The limit, or as much of it as the system grants."""
+    wanted = half_of_memory() if limit is None else limit
+    bound = tightest()
+    if bound.usable < 2 * wanted:
+        return_freed_memory_at_once()
+    if bound.usable >= wanted:
+        return wanted
+    log.warning(
+        "tensors can take only %.3f GiB: %s leaves %.3f of %.3f GiB to this process. That is the "
+        "limit, and not %.3f GiB",
+        *(bound.usable / 2**30, bound.by, bound.left / 2**30, bound.total / 2**30),
+        wanted / 2**30,
+    )
+    return bound.usable
 
 
 class _Cuda:

@@ -54,12 +54,12 @@ class EpochRecord(RunRecord):
     tokens: int = 0
     """Tokens trained on, without padding."""
     train_seconds: float = 0.0
-    """Time in training steps and data loading, over all attempts; neither evaluation nor the
-    writing of checkpoints is in it."""
+    """Time in training steps and data loading, over all attempts; neither evaluation, nor the
+    writing of checkpoints, nor time in which the process was stopped is in it."""
     peak: MemoryPoint | None = None
     """Of several processes: of the one with the highest."""
     interruptions: int = 0
-    """How often the run was stopped and went on from a checkpoint."""
+    """How often the run was stopped and went on, from a checkpoint or where it was (SIGSTOP)."""
     retried_steps: int = 0
     """Steps that ran out of memory and were taken again from an empty allocator."""
     loss_curve: list[LossPoint] = []

@@ -24,8 +24,8 @@ def code_finder(source: Path, scripts: Path) -> Callable[[str], list[str]]:
         scripts: the folder that holds the scripts.
 
     Returns:
-        A function from a script's name (`epoch.py`) to the sorted paths of all modules of the
-        package that it imports, directly or not, and of the packages around them.
+        A function from a script's name (`epoch.py`) to the sorted paths of the script, of all
+        modules of the package that it imports, directly or not, and of the packages around them.
     """
     # An import for the type checker alone changes no result.
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
@@ -36,7 +36,8 @@ def code_finder(source: Path, scripts: Path) -> Callable[[str], list[str]]:
             module = name if name in graph.modules else name.rpartition(".")[0]
             for found in {module} | graph.find_upstream_modules(module):
                 modules.update(_with_parents(found))
-        return sorted(str(_path(source, module)) for module in modules)
+        paths = [scripts / script, *(_path(source, module) for module in modules)]
+        return sorted(map(str, paths))
 
     return code
 

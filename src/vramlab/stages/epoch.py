@@ -22,7 +22,7 @@ from vramlab.results.text_size import TextSize
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import turn
 from vramlab.stages.job import Job, NoBatch
-from vramlab.training.checkpoint import Checkpoints, remove
+from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
 from vramlab.training.learner import build
@@ -43,8 +43,6 @@ def main(snakemake: Any) -> None:
     """Run the stage."""
     with stage(snakemake), turn(snakemake.params.measure):
         write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
-        # Only now: until the result is on disk, a stopped run must be able to go on.
-        remove(Path(snakemake.params.checkpoint))
 
 
 def _record(job: Job, snakemake: Any) -> EpochRecord:

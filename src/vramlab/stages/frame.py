@@ -6,7 +6,7 @@ import contextlib
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from vramlab.base.errors import VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import Terminal
+from vramlab.base.provenance import edited_code, note_code, recorded
 from vramlab.stages.job_lock import alone
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ def stage(snakemake: Any) -> Iterator[None]:
     logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
     logging.captureWarnings(capture=True)
     try:
+        note_code(snakemake.input.get("code", []))  # before waiting: it may take hours
         with alone(path.with_name(f"{path.name}.lock")):
             logging.root.addHandler(_file(path))  # only now: it may have been another process's
             for output in snakemake.output:
                 remove_leftovers(output)
             yield
+            _say_what_was_edited(snakemake.output)
     except VramlabError as error:
         log.error("%s", error)
         sys.exit(1)
@@ -60,6 +63,20 @@ def stage(snakemake: Any) -> Iterator[None]:
         sys.exit(1)
     except Exception:  # noqa: BLE001  it ends the process, with its traceback in the log
         _unexpected(snakemake.rule)
+
+
+def _say_what_was_edited(outputs: Sequence[str]) -> None:
+    """A result is of the code that was loaded, and must not pass for one of the code of today."""
+    if not (edited := edited_code()):
+        return
+    names = ", ".join(edited)
+    if recorded(outputs) is None:
+        raise VramlabError(f"{names}: edited while this job ran; run snakemake again")
+    log.warning(
+        "%s: edited while this job ran; the result is of the code as it was, and the next run of "
+        "snakemake makes it again",
+        names,
+    )
 
 
 def _unexpected(rule: str) -> NoReturn:

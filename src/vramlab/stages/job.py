@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import torch
 from torch import distributed
 
@@ -16,6 +15,7 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import kernel_limit
 from vramlab.memory.budget import Budget
+from vramlab.memory.limits import half_of_memory
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import is_out_of_memory, shortage
 from vramlab.results.base import read
@@ -141,7 +141,7 @@ def _limit(measure: MeasureConfig, device: torch.device, processes: int) -> int 
     if measure.memory_limit_gib is not None:
         return int(measure.memory_limit_gib * 2**30)
     if device.type == "cpu" and processes > 1:
-        return psutil.virtual_memory().total // 2 // processes
+        return half_of_memory() // processes
     return None
 
 

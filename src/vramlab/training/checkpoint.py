@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -112,8 +111,3 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError):  # no reason to end a run
             log.warning("%s is damaged and is not used", self._resumptions)
             return 0
-
-
-def remove(folder: Path) -> None:
-    """Delete the checkpoints of a run that is finished."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from vramlab.base.clocks import Pauses
 from vramlab.base.errors import VramlabError
 from vramlab.base.progress import progress
 from vramlab.config.training import LearningRateScaling, TrainingConfig
@@ -129,12 +130,13 @@ def train_epochs(
     done = _resume(learner, optimizer, checkpoints)
     learner.model.train()
     steps_per_epoch = math.ceil(len(sequences) / per_step)
-    clock = _Clock(learner.device, done)
     saved = time.monotonic()
     with (
+        Pauses() as pauses,
         _stop_signals() as stop,
         progress("train", config.epochs * steps_per_epoch, "steps", done.steps) as advance,
     ):
+        clock = _Clock(learner.device, done, pauses)
         for epoch in range(done.steps // steps_per_epoch, config.epochs):
             indices = list(split(order(seed, epoch, len(sequences)), per_step))
             remaining = indices[done.steps - epoch * steps_per_epoch :]
@@ -168,22 +170,30 @@ def train_epochs(
 
 
 class _Clock:
-    """Times of the steps and their losses, fetched from the device about once a second."""
+    """Times of the steps and their losses, fetched from the device about once a second.
 
-    def __init__(self, device: torch.device, done: Progress) -> None:
-        self.device, self.done = device, done
+    Time in which the process was stopped is no time of training: it is left out, and each pause
+    counts as an interruption.
+    """
+
+    def __init__(self, device: torch.device, done: Progress, pauses: Pauses) -> None:
+        self.device, self.done, self.pauses = device, done, pauses
         self.note = ""
-        self._before = done.seconds
-        self._pending: list[tuple[int, int, Any, Tensor]] = []
-        self._start = self._now()
+        self._pauses = pauses.count
+        self._pending: list[tuple[int, int, Any, float, Tensor]] = []
+        self.restart()
         self._fetched = time.monotonic()
 
     def restart(self) -> None:
         """Leave out the time since the last fetch, such as that of writing a checkpoint."""
+        self._look_for_pauses()
         self._before, self._start = self.done.seconds, self._now()
+        self._paused = self.pauses.seconds
 
     def record(self, loss: Tensor) -> None:
-        self._pending.append((self.done.steps, self.done.tokens, self._now(), loss))
+        self._look_for_pauses()
+        paused = self.pauses.seconds - self._paused
+        self._pending.append((self.done.steps, self.done.tokens, self._now(), paused, loss))
         if time.monotonic() - self._fetched >= _SECONDS_BETWEEN_FETCHES:
             self.fetch()
 
@@ -192,10 +202,12 @@ class _Clock:
         if not self._pending:
             return
         losses = torch.stack([loss for *_, loss in self._pending]).tolist()
-        for (step, tokens, moment, _), loss in zip(self._pending, losses, strict=True):
+        for (step, tokens, moment, paused, _), loss in zip(self._pending, losses, strict=True):
             if not math.isfinite(loss):
                 raise Diverged(f"the loss is {loss} at step {step}; lower training.learning_rate")
-            self.done.seconds = self._before + self._since_start(moment)
+            # A GPU works on for a moment when the process is stopped.
+            seconds = self._before + self._since_start(moment) - paused
+            self.done.seconds = max(seconds, self.done.seconds)
             self.done.curve.append(
                 LossPoint(step=step, tokens=tokens, seconds=self.done.seconds, loss=loss)
             )
@@ -203,6 +215,17 @@ class _Clock:
         self._fetched = time.monotonic()
         speed = self.done.tokens / self.done.seconds
         self.note = f"loss {losses[-1]:.3f}, {speed:,.0f} tokens/s, {self._memory()}"
+
+    def _look_for_pauses(self) -> None:
+        self.pauses.look()
+        if self.pauses.count > self._pauses:
+            log.warning(
+                "the process was stopped for a while (%.0f s so far): this is left out of the time "
+                "of training, and counts as an interruption",
+                self.pauses.seconds,
+            )
+        self.done.interruptions += self.pauses.count - self._pauses
+        self._pauses = self.pauses.count
 
     def _memory(self) -> str:
         if self.device.type == "cpu":
