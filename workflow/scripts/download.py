@@ -1,10 +1,6 @@
 """Fetch one corpus; a synthetic one from the folder that holds it, by the same code."""
 
-from pathlib import Path
-
-from vramlab.base.files import write_text
-from vramlab.config.corpus import SpeakLeashSource
-from vramlab.data.corpus.fetch import fetch
+from vramlab.stages import download
 from vramlab.stages.frame import stage
 
 
@@ -12,10 +8,8 @@ def main(snakemake):
     with stage(snakemake):
         source = snakemake.params.source
         if source["source"] == "synthetic":
-            folder = Path(snakemake.input[0]).resolve().parent
-            source = {"name": snakemake.wildcards.part, "base": folder.as_uri()}
-        record = fetch(SpeakLeashSource.model_validate(source), Path(snakemake.output.corpus))
-        write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
+            source = download.made_here(snakemake.wildcards.part, snakemake.input[0])
+        download.run(source, snakemake.output.corpus, snakemake.output.record)
 
 
 if __name__ == "__main__":

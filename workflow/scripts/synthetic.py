@@ -1,19 +1,12 @@
 """Write the synthetic corpora in the layout of SpeakLeash."""
 
-from pathlib import Path
-
-from vramlab.config.corpus import SyntheticSource
-from vramlab.data.corpus.synthetic import write_layout
+from vramlab.stages import synthetic
 from vramlab.stages.frame import stage
 
 
 def main(snakemake):
     with stage(snakemake):
-        sources = {
-            split: SyntheticSource.model_validate(source)
-            for split, source in snakemake.params.sources.items()
-        }
-        write_layout(sources, Path(snakemake.output.index).parent)
+        synthetic.run(snakemake.params.sources, snakemake.output.index)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,12 @@
 """Train the tokenizer on the training corpus."""
 
-from pathlib import Path
-
-from vramlab.config.tokenizer import TokenizerConfig
-from vramlab.data import tokenizer
-from vramlab.data.corpus.documents import read_documents
+from vramlab.stages import tokenizer
 from vramlab.stages.frame import stage
 
 
 def main(snakemake):
     with stage(snakemake):
-        tokenizer.train(
-            read_documents(Path(snakemake.input.train)),
-            TokenizerConfig.model_validate(snakemake.params.tokenizer),
-            Path(snakemake.output[0]),
-        )
+        tokenizer.run(snakemake.params.tokenizer, snakemake.input.train, snakemake.output[0])
 
 
 if __name__ == "__main__":
