@@ -14,6 +14,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 OverlapPolicy = Literal["none", "exact", "near"]
 
+DEFAULT_QUALITY = "meta.quality"
+"""Where local documents have their quality label, unless the configuration says otherwise."""
 SPEAKLEASH_BASE = "https://d6t0.c15.e2-2.dev/speakleash-ds-pub/datasets_text/"
 
 
@@ -39,18 +41,21 @@ class SpeakLeashSource(Limits):
 
 
 class LocalSource(Limits):
-    """Files on this machine: .jsonl, .jsonl.zst, .parquet, or .txt with one document a file."""
+    """Files on this machine: .jsonl or .ndjson (each also with .zst), .parquet, or .txt with one
+    document a file."""
 
     source: Literal["local"]
     path: Annotated[str, Field(min_length=1)]
-    """A file, or a folder whose files (those in its folders too) are read in order of name."""
+    """A file, or a folder whose files (those in its folders too) are read in order of name; hidden
+    ones and the folder `results` of the pipeline are left out."""
     files: Annotated[str, Field(min_length=1)] | None = None
-    """Which files of the folder, such as `data/train-*.parquet`; `*` stands for slashes too; null
-    for all with a known ending."""
+    """Which files of the folder, such as `data/train-*.parquet`; `*` stands for slashes too, and
+    `**/` for no folder as well; null for all with a known ending."""
     text: str = "text"
-    """Key or column of the text; `a.b` is b within a."""
-    quality: str = "meta.quality"
-    """Key or column of the quality label, where there is one."""
+    """Key or column of the text; `a.b` is b within a. A text that is null counts as empty."""
+    quality: str | None = None
+    """Key or column of the quality label, which one document at least must have; null for
+    `meta.quality`, where there is one."""
     label: Quality | None = "HIGH"
     """Quality label of documents without one of their own; null leaves them without."""
 
@@ -102,7 +107,8 @@ class SplitSource(Section):
 
     source: Literal["split"]
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of the documents; one at least."""
+    """Share of the documents; one at least. A text that is repeated more often than that stays in
+    training, where another choice is left."""
     seed: int = 9
     """Seed of the choice."""
 

@@ -20,6 +20,7 @@ class TokenizerConfig(Section):
     """SentencePiece's algorithm."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 0.9995
     """Share of the training corpus' characters that must have a piece of their own."""
-    training_lines: Annotated[int, Field(ge=1)] = 2_000_000
-    """The most lines of text that the tokenizer is trained on; of a larger corpus they are drawn
-    evenly, by a fixed seed, since the training holds them in memory."""
+    training_lines: Annotated[int, Field(ge=101)] = 2_000_000
+    """The most lines of text that the tokenizer is trained on, more than 100 (SentencePiece's own
+    limit); of a larger corpus they are drawn evenly, by a fixed seed, since the training holds them
+    in memory. A line of more than 10,000 bytes is cut into several."""

@@ -7,10 +7,10 @@ them, become one space), so decoding gives the text up to that. Source: Kudo and
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,21 +21,31 @@ import sentencepiece
 from vramlab.base.errors import CorpusError
 from vramlab.base.files import atomic_path, sha256, write_text
 from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
+from vramlab.data.normalisation import MOST_EXPANSION, RULE, nfkc, normalise
 
 log = logging.getLogger(__name__)
 
 # The unigram trainer's sums depend on the number of threads: fixed, the model is the same anywhere.
 _TRAINING_THREADS = 16
 _SEED = 9
-_LONGEST_LINE = 2**24  # bytes; SentencePiece skips longer lines, and its own default is 4,192
 _ONLY_ERRORS = 2
+
+LONGEST_LINE = 10_000
+"""Most bytes (UTF-8, in normal form) of a line of the training; longer ones are cut.
+
+SentencePiece's own limit is 4,192, beyond which it drops a line. The longest line of the novels of
+ELTeC has 8,321. Words (what stands between spaces) of 16,000 bytes spoil the sums of the unigram
+trainer, those of 150,000 end it, and its time grows with the square of a line that repeats itself.
+"""
+_LIMIT_IN_MODEL = 2**24  # never reached; the model file repeats it
+_NO_CHARACTER = "\u2585"  # SentencePiece's own mark, for which it drops a line
 
 
 def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
     """Train a tokenizer, and write SentencePiece's model file to `target`.
 
     Equal texts and settings give equal bytes. At most `config.training_lines` lines are used,
-    drawn evenly by a fixed seed.
+    drawn evenly by a fixed seed. Lines longer than `LONGEST_LINE` are cut, and count as several.
 
     Raises:
         CorpusError: the corpus is too small for the vocabulary, or has more characters than it.
@@ -45,7 +55,7 @@ def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
     log.info("training %d pieces (%s)", config.vocab_size, config.model_type)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_lines(texts),
+            sentence_iterator=_training_lines(texts),
             model_writer=model,
             vocab_size=config.vocab_size,
             model_type=config.model_type,
@@ -56,7 +66,8 @@ def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
             pad_id=PAD_ID,
             input_sentence_size=config.training_lines,
             shuffle_input_sentence=True,
-            max_sentence_length=_LONGEST_LINE,
+            normalization_rule_name=RULE,
+            max_sentence_length=_LIMIT_IN_MODEL,
             num_threads=_TRAINING_THREADS,
             minloglevel=_ONLY_ERRORS,
         )
@@ -85,10 +96,12 @@ class Tokenizer:
         known = checksum_file(path)
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
-            if known.exists() and known.read_text(encoding="ascii").strip() != sha256(path):
+            model = path.read_bytes()
+            digest = hashlib.sha256(model).hexdigest()
+            if known.exists() and known.read_text(encoding="ascii").strip() != digest:
                 raise RuntimeError("it does not have the bytes that were written")
-            self._processor.LoadFromSerializedProto(path.read_bytes())
-        except (OSError, RuntimeError) as error:
+            self._processor.LoadFromSerializedProto(model)
+        except (OSError, ValueError, RuntimeError) as error:
             raise CorpusError(
                 f"{path}: is no tokenizer ({error}); delete it and run snakemake again"
             ) from None
@@ -125,6 +138,8 @@ class Fit:
     utf8_bytes: int = 0
     characters: int = 0
     covered: int = 0
+    cut_lines: int = 0
+    """Lines that the training of a tokenizer would cut."""
 
 
 def measure_fit(tokenizer: Tokenizer, texts: Iterable[str]) -> Fit:
@@ -134,15 +149,52 @@ def measure_fit(tokenizer: Tokenizer, texts: Iterable[str]) -> Fit:
     for text in texts:
         fit.words += len(text.split())
         fit.utf8_bytes += len(text.encode())
-        characters.update(unicodedata.normalize("NFKC", text))  # as SentencePiece sees it
+        fit.cut_lines += sum(len(parts) > 1 for parts in map(_parts, _lines(text)))
+        characters.update(nfkc(text))
     fit.characters = characters.total()
     fit.covered = sum(n for character, n in characters.items() if tokenizer.covers(character))
     return fit
 
 
-def _lines(texts: Iterable[str]) -> Iterator[str]:
+def _training_lines(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        yield from filter(None, (line.strip() for line in text.splitlines()))
+        for line in _lines(text):
+            yield from _parts(line)
+
+
+def _lines(text: str) -> Iterator[str]:
+    lines = text.replace(_NO_CHARACTER, " ").splitlines()
+    return filter(None, (line.strip() for line in lines))
+
+
+def _parts(line: str) -> list[str]:
+    """The line, or the parts of one that is longer than `LONGEST_LINE` in its normal form."""
+    size = len(line.encode())
+    if size * MOST_EXPANSION <= LONGEST_LINE or (size <= LONGEST_LINE and line.isascii()):
+        return [line]
+    # Cut first, so that a line of any length is normalised in little memory.
+    rough = list(_cut(line))
+    normal = [normalise(part) for part in rough]
+    if len(rough) == 1 and len(normal[0].encode()) <= LONGEST_LINE:
+        return [line]
+    return [part for text in normal for part in _cut(text)]
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Parts of at most `LONGEST_LINE` bytes, cut behind a space, or else behind the last character
+    that belongs to no word, or else anywhere."""
+    encoded = text.encode()
+    start = 0
+    while len(encoded) - start > LONGEST_LINE:
+        part = encoded[start : start + LONGEST_LINE].decode(errors="ignore")
+        end = part.rfind(" ") + 1 or _behind_last_word_end(part) or len(part)
+        yield part[:end]
+        start += len(part[:end].encode())
+    yield encoded[start:].decode()
+
+
+def _behind_last_word_end(text: str) -> int:
+    return next((i for i in range(len(text), 0, -1) if not text[i - 1].isalnum()), 0)
 
 
 def _sentence(message: str, config: TokenizerConfig) -> str:
@@ -157,6 +209,8 @@ def _sentence(message: str, config: TokenizerConfig) -> str:
             f"{size} is too small for the training corpus, whose characters alone need "
             f"{found[1]}; raise it, or lower tokenizer.character_coverage"
         )
+    if "sentences_.empty()" in message or "(all_chars_count) > (0)" in message:
+        return "the training corpus has no line with a character; give another training corpus"
     return (
         f"SentencePiece could not train {size} pieces ({' '.join(message.split())}); change the "
         "keys of tokenizer, or give another training corpus"

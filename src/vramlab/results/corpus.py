@@ -22,3 +22,7 @@ class CorpusRecord(Record):
     """Of the kept documents."""
     utf8_bytes: int
     """Of the kept documents."""
+    held_out_wanted: float | None = None
+    """Share of the documents that a split should hold out for validation; None without a split."""
+    held_out: float | None = None
+    """Share that it does hold out: equal texts stay together, so that it may be another."""

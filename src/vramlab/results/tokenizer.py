@@ -18,3 +18,5 @@ class TokenizerRecord(Record):
     """Share of the characters that are not part of an unknown piece, by split."""
     unknown: dict[str, int]
     """Number of unknown pieces, by split."""
+    cut_lines: int
+    """Lines of the training corpus that were cut for the training, since they are very long."""

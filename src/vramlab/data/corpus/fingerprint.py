@@ -8,12 +8,13 @@ million documents two different ones agree by chance once in 40 million corpora.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
+
+from vramlab.data.normalisation import nfkc
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -64,7 +65,7 @@ def _pieces(text: str) -> Iterator[str]:
         end = start + _PIECE
         while end < len(text) and not text[end].isspace():
             end += 1
-        yield unicodedata.normalize("NFKC", text[start:end]).casefold()
+        yield nfkc(text[start:end]).casefold()
         start = end
 
 

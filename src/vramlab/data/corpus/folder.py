@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import unicodedata
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.corpus import LocalSource
 
-ENDINGS = (".jsonl", ".jsonl.zst", ".parquet", ".txt")
+ENDINGS = (".jsonl", ".jsonl.zst", ".ndjson", ".ndjson.zst", ".parquet", ".txt")
+"""Of the names of files that are read, in small letters."""
+
+_RESULTS = Path("results")
+"""The pipeline's own folder, below the working directory."""
 
 
 def find_files(source: LocalSource) -> list[Path]:
     """The files that a source stands for, in the order of their names.
 
+    Hidden files and folders and the pipeline's own results are none of them.
+
     Raises:
-        CorpusError: there are none, or a link leads out of the folder.
+        CorpusError: there are none, a folder cannot be read, a link leads out of the folder or
+            nowhere, or a name is not UTF-8 or has a control character.
     """
     root = Path(source.path)
-    if not root.exists():
+    if not _can_be_reached(root):
         raise CorpusError(f"{root}: is no file and no folder; correct the path of the source")
     if root.is_file():
-        if not root.name.endswith(ENDINGS):
+        if not has_known_ending(root):
             raise CorpusError(f"{root}: has none of the endings {_listed()}; convert it to one")
         return [root]
-    pattern = source.files or "*"
-    found = []
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if any(part.startswith(".") for part in Path(name).parts):
-            continue
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise CorpusError(
-                f"{path}: is a link that leads out of the folder, to {path.resolve()}; copy what "
-                "it leads to into the folder, or give that as the path"
-            )
-        if path.is_file() and name.endswith(ENDINGS) and fnmatchcase(name, pattern):
-            found.append(path)
+    found = [path for path in _wanted(root, source.files) if has_known_ending(path)]
+    for path in found:
+        _check(path)
+    found = [path for path in found if path.is_file()]
     if not found:
         which = f"matches {source.files!r} and " if source.files else ""
         raise CorpusError(
@@ -44,6 +46,102 @@ def find_files(source: LocalSource) -> list[Path]:
             "files of the source"
         )
     return found
+
+
+def left_out(source: LocalSource) -> list[Path]:
+    """The files and linked folders that a source names but that are not read."""
+    root = Path(source.path)
+    if root.is_file():
+        return []
+    wanted = _wanted(root, source.files)
+    return [path for path in wanted if not has_known_ending(path) or path.is_dir()]
+
+
+def has_known_ending(path: Path) -> bool:
+    """Whether the name says that the file is of a format that is read."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def _wanted(root: Path, pattern: str | None) -> list[Path]:
+    return sorted(
+        path for path in _walk(root) if _matches(path.relative_to(root).as_posix(), pattern or "*")
+    )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """All files below the folder, and the links to folders, which are not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise CorpusError(
+            f"{printable(Path(error.filename))}: cannot be read ({error.strerror}); make the "
+            "folder readable, or move it out of the corpus"
+        )
+
+    results = os.path.realpath(_RESULTS)
+    for here, folders, files in os.walk(root, onerror=refuse):
+        folder = Path(here)
+        links = [name for name in folders if (folder / name).is_symlink()]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(folder / name) != results
+        ]
+        for name in files + links:
+            path = folder / name
+            if name.startswith("."):
+                continue
+            if path.is_symlink() and not _inside(path, root):
+                raise CorpusError(
+                    f"{printable(path)}: is a link that leads out of the folder, to "
+                    f"{printable(Path(os.path.realpath(path)))}; copy what it leads to into the "
+                    "folder, or give that as the path"
+                )
+            yield path
+
+
+def _inside(path: Path, root: Path) -> bool:
+    # Not Path.resolve, which raises an error for a link that leads to itself.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _can_be_reached(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):  # a link that leads to itself, a name that is too long or no name
+        return False
+    return True
+
+
+def _check(path: Path) -> None:
+    if not _is_text(str(path)):
+        raise CorpusError(
+            f"{printable(path)}: has a name that is not UTF-8, or has a control character; rename "
+            "the file"
+        )
+    if path.is_symlink() and not _can_be_reached(path):
+        raise CorpusError(
+            f"{path}: is a link that leads nowhere, or to itself; remove it, or mend what it leads "
+            "to"
+        )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern takes the name; `**/` in it also stands for no folder at all."""
+    parts = pattern.split("**/")
+    return any(
+        fnmatchcase(name, "".join(itertools.chain(*zip(parts, [*between, ""], strict=True))))
+        for between in itertools.product(("*/", ""), repeat=len(parts) - 1)
+    )
+
+
+def _is_text(name: str) -> bool:
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in name)
+
+
+def printable(path: Path) -> str:
+    """A path as one line of text, whatever its bytes are."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _listed() -> str:

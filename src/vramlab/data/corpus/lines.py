@@ -31,8 +31,12 @@ _BUFFER_BYTES = 2**18
 _LINES_BETWEEN_REPORTS = 64
 
 
+MAKE_AGAIN = "delete it and run snakemake again, or get a whole copy of it"
+"""What to do about a damaged file that a stage made or fetched."""
+
+
 def read_lines(
-    path: Path, on_progress: Callable[[int], object] | None = None
+    path: Path, on_progress: Callable[[int], object] | None = None, advice: str = MAKE_AGAIN
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number (from 1) and the bytes of each line that is not blank.
 
@@ -41,14 +45,15 @@ def read_lines(
     Args:
         path: the file.
         on_progress: called now and then with the number of compressed bytes read since.
+        advice: what to do about a damaged file.
 
     Raises:
-        CorpusError: the file is missing, truncated, no zstd (where its name ends in .zst), has a
-            line that is too long, or expands beyond all reason.
+        CorpusError: the file is missing, truncated, no zstd (where its name ends in .zst), needs
+            more memory than is allowed, has a line that is too long, or expands beyond all reason.
     """
     try:
         with path.open("rb") as raw:
-            if path.suffix != ".zst":
+            if path.suffix.lower() != ".zst":
                 yield from _lines(path, raw, raw, on_progress)
                 return
             with zstd.ZstdFile(raw) as frames:
@@ -58,10 +63,19 @@ def read_lines(
             f"{path}: cannot be read ({error.strerror or error}); give a readable file"
         ) from None
     except (zstd.ZstdError, EOFError) as error:
-        raise CorpusError(
-            f"{path}: is no whole zstd file ({error}); delete it and run snakemake again, or get a "
-            "whole copy of it"
-        ) from None
+        raise CorpusError(f"{path}: {_complaint(str(error), advice)}") from None
+
+
+def _complaint(reason: str, advice: str) -> str:
+    """What is wrong with a file that cannot be decompressed; the words are libzstd's."""
+    if "too much memory" in reason:
+        return (
+            "was compressed with a window over 128 MiB (zstd --long), which is not read; compress "
+            "it anew: zstd -d --long=31 -c OLD.zst | zstd -o NEW.zst"
+        )
+    if "ictionary" in reason:
+        return "needs a zstd dictionary, which is not read; recompress it without one"
+    return f"is no whole zstd file ({reason}); {advice}"
 
 
 def _lines(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
 from collections import Counter
 from pathlib import Path
 
 import orjson
 from backports import zstd
 
-from vramlab.base.errors import CorpusError
+from vramlab.base.errors import CorpusError, nearest, suggestion
 from vramlab.base.files import atomic_path, sha256
 from vramlab.base.progress import progress
-from vramlab.config.corpus import LocalSource
+from vramlab.config.corpus import DEFAULT_QUALITY, LocalSource
 from vramlab.data.corpus.fetch import FetchRecord
-from vramlab.data.corpus.folder import find_files
-from vramlab.data.corpus.formats import Row, format_of
+from vramlab.data.corpus.folder import find_files, left_out, printable
+from vramlab.data.corpus.formats import ABSENT, Row, all_keys, format_of
 from vramlab.data.corpus.lines import COMPRESSION, MAX_LINE_BYTES, check_ratio
+
+log = logging.getLogger(__name__)
+
+_KEYS = 100  # of documents, that are kept to name those alike
+_NAMED = 3
 
 
 def convert(source: LocalSource, target: Path) -> FetchRecord:
@@ -31,24 +38,35 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
         `<sha256>  <name>` of all files, as `sha256sum` prints them in the folder.
 
     Raises:
-        CorpusError: a file is missing, outside the folder, damaged or hostile.
+        CorpusError: a file is missing, outside the folder, damaged, hostile, or changes meanwhile;
+            or there is no document, or none with the label that is asked for.
     """
-    files = find_files(source)
-    root = Path(source.path)
+    files, root = find_files(source), Path(source.path)
+    if ignored := left_out(source):
+        names = ", ".join(map(printable, ignored[:_NAMED]))
+        log.warning(
+            "%s: %d are left out, which are no files that are read, such as %s",
+            root,
+            len(ignored),
+            names,
+        )
+    labels = _Labels(source)
+    digests = []
     sizes = [path.stat().st_size for path in files]
-    labels: Counter[str] = Counter()
-    documents = 0
     with (
         atomic_path(target) as temporary,
         zstd.ZstdFile(temporary, "w", options=COMPRESSION) as output,
         progress(f"read {root.name}", sum(sizes), "B") as advance,
     ):
         for path, size in zip(files, sizes, strict=True):
+            digests.append(_digest(path))
             written = 0
-            for row in format_of(path)(path, source.text, source.quality, advance):
-                label = row.quality if row.quality is not None else source.label
+            for row in format_of(path)(path, source.text, labels.key, advance):
                 line = orjson.dumps(
-                    {"text": _text(row, path), "meta": {"quality": _label(label, row, path)}}
+                    {
+                        "text": _text(row, path, source.text),
+                        "meta": {"quality": labels.of(row, path)},
+                    }
                 )
                 if len(line) >= MAX_LINE_BYTES:
                     raise CorpusError(
@@ -58,19 +76,85 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
                 written += len(line)
                 check_ratio(path, written, size)
                 output.write(line + b"\n")
-                documents += 1
-                labels[label or "none"] += 1
+            if _digest(path) != digests[-1]:
+                raise CorpusError(
+                    f"{path}: was changed while it was read; run snakemake again when no program "
+                    "writes to it"
+                )
+        labels.check(root)
+    documents = labels.counts.total()
     return FetchRecord(
         address=str(root),
-        sha256=_digest(files, root),
+        sha256=digests[0] if files == [root] else _listed_digest(files, digests, root),
         compressed_bytes=sum(sizes),
         documents=documents,
-        quality={label: count / documents for label, count in sorted(labels.items())},
+        quality={label: count / documents for label, count in sorted(labels.counts.items())},
         file_sha256=sha256(target),
     )
 
 
-def _text(row: Row, path: Path) -> str:
+class _Labels:
+    """The quality labels of the documents, which are counted as they pass."""
+
+    def __init__(self, source: LocalSource) -> None:
+        self.key = source.quality or DEFAULT_QUALITY
+        self.counts: Counter[str] = Counter()
+        self._required = source.quality is not None
+        self._default = source.label
+        self._found = False
+        self._keys: set[str] = set()
+
+    def of(self, row: Row, path: Path) -> str | None:
+        """The label of a document."""
+        label = row.quality
+        if label is ABSENT:
+            if len(self._keys) < _KEYS:
+                self._keys.update(itertools.islice(all_keys(row.keys), _KEYS))
+        else:
+            self._found = True
+        if label is ABSENT or label is None:
+            label = self._default
+        if label is not None and not isinstance(label, str):
+            kind = type(label).__name__
+            raise CorpusError(
+                f"{path}: the quality label of {row.where} is of the type {kind}, not a string; "
+                "name another key or column as `quality`"
+            )
+        self.counts[label or "none"] += 1
+        return label
+
+    def check(self, root: Path) -> None:
+        """Refuse a corpus without documents, or without the labels that were asked for."""
+        if not self.counts:
+            raise CorpusError(f"{root}: holds no document; give a corpus that has one")
+        if self._found:
+            return
+        if self._required:
+            advice = suggestion(self.key, self._keys) if self._keys else "leave `quality` out"
+            raise CorpusError(
+                f"{root}: none of its {self.counts.total()} documents has the key or column "
+                f"{self.key!r} that `quality` names; {advice}"
+            )
+        last = {key.rpartition(".")[2]: key for key in self._keys}
+        if like := nearest(self.key.rpartition(".")[2], last, 1):
+            log.warning(
+                "%s: no document has a label under %s, so that all count as %s; if %s holds it, "
+                "name it as `quality`",
+                root,
+                self.key,
+                self._default,
+                last[like[0]],
+            )
+
+
+def _text(row: Row, path: Path, key: str) -> str:
+    if row.text is ABSENT:
+        raise CorpusError(
+            f"{path}: {row.where} has no key {key!r}; set the key of the text as `text`: "
+            + suggestion(key, itertools.islice(all_keys(row.keys), _KEYS))
+        )
+    if row.text is None:
+        return ""
     if not isinstance(row.text, str):
         kind = type(row.text).__name__
         raise CorpusError(
@@ -80,18 +164,19 @@ def _text(row: Row, path: Path) -> str:
     return row.text
 
 
-def _label(label: object, row: Row, path: Path) -> str | None:
-    if label is not None and not isinstance(label, str):
-        kind = type(label).__name__
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
         raise CorpusError(
-            f"{path}: the quality label of {row.where} is of the type {kind}, not a string; name "
-            "another key or column as `quality`"
-        )
-    return label
+            f"{path}: cannot be read ({error.strerror or error}); give a readable file"
+        ) from None
 
 
-def _digest(files: list[Path], root: Path) -> str:
-    if files == [root]:
-        return sha256(root)
-    lines = (f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+def _listed_digest(files: list[Path], digests: list[str], root: Path) -> str:
+    lines = []
+    for path, digest in zip(files, digests, strict=True):
+        name = path.relative_to(root).as_posix()
+        escape = "\\" if "\\" in name else ""
+        lines.append(f"{escape}{digest}  {name.replace(escape, 2 * escape) if escape else name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

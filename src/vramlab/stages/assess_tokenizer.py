@@ -1,0 +1,72 @@
+"""The stage that measures how well the tokenizer fits both corpora."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vramlab.base.provenance import provenance
+from vramlab.config.tokenizer import UNK_ID
+from vramlab.data.corpus.documents import read_documents
+from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit
+from vramlab.results.base import read, write
+from vramlab.results.sequences import SequencesRecord
+from vramlab.results.tokenizer import TokenizerRecord
+
+log = logging.getLogger(__name__)
+
+_KNOWN = 0.99
+"""Share of the characters below which a warning says that perplexities mean little."""
+
+
+def run(
+    params: Mapping[str, Any], model: str, splits: Mapping[str, Sequence[str]], record: str
+) -> None:
+    """Record how many words, bytes and characters the tokens of each corpus stand for.
+
+    Args:
+        params: of the rule; `tokenizer` is the section of the configuration.
+        model: the tokenizer's model file.
+        splits: of train and validation the documents, the stream of tokens, and its record.
+        record: the record to write.
+    """
+    tokenizer = Tokenizer(Path(model))
+    fits, pieces, unknown = {}, {}, {}
+    for split, (corpus, tokens, packed) in splits.items():
+        fits[split] = measure_fit(tokenizer, read_documents(Path(corpus)))
+        counts = read(SequencesRecord, packed)
+        pieces[split] = counts.tokens - counts.documents - 1  # without the separators
+        unknown[split] = int((np.load(tokens, mmap_mode="r") == UNK_ID).sum())
+    written = TokenizerRecord(
+        provenance=provenance(params),
+        vocab_size=tokenizer.vocab_size,
+        model_type=params["tokenizer"]["model_type"],
+        fertility={split: pieces[split] / fits[split].words for split in splits},
+        bytes_per_token={split: fits[split].utf8_bytes / pieces[split] for split in splits},
+        coverage={split: fits[split].covered / fits[split].characters for split in splits},
+        unknown=unknown,
+        cut_lines=fits["train"].cut_lines,
+    )
+    _warn(written)
+    write(written, record)
+
+
+def _warn(record: TokenizerRecord) -> None:
+    if record.cut_lines:
+        log.warning(
+            "%d lines of the training corpus are longer than %d bytes and were cut for the "
+            "training of the tokenizer; see whether they are text",
+            *(record.cut_lines, LONGEST_LINE),
+        )
+    for split, coverage in record.coverage.items():
+        if coverage < _KNOWN:
+            log.warning(
+                "%.1f %% of the characters of the %s corpus are unknown to the tokenizer, so that "
+                "its perplexity and bits per byte mean little; give a corpus in the script of the "
+                "other, or raise tokenizer.character_coverage",
+                *(100 * (1 - coverage), split),
+            )
