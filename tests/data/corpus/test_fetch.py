@@ -219,6 +219,13 @@ def test_unknown_names(serve: Serve, target: Path) -> None:
         ("train.manifest", b'{"file_size": 5}', "stats"),
         ("train.manifest", b'{"stats": {"documents": 1}}', "file_size"),
         ("train.manifest", b'{"stats": {"documents": 1}, "file_size": 0}', "file_size"),
+        ("train.manifest", b'{"stats": {"documents": -1}, "file_size": 1}', "stats.documents"),
+        ("train.manifest", b'{"stats": {"documents": 1}, "file_size": 1e300}', "file_size"),
+        (
+            "train.manifest",
+            b'{"stats": {"documents": 1, "quality": {"HIGH": NaN}}, "file_size": 1}',
+            "stats.quality.HIGH",
+        ),
     ],
 )
 def test_descriptions_that_are_none(
@@ -360,8 +367,8 @@ def test_a_fetched_file_that_is_none(
     assert clue in sentence
 
 
-def test_a_record_of_an_earlier_version_has_no_checksum(fetched: tuple[Path, Path]) -> None:
+def test_a_record_without_its_checksum_is_refused(fetched: tuple[Path, Path]) -> None:
     record = orjson.loads(fetched[0].read_bytes())
     del record["file_sha256"]
     fetched[0].write_bytes(orjson.dumps(record))
-    assert read_record(*fetched).file_sha256 is None
+    assert "is damaged (file_sha256: Field required)" in damaged(fetched)
