@@ -3,6 +3,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.io import contains_wildcard
+
 # The package is used from this checkout: the code that runs is the code that the rules watch.
 SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
@@ -11,6 +13,7 @@ from vramlab.config import experiment
 from vramlab.config.corpus import Limits
 from vramlab.data.corpus.folder import find_files
 from vramlab.base.errors import ConfigError, CorpusError
+from vramlab.base.text import without_credentials
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
 from vramlab.stages.code import code_finder, export
@@ -19,12 +22,20 @@ export(SOURCE)
 
 try:
     for path in workflow.configfiles:
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
     CONFIG = experiment.parse(
         config, ", ".join(map(str, workflow.configfiles)) or "--config"
     )
 except ConfigError as error:
     sys.exit(f"vramlab: {error}")
+if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
+    sys.exit(
+        f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "
+        "takes for a wildcard; rename the folder"
+    )
+if workflow.is_main_process:
+    for warning in experiment.warnings(CONFIG):
+        print(f"vramlab: {warning}", file=sys.stderr)
 
 # Used with `--software-deployment-method conda`; the pins are those of the requirement files.
 ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yaml"
@@ -67,7 +78,7 @@ wildcard_constraints:
     technique="[A-Za-z0-9_-]+",
     length="[0-9]+",
     setting="equal|own",
-    seed="-?[0-9]+",
+    seed="[0-9]+",
 
 
 def settings(section, *keys):
@@ -102,9 +113,30 @@ def one_of(parts):
 
 
 def origin(wildcards):
-    """What a corpus is fetched by; how much of it is used is not in it."""
-    source = PARTS[wildcards.part]
-    return source.model_dump(mode="json", exclude=set(Limits.model_fields))
+    """What a corpus is fetched by, without a password; how much of it is used is not in it."""
+    source = PARTS[wildcards.part].model_dump(mode="json", exclude=set(Limits.model_fields))
+    # Snakemake keeps the parameters of jobs, and shows them where they change.
+    return {
+        key: without_credentials(value) if key == "base" else value
+        for key, value in source.items()
+    }
+
+
+# Snakemake takes braces in a string for a wildcard, and has no escape for them. Strings of the user's
+# therefore enter it in three ways only: paths through `watched` (an input) together with `stamps`
+# (a parameter), all others as what a function returns or as values of a dictionary.
+def watched(paths):
+    """The paths that can be inputs."""
+    return [path for path in map(str, paths) if not contains_wildcard(path)]
+
+
+def stamps(paths):
+    """Size and time of the files that cannot be inputs, so that a change of them is one as well."""
+    return {
+        path: [os.stat(path).st_size, os.stat(path).st_mtime_ns]
+        for path in map(str, paths)
+        if contains_wildcard(path)
+    }
 
 
 def made_here(wildcards):
@@ -117,7 +149,7 @@ def made_here(wildcards):
 def local_files(wildcards):
     """The files of a local corpus; where something is wrong with them, the job says what."""
     try:
-        return list(map(str, find_files(PARTS[wildcards.part])))
+        return find_files(PARTS[wildcards.part])
     except CorpusError:
         return []
 

@@ -51,7 +51,7 @@ rule download:
 
 rule local:
     input:
-        files=local_files,
+        files=lambda wildcards: watched(local_files(wildcards)),
         code=code("local.py"),
     output:
         corpus=f"{RESULTS}/corpus/download/{{part}}.jsonl.zst",
@@ -67,6 +67,7 @@ rule local:
         ENVIRONMENT
     params:
         source=origin,
+        stamps=lambda wildcards: stamps(local_files(wildcards)),
     message:
         "Read the local corpus {wildcards.part}"
     script:

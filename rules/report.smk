@@ -84,7 +84,7 @@ rule captions:
 rule tables:
     input:
         **RECORDS,
-        earlier=EARLIER,
+        earlier=watched(EARLIER),
         texts=TEXTS,
         code=code("tables.py"),
     output:
@@ -110,7 +110,8 @@ rule tables:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        compare=COMPARED,
+        compare=lambda wildcards: COMPARED,
+        stamps=stamps(EARLIER),
         language=LANGUAGE,
     message:
         "Write the tables"
@@ -171,7 +172,7 @@ rule index:
     params:
         shown=SHOWN,
         language=LANGUAGE,
-        title=CONFIG.report.title,
+        title=lambda wildcards: CONFIG.report.title,
     message:
         "Write the report {output.html}"
     script:

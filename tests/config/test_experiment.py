@@ -145,12 +145,12 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path, text, says):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(says)):
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
 
 
 def test_the_shipped_configurations_say_each_key_once():
     for path in CONFIG.glob("*.yaml"):
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
 
 
 def test_a_missing_key_is_named():
@@ -173,7 +173,7 @@ def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("a: [", "no valid YAML"), ("- 1", "no mapping"), ("\xff", "cannot be read")]
+    ("text", "says"), [("a: [", "no valid YAML"), ("- 1", "no mapping"), ("\xff", "is not in UTF-8")]
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, says):
     path = tmp_path / "bad.yaml"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vramlab.base.files import write_text
-from vramlab.config.corpus import SpeakLeashSource
+from vramlab.config.corpus import SpeakLeashSource, with_credentials
 from vramlab.data.corpus.fetch import fetch
 from vramlab.stages.frame import stage
 
@@ -14,6 +14,8 @@ def main(snakemake):
         if source["source"] == "synthetic":
             folder = Path(snakemake.input[0]).resolve().parent
             source = {"name": snakemake.wildcards.part, "base": folder.as_uri()}
+        elif "base" in source:
+            source = source | {"base": with_credentials(source["base"], snakemake.config)}
         record = fetch(SpeakLeashSource.model_validate(source), Path(snakemake.output.corpus))
         write_text(snakemake.output.record, record.model_dump_json(indent=1) + "\n")
 
