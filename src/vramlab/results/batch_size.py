@@ -39,3 +39,7 @@ class BatchSizeRecord(RunRecord):
     bounded_by: Literal["memory", "configuration"] = "memory"
     """configuration: the search reached measure.max_batch_size before memory ran out."""
     trials: list[Trial] = []
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"batch_size/{self.sequence_length}/{self.technique}.json"

@@ -22,3 +22,7 @@ class CorpusRecord(Record):
     """Of the kept documents."""
     utf8_bytes: int
     """Of the kept documents."""
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"corpus/{self.split}.json"
