@@ -140,10 +140,11 @@ def stamps(paths):
 
 
 def made_here(wildcards):
-    """The index of the synthetic corpora, where the corpus is one of them."""
-    if wildcards.part in parts_from("synthetic"):
-        return f"{RESULTS}/corpus/synthetic/speakleash.json"
-    return []
+    """The index of the synthetic corpora and the corpus, where it is one of them."""
+    if wildcards.part not in parts_from("synthetic"):
+        return []
+    names = ["speakleash.json", *(f"{wildcards.part}.{e}" for e in ("manifest", "jsonl.zst"))]
+    return [f"{RESULTS}/corpus/synthetic/{name}" for name in names]
 
 
 def local_files(wildcards):

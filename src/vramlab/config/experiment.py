@@ -270,7 +270,9 @@ def _sentence(error: ValidationError, where: str) -> str:
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
     elif first["type"] == "tuple_type":
-        text = f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
+        text = (
+            f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
+        )
     elif first["type"] == "string_pattern_mismatch":
         key, name = key.removesuffix(".[key]"), first["input"]
         text = (

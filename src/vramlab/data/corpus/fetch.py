@@ -72,6 +72,8 @@ class _Stats(BaseModel):
 class _Manifest(BaseModel):
     stats: _Stats
     file_size: Annotated[Count, Field(ge=1)]
+    sha256: str | None = None
+    """Of the file; the corpora that vramlab makes say it."""
 
 
 def read_record(path: Path, corpus: Path) -> FetchRecord:
@@ -146,6 +148,12 @@ def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> Fetch
                     f"{address}: has the SHA-256 {digest}, not {source.sha256} as the "
                     "configuration pins; find out which is right before you change sha256"
                 )
+            if manifest.sha256 not in (None, digest):
+                _Partial(partial).remove()
+                raise CorpusError(
+                    f"{address}: has the SHA-256 {digest}, not {manifest.sha256} as its manifest "
+                    f"says; {_advice(address)}"
+                )
             partial.replace(target)
             for stale in target.parent.glob(f"{glob.escape(target.name)}.*.partial*"):
                 stale.unlink()
@@ -203,7 +211,9 @@ def _download(
             # Where all has arrived, this says whether it is still what the server has.
             version = partial.version()
             opened = location.open(address, min(have, size - 1), version)
-            problem = "the connection was closed"
+            problem = (
+                "it ends there" if address.startswith("file:") else "the connection was closed"
+            )
             with closing(opened.body) as body:
                 if opened.start > have:
                     raise CorpusError(
@@ -231,7 +241,7 @@ def _download(
             if failures == location.attempts:
                 raise CorpusError(
                     f"{address}: stops at {have} of the {size} bytes that its manifest promises "
-                    f"({problem}, {failures} times in a row); run again later to go on from there"
+                    f"({problem}, {failures} times in a row); {_advice(address)}"
                 )
             log.warning("%s: %s at %d of %d bytes; going on", address, problem, have, size)
             time.sleep(location.backoff * 2**failures)
@@ -241,8 +251,15 @@ def _download(
         partial.remove()
         raise CorpusError(
             f"{address}: is longer than the {size} bytes that its manifest promises; "
-            "try again later or report it to the server's owner"
+            f"{_advice(address)}"
         )
+
+
+def _advice(address: str) -> str:
+    """What to do about a file that is not what its manifest promises."""
+    if address.startswith("file:"):
+        return "restore it, or delete it where vramlab has made it, and run snakemake again"
+    return "run again later, or report it to the server's owner"
 
 
 def _read(location: Location, address: str) -> bytes:
@@ -282,7 +299,7 @@ def _parse(kind: type[M], raw: bytes, address: str) -> M:
         where = ".".join(str(part) for part in first["loc"])
         raise CorpusError(
             f"{address}: is not what SpeakLeash serves ({where + ': ' if where else ''}"
-            f"{first['msg']}); check the source's base"
+            f"{first['msg']}); check the source's base, or {_advice(address)}"
         ) from None
 
 
