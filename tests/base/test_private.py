@@ -60,7 +60,7 @@ def test_a_folder_without_locks_gives_way(home, tmp_path, monkeypatch):
     flock = private.fcntl.flock
 
     def without(handle, how):
-        if Path(os.readlink(f"/proc/self/fd/{handle}")).is_relative_to(home):
+        if Path(f"/proc/self/fd/{handle}").readlink().is_relative_to(home):
             raise OSError(38, "Function not implemented")
         return flock(handle, how)
 

@@ -12,6 +12,11 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 RECORD = "results/tiny/corpus/train.json"
 
 
+def lines(count, word="pierwszy"):
+    """Documents that differ, as a split keeps equal ones together."""
+    return "".join(json.dumps({"text": f"{word} dokument {i}"}) + "\n" for i in range(count))
+
+
 def documents(checkout):
     return json.loads((checkout.root / RECORD).read_text())["documents"]
 
@@ -20,7 +25,7 @@ def documents(checkout):
 def test_a_file_with_braces_is_read_and_watched(fresh, name):
     folder = fresh.root / "data {split}"
     folder.mkdir()
-    (folder / "a.jsonl").write_text('{"text": "pierwszy dokument"}\n' * 12)
+    (folder / "a.jsonl").write_text(lines(12))
     config = copy.deepcopy(TINY)
     config["corpus"] = {
         "train": {"source": "local", "path": "data {split}"},
@@ -31,10 +36,10 @@ def test_a_file_with_braces_is_read_and_watched(fresh, name):
     assert documents(fresh) == 12
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text('{"text": "dodany dokument"}\n' * 3)
+    path.write_text(lines(3, "dodany"))
     fresh.run(RECORD)
     assert documents(fresh) == 15
-    path.write_text('{"text": "dodany dokument"}\n' * 4)
+    path.write_text(lines(4, "dodany"))
     fresh.run(RECORD)
     assert documents(fresh) == 16
     assert "Nothing to be done" in fresh.run(RECORD)

@@ -94,7 +94,7 @@ def _refusal(path: Path | str, why: str) -> ResultError:
 
 
 def _nonsense(value: Any, name: str = "") -> Iterator[str]:
-    """What is wrong with each number in a record: all are counts, sizes, times, shares or losses."""
+    """What is wrong with each number: all are counts, sizes, times, shares or losses."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key != "seed":

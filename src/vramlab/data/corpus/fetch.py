@@ -100,7 +100,8 @@ def read_record(path: Path, corpus: Path) -> FetchRecord:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CorpusError(
-            f"{path}: is damaged ({where + ': ' if where else ''}{first['msg']}); delete it and run snakemake again"
+            f"{path}: is damaged ({where + ': ' if where else ''}{first['msg']}); delete it and "
+            "run snakemake again"
         ) from None
     if found != record.file_sha256:
         raise CorpusError(

@@ -174,8 +174,8 @@ class _Server:
 def _version(response: requests.Response) -> str | None:
     """What tells this version of the file from all others: its ETag, or else its date.
 
-    A weak ETag may not be used for it, nor a date within a second of the answer (RFC 9110, 8.8.2.2):
-    the file may have changed twice in that second.
+    A weak ETag may not be used for it, nor a date within a second of the answer: the file may have
+    changed twice in that second (RFC 9110, 8.8.2.2).
     """
     etag: str = response.headers.get("ETag", "")
     if etag.startswith('"'):
