@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from snakemake.dag import DAG
+from snakemake.io import contains_wildcard
 
 # This checkout, also where another workflow uses this one as a module. The package is used from it:
 # the code that runs is the code that the rules watch.
@@ -21,6 +22,7 @@ from vramlab.config import experiment
 from vramlab.config.corpus import Limits
 from vramlab.data.corpus.folder import find_files
 from vramlab.base.errors import ConfigError, CorpusError
+from vramlab.base.text import without_credentials
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
 from vramlab.stages.code import code_finder, export
@@ -35,12 +37,20 @@ rerun_stale_results(DAG)
 
 try:
     for path in workflow.configfiles:
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
     CONFIG = experiment.parse(
         config, ", ".join(map(str, workflow.configfiles)) or "--config"
     )
 except ConfigError as error:
     sys.exit(f"vramlab: {error}")
+if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
+    sys.exit(
+        f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "
+        "takes for a wildcard; rename the folder"
+    )
+if workflow.is_main_process:
+    for warning in experiment.warnings(CONFIG):
+        print(f"vramlab: {warning}", file=sys.stderr)
 
 # Used with `--software-deployment-method conda`; the pins are those of the requirement files.
 ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yaml"
@@ -60,7 +70,8 @@ MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
 # Relative paths: a checkout that moves has the same inputs as before.
 code = code_finder(
-    Path(os.path.relpath(SOURCE)), Path(os.path.relpath(CHECKOUT / "workflow" / "scripts"))
+    Path(os.path.relpath(SOURCE)),
+    Path(os.path.relpath(CHECKOUT / "workflow" / "scripts")),
 )
 
 
@@ -75,7 +86,7 @@ wildcard_constraints:
     technique="[A-Za-z0-9_-]+",
     length="[0-9]+",
     setting="equal|own",
-    seed="-?[0-9]+",
+    seed="[0-9]+",
 
 
 def settings(section, *keys):
@@ -123,22 +134,49 @@ def one_of(parts):
 
 
 def origin(wildcards):
-    """What a corpus is fetched by; how much of it is used is not in it."""
-    source = PARTS[wildcards.part]
-    return source.model_dump(mode="json", exclude=set(Limits.model_fields))
+    """What a corpus is fetched by, without a password; how much of it is used is not in it."""
+    source = PARTS[wildcards.part].model_dump(
+        mode="json", exclude=set(Limits.model_fields)
+    )
+    # Snakemake keeps the parameters of jobs, and shows them where they change.
+    return {
+        key: without_credentials(value) if key == "base" else value
+        for key, value in source.items()
+    }
+
+
+# Snakemake takes braces in a string for a wildcard, and has no escape for them. Strings of the user's
+# therefore enter it in three ways only: paths through `watched` (an input) together with `stamps`
+# (a parameter), all others as what a function returns or as values of a dictionary.
+def watched(paths):
+    """The paths that can be inputs."""
+    return [path for path in map(str, paths) if not contains_wildcard(path)]
+
+
+def stamps(paths):
+    """Size and time of the files that cannot be inputs, so that a change of them is one as well."""
+    return {
+        path: [os.stat(path).st_size, os.stat(path).st_mtime_ns]
+        for path in map(str, paths)
+        if contains_wildcard(path)
+    }
 
 
 def made_here(wildcards):
-    """The index of the synthetic corpora, where the corpus is one of them."""
-    if wildcards.part in parts_from("synthetic"):
-        return f"{RESULTS}/corpus/synthetic/speakleash.json"
-    return []
+    """The index of the synthetic corpora and the corpus, where it is one of them."""
+    if wildcards.part not in parts_from("synthetic"):
+        return []
+    names = [
+        "speakleash.json",
+        *(f"{wildcards.part}.{e}" for e in ("manifest", "jsonl.zst")),
+    ]
+    return [f"{RESULTS}/corpus/synthetic/{name}" for name in names]
 
 
 def local_files(wildcards):
     """The files of a local corpus; where something is wrong with them, the job says what."""
     try:
-        return list(map(str, find_files(PARTS[wildcards.part])))
+        return find_files(PARTS[wildcards.part])
     except CorpusError:
         return []
 

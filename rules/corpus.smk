@@ -52,7 +52,7 @@ rule download:
 
 rule local:
     input:
-        files=local_files,
+        files=lambda wildcards: watched(local_files(wildcards)),
         code=code("local.py"),
     output:
         corpus=f"{RESULTS}/corpus/download/{{part}}.jsonl.zst",
@@ -68,6 +68,7 @@ rule local:
         ENVIRONMENT
     params:
         source=origin,
+        stamps=lambda wildcards: stamps(local_files(wildcards)),
     message:
         "Read the local corpus {wildcards.part}"
     script:

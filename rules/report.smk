@@ -85,7 +85,7 @@ rule captions:
 rule tables:
     input:
         **RECORDS,
-        earlier=lambda _: EARLIER,
+        earlier=watched(EARLIER),
         texts=TEXTS,
         templates=TEMPLATES,
         code=code("tables.py"),
@@ -113,6 +113,7 @@ rule tables:
     params:
         shown=SHOWN,
         compare=lambda _: as_json(COMPARED),
+        stamps=stamps(EARLIER),
         language=LANGUAGE,
     message:
         "Write the tables"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import threading
 import time
@@ -36,6 +37,16 @@ class Faults:
     """Bytes to append to the file."""
     encoding: str | None = None
     """A Content-Encoding header to send."""
+    if_range: bool = True
+    """Send all of a file that is not the one that If-Range names."""
+    etag: bool = True
+    """Send an ETag; otherwise nothing tells versions of a file apart."""
+    reason: str | None = None
+    """Reason phrase of the status."""
+    location: str | None = None
+    """Where a redirection leads to."""
+    content_range: str | None = None
+    """The Content-Range header of each part."""
     shift: int = 0
     """Serve ranges so many bytes away from what is asked."""
 
@@ -102,7 +113,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(request, 404)
         content = path.read_bytes() + faults.extra
         start = 0
-        if faults.ranges and (match := re.fullmatch(r"bytes=(\d+)-", request.range or "")):
+        etag = f'"{hashlib.md5(content).hexdigest()}"'
+        fresh = self.headers["If-Range"] in (None, etag) or not faults.if_range
+        if (
+            faults.ranges
+            and fresh
+            and (match := re.fullmatch(r"bytes=(\d+)-", request.range or ""))
+        ):
             start = int(match[1]) + faults.shift
             if start >= len(content):
                 return self._answer(request, 416)
@@ -116,9 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(request.status)
         length = (end if faults.announce_cut else len(content)) - start
         self.send_header("Content-Length", str(length))
-        self.send_header("ETag", f'"{len(content)}"')
+        if faults.etag:
+            self.send_header("ETag", etag)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            stated = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self.send_header("Content-Range", faults.content_range or stated)
         if faults.encoding:
             self.send_header("Content-Encoding", faults.encoding)
         self.end_headers()
@@ -133,7 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, request: Request, status: int) -> None:
         request.status = status
-        self.send_response(status)
+        faults = self.owner.faults
+        self.send_response(status, faults.reason)
+        if faults.location:
+            self.send_header("Location", faults.location)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -115,6 +115,9 @@ def test_the_mission_is_the_default():
             ["'corpus.train.parts.0.corpus.pth'", "'path'"],
         ),
         ("seeds", [1, 1], ["seeds", "twice"]),
+        ("seeds", [-1], ["'seeds.0'", "-1"]),
+        ("seeds", [2**64], ["'seeds.0'", str(2**64)]),
+        ("corpus.validation", {"source": "split", "seed": -1}, ["validation.seed'", "-1"]),
         ("seeds", 9, ["'seeds' has the value 9 and should be a list"]),
         ("techniques.my tech", {}, ["'techniques.my tech'", "'my tech' is no name"]),
         ("techniques.x", {"precision": "fp12"}, ["'techniques.x.precision'", "'fp12'"]),
@@ -145,12 +148,12 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path, text, says):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(says)):
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
 
 
 def test_the_shipped_configurations_say_each_key_once():
     for path in CONFIG.glob("*.yaml"):
-        experiment.refuse_repeated_keys(path)
+        experiment.check_file(path)
 
 
 def test_a_missing_key_is_named():
@@ -173,13 +176,68 @@ def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("a: [", "no valid YAML"), ("- 1", "no mapping"), ("\xff", "cannot be read")]
+    ("text", "says"),
+    [("a: [", "no valid YAML"), ("- 1", "no mapping"), ("\xff", "is not in UTF-8")],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, says):
     path = tmp_path / "bad.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=says):
         experiment.load(path)
+
+
+LAUGHS = "a0: &a0 [1, 1]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (LAUGHS.encode(), "its aliases stand for"),
+        (b"a: &a [*a]", "contains itself"),
+        (b"a: &a {b: *a}", "contains itself"),
+        (b"a: " + b"[" * 50_000, "nested too deep"),
+        (b"{" + b'"a": {' * 50_000, "nested too deep"),
+        ("zażółć".encode("iso8859-2"), "is not in UTF-8"),
+        ("a: 1".encode("utf-16"), "is not in UTF-8"),
+        (b"a: \x00", "is no valid YAML"),
+        (b'{\n\t"a": 1,\n\t"a": 2\n}', "the key 'a' is there twice"),
+        (None, "Is a directory"),
+    ],
+    ids=[
+        *("billion laughs", "itself in a list", "itself in a mapping", "deep", "deep json"),
+        *("latin", "utf-16", "control character", "json with a key twice", "folder"),
+    ],
+)
+def test_a_hostile_file_ends_in_one_sentence(tmp_path, content, says):
+    path = tmp_path / "bad.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    for check in (experiment.check_file, experiment.load):
+        with pytest.raises(ConfigError, match=says) as error:
+            check(path)
+        assert "\n" not in str(error.value)
+
+
+def test_json_with_tabs_is_read(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(raw(), indent="\t"))
+    experiment.check_file(path)
+    assert experiment.load(path) == experiment.parse(raw())
+
+
+def test_a_huge_value_is_quoted_short():
+    with pytest.raises(ConfigError) as error:
+        experiment.parse(changed("sequence_length", ["x" * 10_000] * 10_000))
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(("gib", "said"), [(1, 0), (10**9, 1)])
+def test_a_limit_beyond_the_memory_of_the_machine_is_said(gib, said):
+    config = experiment.parse(
+        {**raw(), "measure": {"device": "cpu", "memory_limit_gib": gib}, "techniques": {"fp32": {}}}
+    )
+    assert len([w for w in experiment.warnings(config) if "memory_limit_gib" in w]) == said
 
 
 def test_each_technique_runs_twice_and_the_baseline_once():

@@ -18,6 +18,7 @@ RESUME = "training/test_resume.py::test_"
 BAD = "workflow/test_bad_input.py::test_"
 SLURM = "slurm/test_slurm.py::test_"
 RERUN = "workflow/test_rerun.py::test_"
+CONFIG = "config/test_experiment.py::test_"
 HERE = "faults/test_faults.py::test_"
 STAGES = (
     *("download", "quality", "overlap", "tokenizer", "sequences", "batch_size", "profile"),
@@ -236,6 +237,110 @@ FAULTS: tuple[Fault, ...] = (
         *("download", "the server sends a byte now and then"),
         *("given up after the time allowed, in one sentence", AGAIN),
         FETCH + "a_trickle_comes_to_an_end",
+    ),
+    *(
+        Fault(
+            *("download", f"the server sends a byte now and then, {where}"),
+            *("given up after a minute each time, in one sentence", AGAIN),
+            FETCH + f"a_server_that_sends_a_byte_now_and_then[{key}]",
+        )
+        for key, where in (
+            ("status", "in the first line of its answer"),
+            ("header", "in a header"),
+            ("body", "in the file, the list or the manifest"),
+            ("chunk", "in the size of a chunk"),
+            ("error", "in the text of an error"),
+        )
+    ),
+    Fault(
+        *("download", "the file is replaced on the server between two runs, the manifest is not"),
+        *("begun anew; parts of two versions are never mixed", NOTHING),
+        FETCH + "a_file_replaced_between_two_runs_is_not_mixed[0.5-True-True]",
+    ),
+    Fault(
+        *("download", "nothing tells the versions of the file apart (neither ETag nor date)"),
+        *("begun anew after each interruption", NOTHING),
+        FETCH + "nothing_is_added_to_a_part_of_an_unknown_version",
+    ),
+    Fault(
+        *("download", "a part without a range that can be read"),
+        *("refused in one sentence", "report it to the server's owner"),
+        FETCH + "a_part_that_does_not_say_which_one[bytes x]",
+    ),
+    Fault(
+        *("download", "a redirection to no address"),
+        *("refused in one sentence", "check `base`"),
+        FETCH + "a_redirection_that_leads_nowhere[speakleash.json-http://[::1]",
+    ),
+    Fault(
+        *("download", "escape codes in the server's answer"),
+        *("shown as text", NOTHING),
+        FETCH + "codes_in_the_servers_reason_are_not_obeyed",
+    ),
+    Fault(
+        *("download", "a password in `base`"),
+        *("used, and neither shown nor kept", NOTHING),
+        FETCH + "a_password_in_the_base_is_used_and_never_shown",
+    ),
+    Fault(
+        *("download", "a bit flipped in a synthetic corpus"),
+        *("refused in one sentence", DELETE),
+        FETCH + "any_flipped_bit_of_a_corpus_that_was_made_here_is_noticed[.jsonl.zst]",
+    ),
+    Fault(
+        *("any", "a record with NaN, or a number beyond float64"),
+        *("refused in one sentence", DELETE),
+        "results/test_base.py::test_a_number_that_is_none_is_refused[NaN]",
+    ),
+    Fault(
+        *("any", "a record with a number that nothing can have"),
+        *("refused in one sentence", DELETE),
+        "results/test_base.py::test_a_number_that_nothing_can_have_is_refused[tokens--1]",
+    ),
+    Fault(
+        *("any", "a record whose checksum was removed"),
+        *("refused in one sentence", DELETE),
+        "results/test_base.py::test_a_record_without_its_checksum_is_refused[11]",
+    ),
+    Fault(
+        *("any", "the record of another corpus in the place of this one"),
+        *("refused in one sentence that names the other", DELETE),
+        "results/test_base.py::test_the_record_of_the_other_corpus_is_refused",
+    ),
+    Fault(
+        *("any", "a link of another user in the place of a lock"),
+        *("not followed", NOTHING),
+        "base/test_private.py::test_nothing_is_written_through_a_link",
+    ),
+    Fault(
+        *("any", "the folder for locks is another user's"),
+        *("not used; one sentence", "set HOME or TMPDIR"),
+        "base/test_private.py::test_a_link_or_another_users_folder_is_not_used",
+    ),
+    Fault(
+        *("any", "a home that cannot be written"),
+        *("locks are below the temporary folder", NOTHING),
+        "base/test_private.py::test_a_home_that_cannot_be_written_gives_way",
+    ),
+    Fault(
+        *("any", "a configuration that stands for billions of values"),
+        *("refused in one sentence", "write it without aliases"),
+        CONFIG + "a_hostile_file_ends_in_one_sentence[billion laughs]",
+    ),
+    Fault(
+        *("any", "a configuration that contains itself"),
+        *("refused in one sentence", "write it without aliases"),
+        CONFIG + "a_hostile_file_ends_in_one_sentence[itself in a list]",
+    ),
+    Fault(
+        *("local", "braces in the name of a file or folder"),
+        *("read as any other, and watched for changes", NOTHING),
+        "workflow/test_braces.py::test_a_file_with_braces_is_read_and_watched[{part}.jsonl]",
+    ),
+    Fault(
+        *("report", "braces in the title, or in the name of an earlier run"),
+        *("taken as they are", NOTHING),
+        "workflow/test_braces.py::test_a_title_and_an_earlier_run_with_braces",
     ),
     Fault(
         *("download", "the file is longer than its manifest says"),

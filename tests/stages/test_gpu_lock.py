@@ -31,8 +31,7 @@ def hold_and_stay(gave_away, ended):
 @pytest.fixture
 def holder(tmp_path, monkeypatch):
     """A process that has its turn for a minute."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
     began = SPAWN.Event()
     process = SPAWN.Process(target=hold, args=(began, 60))
     process.start()
@@ -56,8 +55,7 @@ def test_the_next_one_waits_until_the_first_is_gone(holder, caplog):
 
 
 def test_who_takes_the_whole_card_waits_for_the_end_of_the_one_before(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
     gave_away, end = SPAWN.Event(), SPAWN.Event()
     first = SPAWN.Process(target=hold_and_stay, args=(gave_away, end))
     first.start()
@@ -78,7 +76,8 @@ def test_a_cpu_job_does_not_wait(holder):
         assert time.monotonic() - start < 5
 
 
-def test_other_gpus_have_locks_of_their_own(monkeypatch):
+def test_other_gpus_have_locks_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     first = lock_path()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")

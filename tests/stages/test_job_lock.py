@@ -61,3 +61,11 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplo
     monkeypatch.setattr("fcntl.flock", flock)
     with alone(tmp_path / "a.lock"):
         assert "cannot be locked (Operation not supported)" in caplog.text
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    (tmp_path / "a.lock").symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(OSError, match="symbolic links"), alone(tmp_path / "a.lock"):
+        pass
+    assert (tmp_path / "thesis.tex").read_text() == "precious"

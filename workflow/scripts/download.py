@@ -10,6 +10,7 @@ def main(snakemake):
         if source["source"] == "synthetic":
             source = download.made_here(snakemake.wildcards.part, snakemake.input[0])
         output, params = snakemake.output, dict(snakemake.params.items())
+        source = download.with_secrets(source, snakemake.config)
         download.run(params, source, output.corpus, output.record)
 
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from vramlab.base.text import printable, without_credentials
+
 
 class VramlabError(Exception):
-    """A mistake in the input or the environment; its text is the one sentence shown to the user."""
+    """A mistake in the input or the environment; its text is the one sentence shown to the user.
+
+    The sentence may quote others (a server, a file): it stays one line, and names no password.
+    """
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(without_credentials(printable(sentence)))
 
 
 class ConfigError(VramlabError):

@@ -6,14 +6,16 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
+
+from vramlab.base.errors import VramlabError
+from vramlab.base.private import private_folder
+from vramlab.base.text import printable, without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +56,10 @@ def _own_terminal() -> Iterator[bool]:
         yield False
         return
     tty = os.fstat(sys.stderr.fileno())  # in a container it may have no name that exists
-    name = f"vramlab-{os.getuid()}-{tty.st_dev}-{tty.st_ino}.lock"
-    lock = FileLock(Path(tempfile.gettempdir(), name))
     try:
+        lock = FileLock(private_folder() / f"terminal-{tty.st_dev}-{tty.st_ino}.lock")
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, OSError, VramlabError):  # without a lock, lines do
         yield False
         return
     try:
@@ -156,6 +157,21 @@ def _job() -> str:
     return ""
 
 
+class PlainFormatter(logging.Formatter):
+    """Lines that a terminal cannot take for commands, and that name no password.
+
+    Messages quote others: a server's answer, a file's name, a document.
+    """
+
+    clear = ""
+    """What goes before a line as it is, such as the code that clears a terminal's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message's lines, tracebacks included."""
+        lines = super().format(record).split("\n")
+        return self.clear + without_credentials("\n".join(map(printable, lines)))
+
+
 class Terminal(logging.StreamHandler[Any]):
     """Writes each message to stderr after the name of the job that says it.
 
@@ -165,8 +181,10 @@ class Terminal(logging.StreamHandler[Any]):
     def __init__(self, job: str) -> None:
         super().__init__(sys.stderr)
         self.job = job
-        start = "\r\x1b[2K" if sys.stderr.isatty() else ""
-        self.setFormatter(logging.Formatter(f"{start}{job}: %(message)s"))
+        formatter = PlainFormatter(f"{job.replace('%', '%%')}: %(message)s")
+        if sys.stderr.isatty():
+            formatter.clear = "\r\x1b[2K"
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message, above the bar where there is one."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from vramlab.config.base import Section
+from vramlab.base.text import without_credentials
+from vramlab.config.base import Section, Seed
 
 Quality = Literal["HIGH", "MEDIUM", "LOW"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -75,7 +76,7 @@ class SyntheticSource(Limits):
     """Number of documents, of all qualities."""
     words: Annotated[int, Field(ge=1)] = 300
     """Mean number of words of a document."""
-    seed: int = 9
+    seed: Seed = 9
     """Seed of the words; the two corpora should differ in it."""
     copies: Annotated[int, Field(ge=0)] = 0
     """HIGH documents that are, by turns, an exact copy, an edited copy and an excerpt of documents
@@ -109,7 +110,7 @@ class SplitSource(Section):
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of the documents; one at least. A text that is repeated more often than that stays in
     training, where another choice is left."""
-    seed: int = 9
+    seed: Seed = 9
     """Seed of the choice."""
 
 
@@ -186,6 +187,22 @@ class CorpusConfig(Section):
             limits=_limits(source) if isinstance(source, MixSource) else Limits(),
             held_out=held_out,
         )
+
+
+def with_credentials(base: str, config: Any) -> str:
+    """The address that the configuration has where `base` is all that may be shown of it.
+
+    Args:
+        base: an address without a user and a password.
+        config: the configuration as it was read.
+    """
+    if isinstance(config, dict):
+        address = config.get("base")
+        if isinstance(address, str) and without_credentials(address) == base != address:
+            return address
+        config = list(config.values())
+    found = (with_credentials(base, item) for item in config) if isinstance(config, list) else ()
+    return next((address for address in found if address != base), base)
 
 
 def _limits(source: Limits) -> Limits:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
+import psutil
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vramlab.base.errors import ConfigError, suggestion
-from vramlab.config.base import Section
+from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
 from vramlab.config.measure import MeasureConfig
@@ -38,7 +41,7 @@ class Experiment(Section):
 
     experiment: Name
     """Name of the experiment: the results are in `results/<experiment>/`."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (9,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (9,)
     """Seeds; each repeats every full epoch. The first also seeds the profiles."""
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens of a training sequence."""
@@ -131,19 +134,82 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
         raise ConfigError(_sentence(error, where)) from None
 
 
-def refuse_repeated_keys(path: Path | str) -> None:
-    """Refuse a file that says a key twice: YAML takes the last and forgets the first.
+def check_file(path: Path | str) -> None:
+    """Refuse a file whose values are not what its lines say, or that would fill the memory.
+
+    YAML takes the last of two equal keys and forgets the first; a few lines of aliases stand for
+    billions of values, or for themselves.
 
     Raises:
-        ConfigError: one sentence with the line of the second.
+        ConfigError: one sentence, with the line where there is one.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        root = yaml.compose(file, Loader=yaml.SafeLoader)
-    for names, node in _repeated(root, ()):
+    root = _compose(Path(path))
+    if root is None:
+        return
+    try:
+        values = _count(root, {})
+        if values > _MAX_VALUES:
+            raise ConfigError(
+                f"{path}: its aliases stand for {values:.0e} values; write it without them"
+            )
+        repeated = next(_repeated(root, ()), None)
+    except RecursionError:
+        raise ConfigError(
+            f"{path}: contains itself, or is nested too deep; write it without aliases"
+        ) from None
+    if repeated:
+        names, node = repeated
         raise ConfigError(
             f"{path}, line {node.start_mark.line + 1}: the key {'.'.join(names)!r} is there twice; "
             "remove or rename one"
         )
+
+
+_MAX_VALUES = 100_000
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    """The nodes of a YAML file; None for JSON that YAML does not take, such as one with tabs."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give a readable file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: is not in UTF-8 (byte {error.start}); save it in that encoding"
+        ) from None
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deep; correct the file") from None
+    except yaml.YAMLError as error:
+        try:
+            json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{path}: is no valid YAML ({error}); correct the file") from None
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{path}: the key {name!r} is there twice; remove or rename one")
+    return dict(pairs)
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, each alias counted with all that it stands for."""
+    if id(node) not in known:
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_count(child, known) for child in children)
+    return known[id(node)]
 
 
 def _repeated(
@@ -165,22 +231,32 @@ def _repeated(
 
 
 def load(path: Path | str) -> Experiment:
-    """Read and check a configuration file (YAML).
+    """Read and check a configuration file (YAML or JSON).
 
     Raises:
         ConfigError: the file is missing, no YAML, or fails a check.
     """
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a readable file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is no valid YAML ({error}); correct the file") from None
+    check_file(path)
+    text = path.read_text(encoding="utf-8-sig")
+    try:  # in this order, as Snakemake does
+        raw = json.loads(text)
+    except ValueError:
+        raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values; see config/README.md")
-    refuse_repeated_keys(path)
     return parse(raw, str(path))
+
+
+def warnings(config: Experiment) -> Iterator[str]:
+    """What is likely to be a mistake on this machine, a sentence each."""
+    limit = config.measure.memory_limit_gib
+    total = psutil.virtual_memory().total / 2**30
+    if config.measure.device == "cpu" and limit is not None and limit > total:
+        yield (
+            f"measure.memory_limit_gib is {limit:g}, more than the {total:.3g} GiB of this "
+            "machine; a job that takes more than there is will be killed"
+        )
 
 
 def _sentence(error: ValidationError, where: str) -> str:
@@ -194,7 +270,9 @@ def _sentence(error: ValidationError, where: str) -> str:
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
     elif first["type"] == "tuple_type":
-        text = f"{key!r} has the value {first['input']!r} and should be a list, such as [1, 2]"
+        text = (
+            f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
+        )
     elif first["type"] == "string_pattern_mismatch":
         key, name = key.removesuffix(".[key]"), first["input"]
         text = (
@@ -203,9 +281,14 @@ def _sentence(error: ValidationError, where: str) -> str:
     elif first["type"] == "value_error":
         text = f"{key + ': ' if key else ''}{first['ctx']['error']}"
     else:
-        text = f"{key!r} has the value {first['input']!r}: {first['msg']}; change it"
+        text = f"{key!r} has the value {_short(first['input'])}: {first['msg']}; change it"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{where}: {text}{more}"
+
+
+def _short(value: Any) -> str:
+    """A value as it may be quoted, however large."""
+    return reprlib.repr(value)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

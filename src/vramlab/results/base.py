@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,16 @@ class Record(BaseModel):
     checksum: str | None = None
     """First 16 digits of the SHA-256 of all else, by which a damaged file is known."""
 
+    def place(self) -> str | None:
+        """Path of the file below the results of the experiment; None where the stage has one file.
+
+        It names the run, so that the record of another run is known in the place of this one.
+        """
+        return None
+
+
+_LARGEST = 2**53
+"""No count of bytes or tokens comes near it, and floats hold all whole numbers up to it."""
 
 R = TypeVar("R", bound=Record)
 
@@ -44,11 +55,13 @@ def read(kind: type[R], path: Path | str) -> R:
     """Read a result file.
 
     Raises:
-        ResultError: the file is missing, damaged, or of another version of vramlab.
+        ResultError: the file is missing, damaged, of another version of vramlab, of another run
+            than its place says, or holds numbers that nothing measured can have.
     """
     try:
         text = Path(path).read_bytes()
         record = kind.model_validate_json(text)
+        content = orjson.loads(text)
     except OSError as error:
         raise ResultError(
             f"{path}: cannot be read ({error.strerror}); run snakemake again"
@@ -56,14 +69,47 @@ def read(kind: type[R], path: Path | str) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ResultError(
-            f"{path}: is damaged or of another version of vramlab "
-            f"({where + ': ' if where else ''}{first['msg']}); delete it and run snakemake again"
+        raise _refusal(
+            path,
+            f"is damaged or of another version of vramlab ({where + ': ' if where else ''}"
+            f"{first['msg']})",
         ) from None
-    content = orjson.loads(text)
-    if content.pop("checksum", None) not in {None, _checksum(content)}:
-        raise ResultError(
-            f"{path}: was changed after it was written, or is damaged; "
-            "delete it and run snakemake again"
-        )
+    except orjson.JSONDecodeError as error:  # NaN, Infinity, or a number that no float64 can hold
+        raise _refusal(path, f"is damaged ({error})") from None
+    nonsense = next(_nonsense(content), None)
+    if nonsense:
+        raise _refusal(path, f"is damaged ({nonsense})")
+    checksum = content.pop("checksum", None)
+    if checksum is None:
+        raise _refusal(path, "has no checksum, so it may have been changed")
+    if checksum != _checksum(content):
+        raise _refusal(path, "was changed after it was written, or is damaged")
+    if not _in_its_place(record.place(), Path(path)):
+        raise _refusal(path, f"is the record of another run, {record.place()}")
     return record.model_copy(update={"checksum": None})
+
+
+def _refusal(path: Path | str, why: str) -> ResultError:
+    return ResultError(f"{path}: {why}; delete it and run snakemake again")
+
+
+def _nonsense(value: Any, name: str = "") -> Iterator[str]:
+    """What is wrong with each number: all are counts, sizes, times, shares or losses."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key != "seed":
+                yield from _nonsense(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _nonsense(item, f"{name}.{i}")
+    elif isinstance(value, int | float) and not 0 <= value <= _LARGEST:
+        yield f"{name} is {value:g}"
+
+
+def _in_its_place(place: str | None, path: Path) -> bool:
+    """Whether `path` is where the record of that place belongs; other folders have no places."""
+    if place is None:
+        return True
+    expected = Path(place).parts
+    found = path.absolute().parts[-len(expected) :]
+    return found == expected or found[0] != expected[0]

@@ -26,3 +26,7 @@ class CorpusRecord(Record):
     """Share of the documents that a split should hold out for validation; None without a split."""
     held_out: float | None = None
     """Share that it does hold out: equal texts stay together, so that it may be another."""
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"corpus/{self.split}.json"

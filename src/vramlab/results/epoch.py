@@ -64,3 +64,8 @@ class EpochRecord(RunRecord):
     """Steps that ran out of memory and were taken again from an empty allocator."""
     loss_curve: list[LossPoint] = []
     validation: Validation | None = None
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        folder = f"epoch/{self.sequence_length}/{self.technique}/{self.setting}"
+        return f"{folder}/seed{self.seed}.json"

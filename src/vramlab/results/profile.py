@@ -27,3 +27,7 @@ class ProfileRecord(RunRecord):
     """Steps that ran out of memory and were taken again from an empty allocator."""
     repeatable: bool | None = None
     """Whether the same steps from the same seed gave the same bits again."""
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"profile/{self.sequence_length}/{self.technique}/{self.setting}.json"

@@ -19,3 +19,7 @@ class SequencesRecord(TextSize):
     dtype: str
     sequences: dict[int, int]
     """Number of sequences, by their length in tokens; the last one may be padded."""
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"sequences/{self.split}.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vramlab.base.provenance import write_with_provenance
-from vramlab.config.corpus import SpeakLeashSource
+from vramlab.config.corpus import SpeakLeashSource, with_credentials
 from vramlab.data.corpus.fetch import fetch
 
 
@@ -27,3 +27,12 @@ def run(params: Mapping[str, Any], source: Mapping[str, Any], corpus: str, recor
 def made_here(part: str, index: str) -> dict[str, str]:
     """The source of a synthetic corpus: the folder of the index, which has the same layout."""
     return {"name": part, "base": Path(index).resolve().parent.as_uri()}
+
+
+def with_secrets(source: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The source with the name and password of its address, which no parameter of a rule holds."""
+    return (
+        {**source, "base": with_credentials(source["base"], config)}
+        if "base" in source
+        else dict(source)
+    )

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from vramlab.base.errors import VramlabError
 from vramlab.base.files import remove_leftovers
-from vramlab.base.progress import Terminal
+from vramlab.base.progress import PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
 from vramlab.stages.job_lock import alone
 
@@ -22,10 +22,12 @@ log = logging.getLogger(__name__)
 _ADVICE = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room in your quota",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f)",
     errno.EROFS: "make this folder writable",
     errno.EACCES: "make this folder writable for you",
     errno.EPERM: "make this folder writable for you",
     errno.EISDIR: "move the folder that stands there away",
+    errno.ELOOP: "move the link that stands there away",
     errno.ENOTDIR: "move the file that stands in the place of a folder away",
     errno.EIO: "check the disk",
     errno.ESTALE: "check the network file system",
@@ -101,7 +103,7 @@ def _file(path: Path) -> logging.Handler:
     # The processes of a parallel technique write to its end as well.
     handler = _LogFile(path, mode="a", encoding="utf-8")
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+        PlainFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     )
     return handler
 

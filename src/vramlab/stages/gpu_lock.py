@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from vramlab.base.private import private_folder, write_private
 from vramlab.memory.allocator import free_memory
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ def turn(measure: Mapping[str, Any]) -> Iterator[None]:
         yield
         return
     importlib.import_module("torch._dynamo")  # seconds, which the first optimizer step would take
-    lock = FileLock(lock_path(), timeout=0)
+    path = lock_path()
+    lock = FileLock(path, timeout=0)
     start = time.monotonic()
     try:
         lock.acquire()
@@ -47,10 +48,10 @@ def turn(measure: Mapping[str, Any]) -> Iterator[None]:
         log.info("waiting for the GPU, which another job uses (%s)", lock.lock_file)
         lock.acquire(timeout=-1)
         log.info("the GPU was free after %.0f s", time.monotonic() - start)
-    holder = lock_path().with_suffix(".pid")
+    holder = path.with_suffix(".pid")
     if measure["memory_limit_gib"] is None:
         _wait_for_the_end(holder)
-    holder.write_text(str(os.getpid()))
+    write_private(holder, str(os.getpid()))
     try:
         yield
     finally:
@@ -80,7 +81,11 @@ def _wait_for_the_end(holder: Path) -> None:
 
 
 def lock_path() -> Path:
-    """The lock of the GPUs that this process sees; a scheduler's job has GPUs of its own."""
+    """The lock of the GPUs that this process sees; a scheduler's job has GPUs of its own.
+
+    Raises:
+        VramlabError: there is no folder for it.
+    """
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace("/", "-")
     job = os.environ.get("SLURM_JOB_ID", "local")
-    return Path(tempfile.gettempdir(), f"vramlab-{os.getuid()}-{job}-gpu-{seen}.lock")
+    return private_folder() / f"{job}-gpu-{seen}.lock"

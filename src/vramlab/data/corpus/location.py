@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import re
 import urllib.parse
 import urllib.request
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from vramlab.base.errors import CorpusError
-
-_TIMEOUT_SECONDS = (10, 60)  # to connect, to wait for the next bytes
+from vramlab.data.corpus.watch import TIMEOUT_SECONDS, Watch, WatchedAdapter
 
 
 class Dropped(Exception):
@@ -36,6 +34,17 @@ class Body(Protocol):
         """Release the connection or the file."""
 
 
+class Opened(NamedTuple):
+    """A file that is being read."""
+
+    start: int
+    """Offset of the first byte that the body gives."""
+    version: str | None
+    """What tells this version of the file from others; None: nothing does, so that no later part
+    may be added to what this body gives."""
+    body: Body
+
+
 class Location(Protocol):
     """A server or a folder."""
 
@@ -44,11 +53,13 @@ class Location(Protocol):
     backoff: float
     """Seconds to wait after the first failed attempt; doubled after each other."""
 
-    def open(self, address: str, offset: int = 0) -> tuple[int, Body]:
+    def open(self, address: str, offset: int = 0, version: str | None = None) -> Opened:
         """Open a file at `offset` bytes, or before it where the offset cannot be had.
 
-        Returns:
-            The offset of the first byte that the body will give, and the body.
+        Args:
+            address: of the file.
+            offset: how many of its bytes are there already.
+            version: of the file that they are from; any other is given from its first byte on.
 
         Raises:
             CorpusError: there is no such file, or the server does not answer.
@@ -83,7 +94,6 @@ class _Server:
 
     def __init__(self, backoff: float) -> None:
         self.backoff = backoff
-        self._etags: dict[str, str] = {}
         self._session = requests.Session()
         # Without this, the HTTP library would ask for zstd on the wire.
         self._session.headers["Accept-Encoding"] = "identity"
@@ -95,43 +105,95 @@ class _Server:
             retry_after_max=60,
         )
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retries))
+            self._session.mount(scheme, WatchedAdapter(max_retries=retries))
 
-    def open(self, address: str, offset: int = 0) -> tuple[int, Body]:
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        if offset and address in self._etags:
-            headers["If-Range"] = self._etags[address]  # a file replaced since is sent whole
+    def open(self, address: str, offset: int = 0, version: str | None = None) -> Opened:
+        if offset and version:
+            opened = self._part(address, offset, version)
+            if opened is not None:
+                return opened
+        response = self._get(address, {})
+        if response.status_code != requests.codes.partial_content:
+            return Opened(0, _version(response), _Raw(response))
+        response.close()
+        raise CorpusError(
+            f"{address}: the server sends a part when asked for all; report it to its owner"
+        )
+
+    def _part(self, address: str, offset: int, version: str) -> Opened | None:
+        """The rest of a file from `offset` on, or all of a newer one; None: ask for all of it."""
+        # A file that was replaced since is then sent whole (RFC 9110, 13.1.5).
+        response = self._get(address, {"Range": f"bytes={offset}-", "If-Range": version})
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            response.close()
+            return None  # it is shorter than the part that we have, so it is another file
+        if response.status_code != requests.codes.partial_content:
+            return Opened(0, _version(response), _Raw(response))
+        if not _same(version, response):  # not every server minds If-Range
+            response.close()
+            return None
+        stated = response.headers.get("Content-Range", "")
+        part = re.match(r"bytes (\d{1,18})-\d{1,18}/", stated)
+        if not part:
+            response.close()
+            raise CorpusError(
+                f"{address}: the server sends a part without saying which one "
+                f"({stated[:40]!r}); report it to its owner"
+            )
+        return Opened(int(part[1]), version, _Raw(response))
+
+    def _get(self, address: str, headers: dict[str, str]) -> requests.Response:
+        """Ask for a file; 416 is the only error that is returned."""
         try:
             response = self._session.get(
-                address, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS
+                address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
             )
-        except requests.RequestException as error:
+        # Not all that a server can say wrong has an error of requests' own: a Location with half
+        # an IPv6 address is a ValueError.
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise CorpusError(
                 f"{address}: cannot be reached ({_root(error)}); check the network and the "
                 "source's base"
             ) from None
-        if response.status_code == requests.codes.requested_range_not_satisfiable and offset:
-            response.close()
-            return offset, io.BytesIO()  # the server holds no more than we have
-        if not response.ok:
-            response.close()
-            again = (
-                "try again later"
-                if response.status_code >= 500
-                else "check the source's name and base"
-            )
-            raise CorpusError(
-                f"{address}: the server answers {response.status_code} {response.reason}; {again}"
-            )
-        etag = response.headers.get("ETag", "")
-        if etag.startswith('"'):  # a weak one may not be used here (RFC 9110, 13.1.5)
-            self._etags[address] = etag
-        part = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        partial = part and response.status_code == requests.codes.partial_content
-        return int(part[1]) if part and partial else 0, _Raw(response)
+        if response.ok or (
+            headers and response.status_code == requests.codes.requested_range_not_satisfiable
+        ):
+            return response
+        response.close()
+        again = (
+            "try again later" if response.status_code >= 500 else "check the source's name and base"
+        )
+        raise CorpusError(
+            f"{address}: the server answers {response.status_code} {response.reason[:80]}; {again}"
+        )
 
     def close(self) -> None:
         self._session.close()
+
+
+def _version(response: requests.Response) -> str | None:
+    """What tells this version of the file from all others: its ETag, or else its date.
+
+    A weak ETag may not be used for it, nor a date within a second of the answer: the file may have
+    changed twice in that second (RFC 9110, 8.8.2.2).
+    """
+    etag: str = response.headers.get("ETag", "")
+    if etag.startswith('"'):
+        return etag
+    changed: str = response.headers.get("Last-Modified", "")
+    try:
+        age = parsedate_to_datetime(response.headers["Date"]) - parsedate_to_datetime(changed)
+        return changed if age.total_seconds() >= 1 else None
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+
+
+def _same(version: str, response: requests.Response) -> bool:
+    """Whether a part is of the version that was asked for."""
+    if version.startswith('"'):
+        return bool(response.headers.get("ETag") == version)
+    # A server that has compared the date need not send it again.
+    return bool(response.headers.get("Last-Modified", version) == version)
 
 
 class _Raw:
@@ -139,14 +201,22 @@ class _Raw:
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
+        self._watch: Watch = getattr(response.raw, "watch", None) or Watch(None)
 
     def read1(self, size: int, /) -> bytes:
         try:
-            return self._response.raw.read1(size, decode_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise Dropped(str(_root(error))) from None
+            data = self._response.raw.read1(size, decode_content=False)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            if not self._watch.stalled:
+                raise Dropped(str(_root(error))) from None
+            data = b""
+        if self._watch.stalled:  # its end is ours, not the server's
+            raise Dropped(self._watch.complaint)
+        self._watch.count(len(data))
+        return bytes(data)
 
     def close(self) -> None:
+        self._watch.stop()
         self._response.close()
 
 
@@ -154,7 +224,7 @@ class _Folder:
     attempts = 1
     backoff = 0.0
 
-    def open(self, address: str, offset: int = 0) -> tuple[int, Body]:
+    def open(self, address: str, offset: int = 0, version: str | None = None) -> Opened:
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(address).path))
         if not path.resolve().is_relative_to(path.parent.resolve()):
             raise CorpusError(
@@ -163,12 +233,12 @@ class _Folder:
             )
         try:
             body = path.open("rb")
+            # A copy on this machine is quick: it is not worth finding out whether the file changed.
+            return Opened(0, None, body)
         except OSError as error:
             raise CorpusError(
                 f"{address}: cannot be read ({error.strerror}); check the source's name and base"
             ) from None
-        body.seek(offset)
-        return offset, body
 
     def close(self) -> None:
         pass

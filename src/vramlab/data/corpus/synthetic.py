@@ -17,7 +17,7 @@ import orjson
 from backports import zstd
 from faker.providers.lorem.pl_PL import Provider
 
-from vramlab.base.files import atomic_path, write_text
+from vramlab.base.files import atomic_path, sha256, write_text
 from vramlab.config.corpus import SyntheticSource
 
 _HABIT = {"HIGH": 0.85, "MEDIUM": 0.5, "LOW": 0.0}
@@ -88,7 +88,7 @@ def _write_dataset(name: str, made: list[dict[str, Any]], folder: Path) -> None:
         with zstd.ZstdFile(path, "w") as output:
             for document in made:
                 output.write(orjson.dumps(document) + b"\n")
-        size = path.stat().st_size
+        size, digest = path.stat().st_size, sha256(path)
     labels = [document["meta"]["quality"] for document in made]
     manifest = {
         "name": name,
@@ -103,6 +103,7 @@ def _write_dataset(name: str, made: list[dict[str, Any]], folder: Path) -> None:
             "quality": {label: labels.count(label) / len(labels) for label in _HABIT},
         },
         "file_size": size,
+        "sha256": digest,
     }
     write_text(folder / f"{name}.manifest", orjson.dumps(manifest).decode())
 
