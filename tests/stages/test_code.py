@@ -1,5 +1,6 @@
 """The files that a script can reach are found in the import graph, not listed by hand."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -16,26 +17,79 @@ def code():
     return code_finder(ROOT / "src", ROOT / "workflow/scripts")
 
 
+@pytest.fixture(scope="module")
+def every_module():
+    return code_finder(ROOT / "src", ROOT / "workflow/scripts", unwatched=())
+
+
 def names(paths):
-    """The modules among the paths, below the package."""
+    """The modules among the paths, below the package; the faces of packages are left out."""
     package = ROOT / "src/vramlab"
-    return {str(Path(p).relative_to(package)) for p in paths if Path(p).is_relative_to(package)}
+    modules = (Path(path) for path in paths if Path(path).name != "__init__.py")
+    return {str(path.relative_to(package)) for path in modules if path.is_relative_to(package)}
 
 
 def test_the_script_itself_is_code_as_well(code):
     assert str(ROOT / "workflow/scripts/epoch.py") in code("epoch.py")
 
 
-def test_a_model_stage_reaches_the_model_and_no_data_stage(code):
-    reached = names(code("profile.py"))
-    assert {"model/attention.py", "config/technique.py", "model/__init__.py"} <= reached
-    assert not any(name.startswith(("data/corpus/", "report/")) for name in reached)
+COMMON = """
+base/files base/provenance
+config/base config/measure config/model config/technique config/tokenizer config/workload
+data/batches data/sequences
+measure/kernel_limit
+memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
+model/activation model/attention model/checkpointing model/cross_entropy model/decoder
+model/feed_forward model/float8 model/kernels model/loss_heads model/offload model/optimizers
+model/triton
+results/base results/largest_batch results/memory results/run
+stages/job stages/launch
+training/device training/learner training/machine training/parallel training/step
+"""
+"""What all three stages run: the model, its training step, the device, and what a job is."""
+GPU_STAGES = {
+    "batch_size": """
+    measure/search measure/trial memory/headroom results/batch_size stages/batch_size
+    """,
+    "profile": """
+    measure/breakdown measure/energy measure/profile measure/repeatability measure/timing
+    results/profile stages/profile
+    """,
+    "epoch": """
+    base/clocks config/training results/epoch results/text_size stages/epoch
+    training/checkpoint training/epoch training/evaluate
+    """,
+}
+"""What each runs beside that."""
+
+
+@pytest.mark.parametrize("stage", GPU_STAGES)
+def test_a_gpu_stage_reruns_for_these_modules_and_no_others(code, stage):
+    """A module that is added here makes each edit of it rerun hours of measurements."""
+    expected = {f"{name}.py" for name in (COMMON + GPU_STAGES[stage]).split()}
+    assert names(code(f"{stage}.py")) == expected
+
+
+def test_what_is_shown_or_predicted_reruns_no_gpu_stage(code):
+    watched = set().union(*(names(code(f"{stage}.py")) for stage in GPU_STAGES))
+    assert not any(name.startswith(("predict/", "report/", "data/corpus/")) for name in watched)
+    assert not {"base/progress.py", "config/estimate.py", "results/estimate.py"} & watched
 
 
 def test_a_data_stage_reaches_no_model(code):
     reached = names(code("tokenizer.py"))
-    assert {"data/tokenizer.py", "config/tokenizer.py", "__init__.py"} <= reached
+    assert {"data/tokenizer.py", "config/tokenizer.py"} <= reached
     assert not any(name.startswith(("model/", "measure/", "training/")) for name in reached)
+
+
+def test_a_package_s_face_holds_no_code():
+    """It is not watched: a docstring, and the version."""
+    for path in (ROOT / "src/vramlab").rglob("__init__.py"):
+        body = ast.parse(path.read_text()).body
+        assert all(isinstance(node, ast.Expr) for node in body[:1]), path
+        named = [node.targets[0].id for node in body[1:] if isinstance(node, ast.Assign)]
+        assert len(named) == len(body[1:]), path
+        assert set(named) <= {"__version__"}, path
 
 
 def test_every_file_exists(code):
@@ -46,7 +100,7 @@ def test_every_file_exists(code):
 @pytest.mark.parametrize(
     "script", sorted(path.name for path in (ROOT / "workflow/scripts").glob("*.py"))
 )
-def test_nothing_that_a_script_really_imports_is_missing(code, script):
+def test_nothing_that_a_script_really_imports_is_missing(every_module, script):
     """What Python loads when the script is imported, compared with the static graph."""
     probe = (
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='probe');"
@@ -59,4 +113,4 @@ def test_nothing_that_a_script_really_imports_is_missing(code, script):
         text=True,
         env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
     )
-    assert names(done.stdout.split()) <= names(code(script))
+    assert names(done.stdout.split()) <= names(every_module(script))

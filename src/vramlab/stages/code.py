@@ -8,36 +8,54 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import grimp
 
 PACKAGE = "vramlab"
+UNWATCHED = frozenset(
+    {
+        "vramlab.base.errors",
+        "vramlab.base.private",
+        "vramlab.base.progress",
+        "vramlab.base.text",
+        "vramlab.stages.frame",
+        "vramlab.stages.gpu_lock",
+        "vramlab.stages.job_lock",
+    }
+)
+"""What says, shows and waits, and changes no number of a result: editing it reruns nothing."""
 
 
-def code_finder(source: Path, scripts: Path) -> Callable[[str], list[str]]:
+def code_finder(
+    source: Path, scripts: Path, unwatched: Collection[str] = UNWATCHED
+) -> Callable[[str], list[str]]:
     """Build the import graph once; the function returned answers for one script at a time.
 
     Args:
         source: the folder that holds the package.
         scripts: the folder that holds the scripts.
+        unwatched: modules that are left out, with what only they import.
 
     Returns:
-        A function from a script's name (`epoch.py`) to the sorted paths of the script, of all
-        modules of the package that it imports, directly or not, and of the packages around them.
+        A function from a script's name (`epoch.py`) to the sorted paths of the script and of all
+        modules of the package that it imports, directly or not. The `__init__.py` of a package
+        holds no code, and is none of them.
     """
     # An import for the type checker alone changes no result.
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
+    for name in unwatched:
+        graph.remove_module(name)
 
     def code(script: str) -> list[str]:
         modules: set[str] = set()
         for name in _imports(scripts / script):
             module = name if name in graph.modules else name.rpartition(".")[0]
-            for found in {module} | graph.find_upstream_modules(module):
-                modules.update(_with_parents(found))
-        paths = [scripts / script, *(_path(source, module) for module in modules)]
-        return sorted(map(str, paths))
+            if module in graph.modules:
+                modules |= {module} | graph.find_upstream_modules(module)
+        files = (_path(source, module) for module in modules)
+        return sorted(map(str, [scripts / script, *(path for path in files if path.is_file())]))
 
     return code
 
@@ -57,13 +75,6 @@ def _imports(script: Path) -> Iterator[str]:
             yield from (f"{node.module}.{n.name}" for n in node.names)
 
 
-def _with_parents(module: str) -> Iterator[str]:
-    """The module and its packages: importing a module runs their `__init__.py`."""
-    while module:
-        yield module
-        module = module.rpartition(".")[0]
-
-
 def _path(source: Path, module: str) -> Path:
-    path = source.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    """The file of a module; a package has none."""
+    return source.joinpath(*module.split(".")).with_suffix(".py")
