@@ -108,3 +108,14 @@ def test_what_is_left_out_is_said():
     assert caveats(Technique()) == []
     compiled = Technique(compile="default", cuda_graphs=True, attention="flex")
     assert len(caveats(compiled)) == 3
+
+
+def test_no_batch_is_predicted_that_a_kernel_cannot_take():
+    tiny = ModelConfig(d_model=8, layers=1, heads=1, d_ff=8)
+    halves = {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"}
+    asked = [
+        (name, workload(axes, tiny, vocab_size=50, length=4))
+        for name, axes in (("fp32", {"loss_head": "fused"}), ("bf16", halves))
+    ]
+    fp32, bf16 = estimates(asked, "fp32", Limits(MeasureConfig(), [8]))
+    assert fp32.cards[0] > bf16.cards[0] == 65_535

@@ -342,6 +342,8 @@ def _data(config: Experiment, add: Any) -> None:
             dropped={"quality LOW": documents - kept},
             characters=24_000_000,
             utf8_bytes=25_000_000,
+            held_out_wanted=0.05,
+            held_out=0.06,
         )
         add("corpus", split, corpus)
         stream = SequencesRecord(
@@ -365,6 +367,7 @@ def _data(config: Experiment, add: Any) -> None:
         provenance=provenance(None),
         vocab_size=12_000,
         model_type="unigram",
+        cut_lines=3,
         **{what: {"train": value, "validation": value} for what, value in fits.items()},
     )
     add("tokenizer", "tokenizer", tokenizer)

@@ -6,9 +6,9 @@ from vramlab.stages.tables import write_tables
 
 def main(snakemake):
     with stage(snakemake):
-        write_tables(
-            dict(snakemake.input.items()), snakemake.output, **dict(snakemake.params.items())
-        )
+        params = snakemake.params
+        given = params.shown, params.compare, params.language
+        write_tables(dict(snakemake.input.items()), snakemake.output, *given)
 
 
 if __name__ == "__main__":

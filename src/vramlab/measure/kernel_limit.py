@@ -16,6 +16,8 @@ torch's memory-efficient kernel and plain products took 262,144.
 
 from __future__ import annotations
 
+from vramlab.config.technique import SIXTEEN_BITS, Technique
+
 MOST_SEQUENCES = 65_535
 """Sequences that a kernel takes which gives each of them a row of its grid."""
 _SIGNS = (
@@ -25,6 +27,12 @@ _SIGNS = (
     "Triton Error [CUDA]: invalid argument",
     "mha_graph.execute(handle",
 )
+
+
+def most_sequences(technique: Technique) -> int | None:
+    """Sequences that the attention kernel of a technique takes at most; None for any number."""
+    in_16_bits = technique.precision in SIXTEEN_BITS and technique.attention != "math"
+    return MOST_SEQUENCES if in_16_bits or technique.attention == "flex" else None
 
 
 def kernel_limit(error: BaseException, batch_size: int) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
+from vramlab.measure.kernel_limit import most_sequences
 from vramlab.measure.search import Limit, Seen, search
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
@@ -84,7 +85,9 @@ def estimates(
             if key not in found:
                 run = FakeRun(workload, device == _CUDA, micro_batches)
                 first = found.get((of_baseline[workload.length], device), {})
-                found[key] = _largest_batches(run.peak, device, limits, first.get("batch_size"))
+                most = most_sequences(workload.technique) if device == _CUDA else None
+                limit = _within(limits, most)
+                found[key] = _largest_batches(run.peak, device, limit, first.get("batch_size"))
                 run.close()
             estimate = Estimate(
                 **head,
@@ -123,6 +126,14 @@ def _in_sizes(workload: Workload) -> Workload:
         changes["window"] = None
     technique = workload.technique.model_copy(update=changes)
     return workload.model_copy(update={"technique": technique})
+
+
+def _within(limits: Limits, most: int | None) -> Limits:
+    """The same limits, with at most so many sequences in a batch."""
+    if most is None or most >= limits.measure.max_batch_size:
+        return limits
+    measure = limits.measure.model_copy(update={"max_batch_size": most})
+    return replace(limits, measure=measure)
 
 
 def _largest_batches(

@@ -33,6 +33,7 @@ def summary(results: Results) -> list[str]:
     """The executive summary: which technique for which need, by how much, how sure."""
     parts = [
         largest_batch(results),
+        kernel_bound(results),
         least_memory(results),
         f"{fastest(results)} {how_sure_of_speed(results)}",
         f"{throughput(results)} {how_sure_of_throughput(results)}",
@@ -206,6 +207,18 @@ def memory_pressure(results: Results) -> str:
         "back and took them anew, for which the GPU waits: a somewhat smaller batch may be faster "
         "for each token.",
         runs=_with_batches(slowed),
+    )
+
+
+def kernel_bound(results: Results) -> str:
+    """Which largest batches a CUDA kernel ends, and not memory."""
+    bound = {s.technique: None for s in results.searches.values() if s.bounded_by == "kernel"}
+    if not bound:
+        return ""
+    return say(
+        "The largest batch of {names} is the largest that a CUDA kernel takes, not the largest "
+        "that fits into memory.",
+        names=codes(bound),
     )
 
 

@@ -8,6 +8,8 @@ from itertools import zip_longest
 
 import pandas as pd
 
+from vramlab.measure.search import Limit, Seen
+from vramlab.measure.search import search as search_largest
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
 from vramlab.report.language import mark, say
@@ -17,8 +19,8 @@ from vramlab.results.estimate import Estimate, EstimateRecord
 
 TOLERANCE = 3.0
 """Percent of error above which the table says why."""
-_ENDLESS = 2**40
-"""Batch size at which a search for the limit gives up."""
+_MOST = 2**40
+"""Sequences at which a search ends that no limit ends."""
 _UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
 
@@ -124,10 +126,4 @@ def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
 
 def largest_under(peaks: Mapping[int, int], limit: int) -> int:
     """The largest batch whose peak is at most `limit`, on the lines between the known ones."""
-    fits, fails = 0, 2 * max(peaks)
-    while peak_at(peaks, fails) <= limit and fails < _ENDLESS:
-        fails *= 2
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        fits, fails = (middle, fails) if peak_at(peaks, middle) <= limit else (fits, middle)
-    return fits
+    return search_largest(lambda b: Seen(b, peak_at(peaks, b), limit), Limit(limit, _MOST))[0]

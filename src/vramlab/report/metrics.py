@@ -212,6 +212,7 @@ _ALL = (
     Metric("limit_gib", mark("limit"), "GiB", search=lambda s: _gib(s.memory_limit)),
     Metric("headroom_gib", mark("headroom"), "GiB", search=lambda s: _gib(s.headroom or None)),
     Metric("missing_gib", mark("short by"), "GiB", trial=lambda t: _gib(t.missing)),
+    Metric("kernel_limit", mark("kernel takes"), trial=lambda t: t.kernel_limit),
     Metric("seconds", mark("time (s)"), "s", trial=lambda t: t.seconds),
     # What a run was made with.
     Metric(

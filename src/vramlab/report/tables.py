@@ -30,7 +30,7 @@ MEMORY = (
 )
 SEARCH = (
     *("technique", "sequence_length", "processes", "trial", "batch_size", "fits", "peak_gib"),
-    *("peak_reserved_gib", "missing_gib", "limit_gib", "headroom_gib", "seconds"),
+    *("peak_reserved_gib", "missing_gib", "kernel_limit", "limit_gib", "headroom_gib", "seconds"),
 )
 SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
@@ -134,6 +134,7 @@ def corpus(results: Results) -> pd.DataFrame:
                 for reason, count in sorted(kept.dropped.items())
             },
             say("characters of the quality"): kept.characters,
+            **_split_shares(kept),
         }
     for overlap in results.records(OverlapRecord):
         for split, left in overlap.kept.items():
@@ -158,11 +159,22 @@ def corpus(results: Results) -> pd.DataFrame:
                 say("characters covered (%)"): tokenizer.coverage[split] * 100,
                 say("unknown pieces"): tokenizer.unknown[split],
             }
+        columns["train"][say("lines cut for the tokenizer's training")] = tokenizer.cut_lines
     quantities = dict.fromkeys(name for column in columns.values() for name in column)
     return frame(
         {"quantity": name} | {split: column.get(name) for split, column in columns.items()}
         for name in quantities
     )
+
+
+def _split_shares(kept: CorpusRecord) -> Row:
+    """The share of the documents that a split holds out, and the share that was asked for."""
+    if kept.held_out is None or kept.held_out_wanted is None:
+        return {}
+    return {
+        say("held out for validation (%)"): 100 * kept.held_out,
+        say("to be held out (%)"): 100 * kept.held_out_wanted,
+    }
 
 
 def overlap(results: Results) -> pd.DataFrame:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
+import os
+import random
 import re
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,8 @@ import orjson
 import pyarrow as pa
 import pytest
 from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from vramlab.base.errors import CorpusError
@@ -67,6 +73,8 @@ def write_txt(path: Path) -> None:
 WRITERS: dict[str, Callable[[Path], None]] = {
     ".jsonl": write_jsonl,
     ".jsonl.zst": write_jsonl_zst,
+    ".ndjson": write_jsonl,
+    ".ndjson.zst": write_jsonl_zst,
     ".parquet": write_parquet,
     ".txt": write_txt,
 }
@@ -129,7 +137,7 @@ def test_many_rows_in_several_row_groups(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is no valid JSON"),
         ("a.jsonl", b'{"text": "\xff"}\n', "line 1 is no valid JSON in UTF-8"),
         ("a.jsonl", b'{"txt": "a"}\n', "line 1 has no key 'text'; .* did you mean 'txt'"),
-        ("a.jsonl", b'{"text": null}\n', "the text of line 1 is of the type NoneType"),
+        ("a.jsonl", b'{"doc": {"t": 1}}\n', "line 1 has no key 'text'; .* known are: doc.t"),
         ("a.jsonl", b'{"text": "a", "meta": {"quality": 3}}\n', "label of line 1 .* type int"),
         ("a.jsonl", b"[]\n", "line 1 is no JSON object"),
         ("a.jsonl.zst", b"no zstd", "no whole zstd file"),
@@ -245,3 +253,327 @@ def test_the_longest_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
     WRITERS[ending](path)
     path.write_text("a" * 21) if ending == ".txt" else None
     assert "is longer than" in refusal(path)
+
+
+def write_lines(path: Path, *rows: Any) -> None:
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def test_one_rule_for_null_in_all_formats(tmp_path: Path) -> None:
+    json, columns = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    write_lines(json, {"text": None, "meta": {"quality": None}}, {"text": "a", "meta": None})
+    meta = pa.array([{"quality": None}, None], pa.struct([("quality", pa.string())]))
+    parquet.write_table(pa.table({"text": [None, "a"], "meta": meta}), columns)
+    assert converted(json) == converted(columns) == [("", "HIGH"), ("a", "HIGH")]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_labels_in_json_and_in_maps(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    labels, texts = ["LOW", "HIGH", None], ["a", "b", "c"]
+    inside = [orjson.dumps({"quality": label} if label else {}).decode() for label in labels]
+    if ending == ".jsonl":
+        write_lines(path, *({"text": t, "meta": m} for t, m in zip(texts, inside, strict=True)))
+    else:
+        parquet.write_table(pa.table({"text": texts, "meta": inside}), path)
+    assert converted(path) == [("a", "LOW"), ("b", "HIGH"), ("c", "HIGH")]
+    if ending == ".parquet":
+        maps = [[("quality", label)] if label else [] for label in labels]
+        kind = pa.map_(pa.string(), pa.string())
+        parquet.write_table(pa.table({"text": texts, "meta": pa.array(maps, kind)}), path)
+        assert converted(path) == [("a", "LOW"), ("b", "HIGH"), ("c", "HIGH")]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [("meta.qualty", "did you mean 'meta.quality'"), ("x", "known are: .*meta.quality")],
+)
+def test_a_quality_that_no_document_has(tmp_path: Path, ending: str, key: str, says: str) -> None:
+    path = tmp_path / f"a{ending}"
+    rows = [{"text": text, "meta": {"quality": "LOW"}} for text in TEXTS]
+    if ending == ".jsonl":
+        write_lines(path, *rows)
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    sentence = refusal(path, quality=key)
+    assert f"none of its 3 documents has the key or column {key!r}" in sentence
+    assert re.search(says, sentence)
+    assert converted(path)[0] == (TEXTS[0], "LOW")
+
+
+def test_a_quality_that_a_text_file_cannot_have(tmp_path: Path) -> None:
+    write_txt(tmp_path / "a.txt")
+    assert "leave `quality` out" in refusal(tmp_path / "a.txt", quality="meta.quality")
+
+
+@pytest.mark.parametrize(
+    ("row", "warned"),
+    [
+        ({"quality": "LOW"}, "if quality holds it"),
+        ({"meta": {"qualty": "LOW"}}, "if meta.qualty holds it"),
+        ({"meta": {"url": "x", "title": "y"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_labels_under_another_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, row: dict, warned: str
+) -> None:
+    write_lines(tmp_path / "a.jsonl", {"text": "a", **row})
+    assert converted(tmp_path / "a.jsonl") == [("a", "HIGH")]
+    assert (warned in caplog.text) if warned else not caplog.text
+
+
+LISTS = pa.array([["a"], ["b", "c"]], pa.list_(pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "key", "says"),
+    [
+        ({"text": LISTS}, "text", "the column 'text' is a list, not a text"),
+        ({"text": LISTS}, "text.list.element", "the column 'text' is a list, not a text"),
+        ({"doc": [{"body": LISTS[0].as_py()}]}, "doc.body", "'doc.body' is a list, not a text"),
+        ({"doc": [{"body": "a"}]}, "doc", "is a group of columns.* did you mean 'doc.body'"),
+        ({"doc": [{"body": "a"}]}, "doc.bdy", "no column 'doc.bdy'.* did you mean 'doc.body'"),
+        ({"doc": [[("body", "a")]]}, "doc", "is a list, not a text|group of columns"),
+        ({"text": [b"\xff"]}, "text", "of the type bytes, not a string"),
+        ({"text": [1.5]}, "text", "of the type float, not a string"),
+    ],
+)
+def test_a_column_that_is_no_text(tmp_path: Path, columns: Any, key: str, says: str) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(columns), path)
+    assert re.search(says, refusal(path, text=key))
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    parquet.write_table(twice, path)
+    assert "several columns named 'text'" in refusal(path)
+    other = pa.Table.from_arrays(
+        [pa.array(["a"]), pa.array([1]), pa.array([2])], names=["text", "n", "n"]
+    )
+    parquet.write_table(other, path)
+    assert converted(path) == [("a", "HIGH")]
+
+
+def test_a_string_of_parquet_that_is_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = pa.array([b"a", b"b\xff"]).view(pa.string())
+    parquet.write_table(pa.table({"text": texts}), path)
+    assert "row 2 is no UTF-8" in refusal(path)
+
+
+@pytest.mark.slow
+def test_any_damage_to_a_parquet_file_ends_in_a_sentence(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.parquet", tmp_path / "out.jsonl.zst"
+    write_parquet(path)
+    whole, rng = path.read_bytes(), random.Random(9)
+    refused = 0
+    for _ in range(600):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 8])):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            convert(source(path), target)
+        except CorpusError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
+
+
+def empty_parquet(path: Path) -> None:
+    parquet.write_table(pa.table({"text": pa.array([], pa.string())}), path)
+
+
+SKIPPABLE = b"\x50\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"
+EMPTY: dict[str, Callable[[Path], object]] = {
+    "a.jsonl": lambda path: path.write_bytes(b""),
+    "b.jsonl": lambda path: path.write_bytes(b"\n \n"),
+    "c.jsonl.zst": lambda path: path.write_bytes(b""),
+    "d.jsonl.zst": lambda path: path.write_bytes(zstd.compress(b"") * 2),
+    "e.jsonl.zst": lambda path: path.write_bytes(SKIPPABLE),
+    "f.parquet": empty_parquet,
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_corpus(tmp_path: Path, name: str) -> None:
+    EMPTY[name](tmp_path / name)
+    sentence = refusal(tmp_path / name)
+    assert "holds no document" in sentence
+    assert "delete" not in sentence
+
+
+def test_empty_parts_of_a_corpus_are_no_fault(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for name, write in EMPTY.items():
+        write(folder / name)
+    assert "holds no document" in refusal(folder)
+    write_lines(folder / "g.jsonl", {"text": "a"})
+    assert converted(folder) == [("a", "HIGH")]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        # The frame header of `zstd --long=31`: a window of 2 GiB (RFC 8878, 3.1.1.1).
+        (b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", "window over 128 MiB.* compress it anew"),
+        (zstd.compress(b'{"text": "a"}\n')[:-4], "no whole zstd file .* get a whole copy"),
+    ],
+)
+def test_a_file_of_the_user_is_never_to_be_deleted(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(content)
+    sentence = refusal(path)
+    assert re.search(says, sentence)
+    assert "delete" not in sentence
+
+
+def test_a_file_that_needs_a_dictionary(tmp_path: Path) -> None:
+    lines = [orjson.dumps({"text": f"dokument numer {i}"}) + b"\n" for i in range(2000)]
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(zstd.compress(lines[0], zstd_dict=zstd.train_dict(lines, 1000)))
+    assert "needs a zstd dictionary" in refusal(path)
+
+
+def test_endings_of_any_case_and_files_that_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "books"
+    folder.mkdir()
+    write_txt(folder / "B.TXT")
+    write_parquet(folder / "c.Parquet")
+    write_jsonl_zst(folder / "d.JSONL.ZST")
+    (folder / "e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "e"}\n'))
+    (folder / "link").symlink_to(".")
+    assert len(converted(folder)) == 7
+    assert "left out are 2 files of other formats or links" in caplog.text
+    assert "e.jsonl.gz" in caplog.text
+    assert converted(folder / "B.TXT") == [(TEXTS[0], "HIGH")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("**/*.txt", ["a.txt", "x/b.txt", "x/y/c.txt"]),
+        ("x/**/*.txt", ["x/b.txt", "x/y/c.txt"]),
+        ("**/y/**/c.txt", ["x/y/c.txt"]),
+        ("*.txt", ["a.txt", "x/b.txt", "x/y/c.txt"]),
+    ],
+)
+def test_two_stars_also_stand_for_no_folder(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    (tmp_path / "x/y").mkdir(parents=True)
+    for name in ("a.txt", "x/b.txt", "x/y/c.txt"):
+        (tmp_path / name).write_text("a")
+    found = find_files(source(tmp_path, files=pattern))
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == names
+
+
+@pytest.mark.parametrize("hidden", ["results", ".venv", ".snakemake"])
+def test_what_the_pipeline_makes_is_never_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / hidden).mkdir()
+    (tmp_path / hidden / "a.txt").write_text("a")
+    (tmp_path / "books" / hidden).mkdir(parents=True)
+    (tmp_path / "books" / hidden / "b.txt").write_text("b")
+    (tmp_path / "c.txt").write_text("c")
+    expected = ["c.txt"] if hidden.startswith(".") else ["books/results/b.txt", "c.txt"]
+    assert [str(path) for path in find_files(source(Path()))] == expected
+    assert [str(path) for path in find_files(source(Path(hidden)))] == [f"{hidden}/a.txt"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "books/closed").mkdir(parents=True)
+    (tmp_path / "books/a.txt").write_text("a")
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # root may read any folder
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "closed: cannot be read (Permission denied)" in refusal(tmp_path / "books")
+
+
+def test_loops_of_links(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    (folder / "x").mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    (folder / "x/up").symlink_to("..")
+    (folder / "self").symlink_to("self")
+    assert converted(folder) == [("a", "HIGH")]
+    (folder / "b.txt").symlink_to("c.txt")
+    (folder / "c.txt").symlink_to("b.txt")
+    assert "b.txt: is a link that leads nowhere, or to itself" in refusal(folder)
+    assert "is no file and no folder" in refusal(folder / "self")
+
+
+@pytest.mark.parametrize("when", ["before the first", "after the first"])
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".txt"])
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, when: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    WRITERS[ending](path)
+    original = FORMATS[ending]
+
+    def reading(*arguments: Any) -> Any:
+        rows = original(*arguments)
+        if when == "after the first":
+            yield next(rows)
+        path.write_bytes(path.read_bytes().replace(b"pierwszy", b"ostatni "))
+        yield from rows
+
+    monkeypatch.setitem(FORMATS, ending, reading)
+    assert "was changed while it was read" in refusal(path)
+
+
+LETTERS = "ab.*?[]{}'\"\\ %#$~;&|-\n\t\r\x7f\u00a0ż漢😀" + string.ascii_letters
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(LETTERS, min_size=1, max_size=60).map(os.fsencode), st.binary(min_size=1))
+        .filter(lambda name: not {0, 47} & set(name) and name[:1] != b".")
+        .map(lambda name: name[:251] + b".txt"),
+        min_size=1,
+        max_size=4,
+        unique=True,
+    )
+)
+def test_names_of_any_bytes(tmp_path_factory: pytest.TempPathFactory, names: list[bytes]) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    for name in names:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"text")
+    target = folder.with_suffix(".jsonl.zst")
+    try:
+        record = convert(source(folder), target)
+    except CorpusError as error:
+        str(error).encode()
+        assert "has a name that is not UTF-8, or has a control character" in str(error)
+        assert "\n" not in str(error)
+        assert any(
+            name.decode("utf-8", "replace").encode() != name
+            or any(c < 32 or c == 127 for c in name)
+            or b"\xc2" in name
+            for name in names
+        )
+    else:
+        assert record.documents == len(names)
+        digest, backslash = hashlib.sha256(b"text").hexdigest(), chr(92)
+        listed = "".join(
+            f"{backslash if backslash in name else ''}{digest}  {name.replace(backslash, 2 * backslash)}\n"
+            for name in sorted(name.decode() for name in names)
+        )
+        assert record.sha256 == hashlib.sha256(listed.encode()).hexdigest()

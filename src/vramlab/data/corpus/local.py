@@ -43,12 +43,11 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
     """
     files, root = find_files(source), Path(source.path)
     if ignored := left_out(source):
-        names = ", ".join(map(printable, ignored[:_NAMED]))
         log.warning(
-            "%s: %d are left out, which are no files that are read, such as %s",
+            "%s: left out are %d files of other formats or links to folders, such as %s",
             root,
             len(ignored),
-            names,
+            ", ".join(map(printable, ignored[:_NAMED])),
         )
     labels = _Labels(source)
     digests = []
