@@ -35,7 +35,8 @@ def test_the_script_itself_is_code_as_well(code):
 
 COMMON = """
 base/files base/provenance
-config/base config/measure config/model config/technique config/tokenizer config/workload
+config/axes config/base config/measure config/model config/technique config/tokenizer
+config/workload
 data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory

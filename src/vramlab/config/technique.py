@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES, descriptions
 from vramlab.config.base import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
-Attention = Literal["plain", "math", "sdpa", "flash", "flex", "masked"]
 Checkpointing = Literal["none", "block", "selective"]
 Offload = Literal["none", "activations"]
 FeedForward = Literal["full", "recomputed"]
 LossHead = Literal["full", "chunked", "fused"]
-Optimizer = Literal["adam", "fused", "8bit", "in-backward"]
 Compile = Literal["none", "default", "max-autotune"]
 Parallel = Literal["none", "ddp", "fsdp"]
 Setting = Literal["equal", "own"]
 """Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
-WINDOWED: frozenset[str] = frozenset({"flash", "flex", "masked"})
+if TYPE_CHECKING:
+    Attention: TypeAlias = str
+    Optimizer: TypeAlias = str
+else:  # the names of the table's entries, which a type checker cannot read
+    Attention = Literal[tuple(ATTENTION_VALUES)]
+    Optimizer = Literal[tuple(OPTIMIZER_VALUES)]
+
 SIXTEEN_BITS: frozenset[str] = frozenset({"bf16", "pure-bf16", "fp8"})
 """Precisions in which attention receives bfloat16."""
 
@@ -33,10 +38,7 @@ class Technique(Section):
     """fp32; tf32 (fp32 with TF32 matrix products, CUDA only); bf16 (autocast); pure-bf16 (weights,
     gradients and Adam's moments in bfloat16 too); fp8 (bf16, with the feed-forward layers' matrix
     products in 8-bit floats; compute capability 8.9 or newer)."""
-    attention: Attention = "plain"
-    """plain: torch.nn.MultiheadAttention; math: explicit softmax that stores the T x T scores;
-    sdpa: torch's scaled_dot_product_attention; flash: the flash-attn package (CUDA, bf16);
-    flex: torch's flex_attention; masked: sdpa under a dense window mask, on any device."""
+    attention: Annotated[Attention, Field(description=descriptions(ATTENTION_VALUES))] = "plain"
     window: Annotated[int, Field(ge=1)] | None = None
     """How many tokens each position sees, itself included; null sees all before it."""
     checkpointing: Checkpointing = "none"
@@ -53,9 +55,7 @@ class Technique(Section):
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens in a chunk of the loss head; null takes a sixteenth of the batch, or fewer, so that a
     chunk has at most 1e8 logits."""
-    optimizer: Optimizer = "adam"
-    """adam: torch's; fused: torch's in one kernel; 8bit: bitsandbytes, moments in 8 bits;
-    in-backward: each weight updated, and its gradient freed, as soon as the gradient is there."""
+    optimizer: Annotated[Optimizer, Field(description=descriptions(OPTIMIZER_VALUES))] = "adam"
     compile: Compile = "none"
     """torch.compile of the model and of the loss head, CUDA only: default, or max-autotune, which
     tries kernels and takes minutes."""
@@ -72,29 +72,36 @@ class Technique(Section):
     @property
     def accumulates(self) -> bool:
         """Whether the gradients of several micro-batches can be added up before an update."""
-        return self.optimizer != "in-backward" and not self.cuda_graphs
+        return OPTIMIZER_VALUES[self.optimizer].accumulates and not self.cuda_graphs
 
     @model_validator(mode="after")
     def _can_work(self) -> Technique:
         for when, why in _CONFLICTS:
             if when(self):
-                raise ValueError(why.format_map(self.model_dump()))
+                raise ValueError(why.format_map(self._facts()))
         return self
+
+    def _facts(self) -> dict[str, Any]:
+        """What fills the gaps of the sentences below."""
+        not_under = OPTIMIZER_VALUES[self.optimizer].not_under.get(self.parallel)
+        return self.model_dump() | {"not_under": not_under}
 
 
 _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
     (
-        lambda t: t.attention == "flash" and t.precision not in SIXTEEN_BITS,
-        "attention flash computes in 16 bits and cannot run in {precision}; set precision to bf16",
+        lambda t: ATTENTION_VALUES[t.attention].sixteen_bits and t.precision not in SIXTEEN_BITS,
+        "attention {attention} computes in 16 bits and cannot run in {precision}; set precision to "
+        "bf16",
     ),
     (
-        lambda t: t.window is not None and t.attention not in WINDOWED,
+        lambda t: t.window is not None and ATTENTION_VALUES[t.attention].window == "none",
         "attention {attention} has no window; set attention to one of "
-        f"{', '.join(sorted(WINDOWED))}, or remove window",
+        f"{', '.join(k for k, v in ATTENTION_VALUES.items() if v.window != 'none')}, or remove "
+        "window",
     ),
     (
-        lambda t: t.attention == "masked" and t.window is None,
-        "attention masked needs a window; set it, or set attention to sdpa",
+        lambda t: t.window is None and ATTENTION_VALUES[t.attention].window == "required",
+        "attention {attention} needs a window; set it, or set attention to sdpa",
     ),
     (
         lambda t: t.chunk_tokens is not None and t.loss_head == "full",
@@ -128,14 +135,8 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "parallel {parallel} runs code that is not compiled; set compile or parallel to none",
     ),
     (
-        lambda t: t.parallel == "ddp" and t.optimizer == "in-backward",
-        "optimizer in-backward updates a weight before ddp has added up its gradient; set parallel "
-        "to fsdp, or optimizer to another value",
-    ),
-    (
-        lambda t: t.parallel == "fsdp" and t.optimizer == "8bit",
-        "optimizer 8bit cannot update a share of a weight; set parallel to ddp, or optimizer to "
-        "another value",
+        lambda t: t.parallel in OPTIMIZER_VALUES[t.optimizer].not_under,
+        "optimizer {optimizer} {not_under}, or optimizer to another value",
     ),
     (
         lambda t: t.parallel == "fsdp" and t.offload != "none",
@@ -143,4 +144,4 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "parallel to ddp",
     ),
 )
-"""What cannot be combined: when, and why, with gaps for the values of the axes."""
+"""What cannot be combined: when, and why, with gaps for what `_facts` knows."""

@@ -16,6 +16,7 @@ torch's memory-efficient kernel and plain products took 262,144.
 
 from __future__ import annotations
 
+from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.technique import SIXTEEN_BITS, Technique
 
 MOST_SEQUENCES = 65_535
@@ -31,8 +32,9 @@ _SIGNS = (
 
 def most_sequences(technique: Technique) -> int | None:
     """Sequences that the attention kernel of a technique takes at most; None for any number."""
-    in_16_bits = technique.precision in SIXTEEN_BITS and technique.attention != "math"
-    return MOST_SEQUENCES if in_16_bits or technique.attention == "flex" else None
+    limited = ATTENTION_VALUES[technique.attention].sequences_limited
+    in_16_bits = limited == "in 16 bits" and technique.precision in SIXTEEN_BITS
+    return MOST_SEQUENCES if in_16_bits or limited == "always" else None
 
 
 def kernel_limit(error: BaseException, batch_size: int) -> int | None:

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
+from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.memory.counter import Counter
 from vramlab.model import loss_heads
-from vramlab.model.attention import Kernel, SelfAttention, flash_attn, flex
+from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import SMALLEST
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
@@ -100,9 +101,10 @@ class CudaCounter(Counter):
 
 def adapt_to_cuda(learner: Learner) -> None:
     """Let a learner's own Python code do what it would do on CUDA; under FakeTensorMode."""
-    for module in learner.model.modules():
-        if isinstance(module, SelfAttention):
-            module.kernel = _KERNELS.get(module.kernel, module.kernel)
+    if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
+        for module in learner.model.modules():
+            if isinstance(module, SelfAttention):
+                module.kernel = _flash_kernel
     if learner.technique.offload != "none":
         learner.model.offload = _on_host
 
@@ -165,8 +167,9 @@ def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Ten
     return out
 
 
-def _fused_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
-    """flash-attn and flex_attention: they keep q, k, v, the result and its log-sum-exp."""
+def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
+    """torch's, for kernels of packages that a CPU cannot run and that save the same:
+    q, k, v, the result and its log-sum-exp."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     grouped = q.shape[1] != k.shape[1]
     out = functional.scaled_dot_product_attention(
@@ -186,9 +189,6 @@ _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
     (loss_heads, "has_triton"): _has_triton,
 }
 """By module and name; each is given the function that it replaces first."""
-
-
-_KERNELS: Mapping[Kernel | None, Kernel] = {flash_attn: _fused_kernel, flex: _fused_kernel}
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
@@ -108,10 +109,11 @@ def unmodelled(technique: Technique) -> str | None:
             "other processes to exchange weights and gradients with; the search for the largest "
             "batch measures it"
         )
-    if technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+    package = OPTIMIZER_VALUES[technique.optimizer].package
+    if package is not None and importlib.util.find_spec(package) is None:
         return (
-            "optimizer 8bit is predicted by the package bitsandbytes, which is not installed; see "
-            "envs/README.md"
+            f"optimizer {technique.optimizer} is predicted by the package {package}, which is not "
+            "installed; see envs/README.md"
         )
     return None
 
@@ -122,7 +124,7 @@ def _in_sizes(workload: Workload) -> Workload:
     changes: dict[str, Any] = {}
     if workload.technique.precision == "tf32":
         changes["precision"] = "fp32"
-    if workload.technique.attention in {"flash", "flex"}:
+    if ATTENTION_VALUES[workload.technique.attention].predicted_as_flash:
         changes["window"] = None
     technique = workload.technique.model_copy(update=changes)
     return workload.model_copy(update={"technique": technique})

@@ -11,11 +11,14 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES, AttentionValue
+from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.float8 import MULTIPLE
 from vramlab.training.parallel import processes_of
 
 _AMPERE, _ADA = (8, 0), (8, 9)
+_GENERATIONS = {_AMPERE: "8.0 (Ampere)", _ADA: "8.9 (Ada)"}
 
 
 def _installed(_: str) -> None:
@@ -76,8 +79,8 @@ _OBSTACLES = (
         "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
     ),
     _Obstacle(
-        lambda w, m: w.technique.attention == "flash" and not _has(m, _AMPERE),
-        "flash-attn needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
+        lambda w, m: (needed := _attention(w).capability) is not None and not _has(m, needed),
+        "{kernel} needs an NVIDIA GPU of compute capability {capability} or newer",
     ),
     _Obstacle(
         lambda w, m: (
@@ -100,30 +103,22 @@ _OBSTACLES = (
         "or model.d_ff",
     ),
     _Obstacle(
-        lambda w, m: w.technique.attention == "flash" and m.missing("flash_attn") is not None,
-        "the package flash-attn {flash_attn}; see envs/README.md",
-    ),
-    _Obstacle(
         lambda w, _: (
-            w.technique.attention == "flash" and (_head_width(w) % 8 != 0 or _head_width(w) > 256)
+            (widths := _attention(w).head_widths) is not None and _head_width(w) not in widths
         ),
-        "flash-attn has no kernel for heads of width {head_width}; change model.heads",
+        "{kernel} has no kernel for heads of width {head_width}; change model.heads",
     ),
     _Obstacle(
-        lambda w, m: w.technique.attention == "flex" and m.kind != "cuda",
-        "flex_attention has no backward pass on a CPU; attention masked has the window",
+        lambda w, m: m.kind != "cuda" and _attention(w).not_on_cpu is not None,
+        "{not_on_cpu}",
     ),
     _Obstacle(
-        lambda w, _: w.technique.attention == "flex" and w.model.attention_dropout > 0,
-        "flex_attention has no dropout; set model.attention_dropout to 0",
+        lambda w, _: w.model.attention_dropout > 0 and not _attention(w).dropout,
+        "{kernel} has no dropout; set model.attention_dropout to 0",
     ),
     _Obstacle(
         lambda w, m: w.technique.offload != "none" and m.kind != "cuda",
         "offload moves tensors from a GPU to the host's memory, and this machine has no GPU",
-    ),
-    _Obstacle(
-        lambda w, m: w.technique.optimizer == "8bit" and m.missing("bitsandbytes") is not None,
-        "the package bitsandbytes {bitsandbytes}; see envs/README.md",
     ),
     _Obstacle(
         lambda w, m: w.technique.compile != "none" and m.kind != "cuda",
@@ -141,6 +136,10 @@ _OBSTACLES = (
         lambda w, m: w.technique.compile != "none" and m.missing("triton") is not None,
         "compile needs the package triton, which {triton}",
     ),
+    _Obstacle(
+        lambda w, m: any(m.missing(_module(p)) is not None for p in _packages(w.technique)),
+        "the package {missing_package}; see envs/README.md",
+    ),
 )
 """In the order in which they are looked at: what costs an import comes after what does not."""
 
@@ -154,18 +153,44 @@ def obstacle(workload: Workload, machine: Machine) -> str | None:
 
 
 class _Facts(dict[str, object]):
-    """What fills the gaps of a sentence; a gap of another name is a package's."""
+    """What fills the gaps of a sentence; a gap of another name is a package's.
+
+    Packages are looked for only where a sentence names them.
+    """
 
     def __init__(self, workload: Workload, machine: Machine) -> None:
+        attention = _attention(workload)
         super().__init__(
+            kernel=attention.package or f"attention {workload.technique.attention}",
+            capability=attention.capability and _GENERATIONS[attention.capability],
+            not_on_cpu=attention.not_on_cpu,
             head_width=_head_width(workload),
             processes=processes_of(workload.technique, machine.gpus),
             gpus=machine.gpus,
         )
+        self._technique = workload.technique
         self._machine = machine
 
     def __missing__(self, package: str) -> str | None:
-        return self._machine.missing(package)
+        if package != "missing_package":
+            return self._machine.missing(package)
+        found = ((p, self._machine.missing(_module(p))) for p in _packages(self._technique))
+        return next((f"{package} {why}" for package, why in found if why), None)
+
+
+def _packages(technique: Technique) -> list[str]:
+    """The optional packages that the values of a technique come from."""
+    values = ATTENTION_VALUES[technique.attention], OPTIMIZER_VALUES[technique.optimizer]
+    return [value.package for value in values if value.package is not None]
+
+
+def _module(package: str) -> str:
+    """The name that Python imports a package by."""
+    return package.replace("-", "_")
+
+
+def _attention(workload: Workload) -> AttentionValue:
+    return ATTENTION_VALUES[workload.technique.attention]
 
 
 def _head_width(workload: Workload) -> int:

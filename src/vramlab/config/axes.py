@@ -1,0 +1,106 @@
+"""What each value of the axes `attention` and `optimizer` does, and what it needs.
+
+All that a configuration, a machine or a prediction has to know of a value stands in its entry here;
+the code that runs it stands in the table of the same keys in `model/`. Torch is not imported: a
+configuration is checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class AxisValue:
+    """What the values of both axes have."""
+
+    what: str
+    """What it does, for the reference of the configuration."""
+    package: str | None = None
+    """The optional package that it comes from."""
+
+
+@dataclass(frozen=True)
+class AttentionValue(AxisValue):
+    """A kernel of attention. The defaults are those of one that is written in plain torch."""
+
+    window: Literal["none", "optional", "required"] = "none"
+    sixteen_bits: bool = False
+    """Whether it computes in 16 bits only."""
+    capability: tuple[int, int] | None = None
+    """The CUDA compute capability that it needs."""
+    not_on_cpu: str | None = None
+    """Why it does not run on a CPU, in a sentence."""
+    dropout: bool = True
+    """Whether it has dropout."""
+    head_widths: range | None = None
+    """Widths of a head that it has kernels for; None for all."""
+    sequences_limited: Literal["never", "in 16 bits", "always"] = "never"
+    """When its CUDA kernel takes 65,535 sequences at most; see measure/kernel_limit.py."""
+    predicted_as_flash: bool = False
+    """Whether torch's flash kernel is counted in its place: both save the same tensors, whatever
+    the window."""
+
+
+@dataclass(frozen=True)
+class OptimizerValue(AxisValue):
+    """A way to update the weights."""
+
+    accumulates: bool = True
+    """Whether the gradients of several micro-batches can be added up before an update."""
+    not_under: Mapping[str, str] = field(default_factory=dict)
+    """Why it does not work, by the value of the axis `parallel`."""
+
+
+ATTENTION_VALUES: Mapping[str, AttentionValue] = {
+    "plain": AttentionValue("torch.nn.MultiheadAttention", sequences_limited="in 16 bits"),
+    "math": AttentionValue("explicit softmax that stores the T x T scores"),
+    "sdpa": AttentionValue("torch's scaled_dot_product_attention", sequences_limited="in 16 bits"),
+    "flash": AttentionValue(
+        "the flash-attn package (CUDA, bf16)",
+        package="flash-attn",
+        window="optional",
+        sixteen_bits=True,
+        capability=(8, 0),
+        head_widths=range(8, 257, 8),
+        sequences_limited="in 16 bits",
+        predicted_as_flash=True,
+    ),
+    "flex": AttentionValue(
+        "torch's flex_attention",
+        window="optional",
+        not_on_cpu="flex_attention has no backward pass on a CPU; attention masked has the window",
+        dropout=False,
+        sequences_limited="always",
+        predicted_as_flash=True,
+    ),
+    "masked": AttentionValue(
+        "sdpa under a dense window mask, on any device",
+        window="required",
+        sequences_limited="in 16 bits",
+    ),
+}
+
+OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
+    "adam": OptimizerValue("torch's"),
+    "fused": OptimizerValue("torch's in one kernel"),
+    "8bit": OptimizerValue(
+        "bitsandbytes, moments in 8 bits",
+        package="bitsandbytes",
+        not_under={"fsdp": "cannot update a share of a weight; set parallel to ddp"},
+    ),
+    "in-backward": OptimizerValue(
+        "each weight updated, and its gradient freed, as soon as the gradient is there",
+        accumulates=False,
+        not_under={
+            "ddp": "updates a weight before ddp has added up its gradient; set parallel to fsdp"
+        },
+    ),
+}
+
+
+def descriptions(values: Mapping[str, AxisValue]) -> str:
+    """What all values of an axis do, in one line."""
+    return "; ".join(f"{name}: {value.what}" for name, value in values.items()) + "."

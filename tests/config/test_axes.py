@@ -1,0 +1,24 @@
+"""What is said of an axis's values, and the code that runs them, are two tables of the same keys."""
+
+import pytest
+
+from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES
+from vramlab.config.technique import Technique
+from vramlab.model.attention import ATTENTION
+from vramlab.model.optimizers import OPTIMIZERS
+
+
+@pytest.mark.parametrize(
+    ("said", "run"), [(ATTENTION_VALUES, ATTENTION), (OPTIMIZER_VALUES, OPTIMIZERS)]
+)
+def test_what_is_said_has_its_code(said, run):
+    assert set(said) == set(run)
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"), [("attention", ATTENTION_VALUES), ("optimizer", OPTIMIZER_VALUES)]
+)
+def test_the_schema_of_the_configuration_names_and_explains_each_value(axis, said):
+    schema = Technique.model_json_schema()["properties"][axis]
+    assert schema["enum"] == list(said)
+    assert all(f"{name}: {value.what}" in schema["description"] for name, value in said.items())
