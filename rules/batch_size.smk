@@ -26,3 +26,8 @@ rule batch_size:
         "Search the largest batch of {wildcards.technique} at {wildcards.length} tokens"
     script:
         "../workflow/scripts/batch_size.py"
+
+
+RECORDS["batch_size"] = [
+    f"{RESULTS}/batch_size/{length}/{name}.json" for name, length in CONFIG.searches()
+]

@@ -19,7 +19,7 @@ SOURCE = str(CHECKOUT / "src")
 sys.path.insert(0, SOURCE)
 
 from vramlab.config import experiment
-from vramlab.config.corpus import Limits
+from vramlab.config.corpus import Limits, LocalSource
 from vramlab.data.corpus.folder import find_files
 from vramlab.base.errors import ConfigError, CorpusError
 from vramlab.base.text import without_credentials
@@ -61,6 +61,14 @@ SPLITS = ("train", "validation")
 PARTS = {
     name: part for split in SPLITS for name, part in CONFIG.corpus.parts(split).items()
 }
+
+# Those in the layout of SpeakLeash; the rule `local` takes all others.
+FETCHED = [
+    name for name, part in PARTS.items() if part.source in {"speakleash", "synthetic"}
+]
+
+# The records that the report is made from, by stage; each stage's rule file adds its own.
+RECORDS = {}
 
 # How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
@@ -175,8 +183,11 @@ def made_here(wildcards):
 
 def local_files(wildcards):
     """The files of a local corpus; where something is wrong with them, the job says what."""
+    source = PARTS[wildcards.part]
+    if not isinstance(source, LocalSource):
+        return []
     try:
-        return find_files(PARTS[wildcards.part])
+        return find_files(source)
     except CorpusError:
         return []
 

@@ -38,7 +38,7 @@ rule download:
     benchmark:
         f"{RESULTS}/benchmarks/download/{{part}}.tsv"
     wildcard_constraints:
-        part=one_of(parts_from("speakleash", "synthetic")),
+        part=one_of(FETCHED),
     localrule: True
     conda:
         ENVIRONMENT
@@ -62,7 +62,7 @@ rule local:
     benchmark:
         f"{RESULTS}/benchmarks/local/{{part}}.tsv"
     wildcard_constraints:
-        part=one_of(parts_from("local")),
+        part=one_of([part for part in PARTS if part not in FETCHED]),
     localrule: True
     conda:
         ENVIRONMENT
@@ -70,7 +70,7 @@ rule local:
         source=origin,
         stamps=lambda wildcards: stamps(local_files(wildcards)),
     message:
-        "Read the local corpus {wildcards.part}"
+        "Read the corpus {wildcards.part}"
     script:
         "../workflow/scripts/local.py"
 
@@ -95,3 +95,6 @@ rule quality:
         "Keep the {wildcards.split} documents of quality {params.selection[quality]}"
     script:
         "../workflow/scripts/quality.py"
+
+
+RECORDS["corpus"] = expand(f"{RESULTS}/corpus/{{split}}.json", split=SPLITS)

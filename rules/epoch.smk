@@ -27,3 +27,9 @@ rule epoch:
         "Train {wildcards.technique} for whole epochs, batch: {wildcards.setting}, seed {wildcards.seed}"
     script:
         "../workflow/scripts/epoch.py"
+
+
+RECORDS["epoch"] = [
+    f"{RESULTS}/epoch/{run.length}/{run.technique}/{run.setting}/seed{seed}.json"
+    for run, seed in CONFIG.epochs()
+]

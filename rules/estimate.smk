@@ -59,3 +59,6 @@ rule estimate:
         "Show {input.table}"
     script:
         "../workflow/scripts/show.py"
+
+
+RECORDS["estimate"] = [ESTIMATE] if CONFIG.estimate.in_report else []

@@ -20,3 +20,6 @@ rule overlap:
         "Measure the overlap of the corpora, and drop: {params.policy}"
     script:
         "../workflow/scripts/overlap.py"
+
+
+RECORDS["overlap"] = [f"{RESULTS}/corpus/overlap.json"]

@@ -28,3 +28,9 @@ rule profile:
         "Profile {wildcards.technique} at {wildcards.length} tokens, batch: {wildcards.setting}"
     script:
         "../workflow/scripts/profile.py"
+
+
+RECORDS["profile"] = [
+    f"{RESULTS}/profile/{run.length}/{run.technique}/{run.setting}.json"
+    for run in CONFIG.runs()
+]

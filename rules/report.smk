@@ -4,26 +4,6 @@ SHOWN = {
     "length": CONFIG.sequence_length,
     "techniques": list(CONFIG.techniques),
 }
-RECORDS = {
-    "corpus": expand(f"{RESULTS}/corpus/{{split}}.json", split=SPLITS),
-    "overlap": [f"{RESULTS}/corpus/overlap.json"],
-    "sequences": expand(f"{RESULTS}/sequences/{{split}}.json", split=SPLITS),
-    "tokenizer": [f"{RESULTS}/tokenizer/tokenizer.json"],
-    "batch_size": [
-        f"{RESULTS}/batch_size/{length}/{name}.json"
-        for name, length in CONFIG.searches()
-    ],
-    "estimate": [ESTIMATE] if CONFIG.estimate.in_report else [],
-    "profile": [
-        f"{RESULTS}/profile/{run.length}/{run.technique}/{run.setting}.json"
-        for run in CONFIG.runs()
-    ],
-    "epoch": [
-        f"{RESULTS}/epoch/{run.length}/{run.technique}/{run.setting}/seed{seed}.json"
-        for run, seed in CONFIG.epochs()
-    ],
-}
-
 
 # Earlier runs, whose result files may be anywhere.
 COMPARED = list(CONFIG.report.compare)

@@ -19,3 +19,6 @@ rule sequences:
         "Pack the {wildcards.split} corpus into sequences of {params.lengths} tokens"
     script:
         "../workflow/scripts/sequences.py"
+
+
+RECORDS["sequences"] = expand(f"{RESULTS}/sequences/{{split}}.json", split=SPLITS)

@@ -41,3 +41,6 @@ rule assess_tokenizer:
         "Assess how well the tokenizer fits both corpora"
     script:
         "../workflow/scripts/assess_tokenizer.py"
+
+
+RECORDS["tokenizer"] = [f"{RESULTS}/tokenizer/tokenizer.json"]

@@ -1,4 +1,4 @@
-"""What is said of an axis's values, and the code that runs them, are two tables of the same keys."""
+"""What is said of the values of an axis, and the code that runs them, have the same keys."""
 
 import pytest
 

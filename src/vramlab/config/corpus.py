@@ -42,8 +42,7 @@ class SpeakLeashSource(Limits):
 
 
 class LocalSource(Limits):
-    """Files on this machine: .jsonl or .ndjson (each also with .zst), .parquet, or .txt with one
-    document a file."""
+    """Files on this machine, in the formats that the project's README.md lists."""
 
     source: Literal["local"]
     path: Annotated[str, Field(min_length=1)]
@@ -83,7 +82,9 @@ class SyntheticSource(Limits):
     of the first synthetic corpus, for the overlap to be seen; the first corpus has none."""
 
 
-Single = Annotated[SpeakLeashSource | LocalSource | SyntheticSource, Field(discriminator="source")]
+_Single = SpeakLeashSource | LocalSource | SyntheticSource
+Single = Annotated[_Single, Field(discriminator="source")]
+"""One corpus, which is fetched, read or made."""
 
 
 class Part(Section):
@@ -114,13 +115,8 @@ class SplitSource(Section):
     """Seed of the choice."""
 
 
-Source = Annotated[
-    SpeakLeashSource | LocalSource | SyntheticSource | MixSource, Field(discriminator="source")
-]
-ValidationSource = Annotated[
-    SpeakLeashSource | LocalSource | SyntheticSource | MixSource | SplitSource,
-    Field(discriminator="source"),
-]
+Source = Annotated[_Single | MixSource, Field(discriminator="source")]
+ValidationSource = Annotated[_Single | MixSource | SplitSource, Field(discriminator="source")]
 
 
 class HeldOut(Section):
@@ -163,7 +159,7 @@ class CorpusConfig(Section):
     """Least Jaccard similarity (of 5-word shingles) of a near copy, and least share of its 13-word
     n-grams by which a validation document is an excerpt of the training corpus."""
 
-    def parts(self, split: str) -> dict[str, SpeakLeashSource | LocalSource | SyntheticSource]:
+    def parts(self, split: str) -> dict[str, Single]:
         """The corpora to fetch for `train` or `validation`, by the names of their files."""
         source = self.train if split == "train" else self.validation
         if isinstance(source, SplitSource):

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.corpus import LocalSource
-
-ENDINGS = (".jsonl", ".jsonl.zst", ".ndjson", ".ndjson.zst", ".parquet", ".txt")
-"""Of the names of files that are read, in small letters."""
+from vramlab.data.corpus.formats import FORMATS
 
 _RESULTS = Path("results")
 """The pipeline's own folder, below the working directory."""
@@ -59,7 +57,7 @@ def left_out(source: LocalSource) -> list[Path]:
 
 def has_known_ending(path: Path) -> bool:
     """Whether the name says that the file is of a format that is read."""
-    return path.name.lower().endswith(ENDINGS)
+    return path.name.lower().endswith(tuple(FORMATS))
 
 
 def _wanted(root: Path, pattern: str | None) -> list[Path]:
@@ -145,4 +143,5 @@ def printable(path: Path) -> str:
 
 
 def _listed() -> str:
-    return f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+    *most, last = FORMATS
+    return f"{', '.join(most)} or {last}"
