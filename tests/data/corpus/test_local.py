@@ -577,7 +577,8 @@ def test_names_of_any_bytes(tmp_path_factory: pytest.TempPathFactory, names: lis
         assert record.documents == len(names)
         digest, backslash = hashlib.sha256(b"text").hexdigest(), chr(92)
         listed = "".join(
-            f"{backslash if backslash in name else ''}{digest}  {name.replace(backslash, 2 * backslash)}\n"
+            f"{backslash if backslash in name else ''}{digest}  "
+            f"{name.replace(backslash, 2 * backslash)}\n"
             for name in sorted(name.decode() for name in names)
         )
         assert record.sha256 == hashlib.sha256(listed.encode()).hexdigest()
