@@ -40,7 +40,7 @@ def test_a_record_under_another_name_is_refused(files):
     own = next(path for path in files["profile"] if "bf16/own" in path)
     equal = next(path for path in files["profile"] if "bf16/equal" in path)
     shutil.copy(own, equal)
-    with pytest.raises(ResultError, match="lack 'bf16' at 256 tokens and its equal batch"):
+    with pytest.raises(ResultError, match=r"is the record of another run, profile/256/bf16/own"):
         read(files).run("bf16", "equal")
 
 

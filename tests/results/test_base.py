@@ -171,3 +171,13 @@ def test_a_field_that_came_later_spoils_no_older_record(tmp_path, record):
     path.write_bytes(orjson.dumps(content | {"tokens": 11}))
     with pytest.raises(ResultError, match="was changed after it was written"):
         read(older, path)
+
+
+def test_a_record_of_another_schema_is_named_so(tmp_path):
+    """Not by the first of the fields that were renamed."""
+    path = tmp_path / "a.json"
+    path.write_text('{"schema_version": 1, "spare": 0}')
+    with pytest.raises(
+        ResultError, match=r"another version of vramlab \(schema 1, this one reads 2\)"
+    ):
+        read(BatchSizeRecord, path)

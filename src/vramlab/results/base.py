@@ -14,13 +14,16 @@ from vramlab.base.errors import ResultError
 from vramlab.base.files import write_text
 from vramlab.base.provenance import Provenance
 
+SCHEMA: Literal[2] = 2
+"""Raised where a field of a record is renamed or gets another meaning."""
+
 
 class Record(BaseModel):
     """What all result files have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2] = SCHEMA
     provenance: Provenance
     checksum: str | None = None
     """First 16 digits of the SHA-256 of all else, by which a damaged file is known."""
@@ -60,6 +63,11 @@ def read(kind: type[R], path: Path | str) -> R:
     """
     try:
         text = Path(path).read_bytes()
+        if (earlier := _schema(text)) not in {None, SCHEMA}:
+            raise _refusal(
+                path,
+                f"is of another version of vramlab (schema {earlier}, this one reads {SCHEMA})",
+            )
         record = kind.model_validate_json(text)
         content = orjson.loads(text)
     except OSError as error:
@@ -87,6 +95,15 @@ def read(kind: type[R], path: Path | str) -> R:
     if not _in_its_place(record.place(), Path(path)):
         raise _refusal(path, f"is the record of another run, {record.place()}")
     return record.model_copy(update={"checksum": None})
+
+
+def _schema(text: bytes) -> int | None:
+    """The schema that a record says it is of; None where it is no record."""
+    try:
+        found = orjson.loads(text)["schema_version"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _refusal(path: Path | str, why: str) -> ResultError:

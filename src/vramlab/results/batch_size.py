@@ -42,7 +42,3 @@ class BatchSizeRecord(LargestBatch):
     """configuration: the search reached measure.max_batch_size before memory ran out; kernel: a
     CUDA kernel takes no more sequences."""
     trials: list[Trial] = []
-
-    def place(self) -> str:
-        """Path of the file below the results of the experiment."""
-        return f"batch_size/{self.sequence_length}/{self.technique}.json"

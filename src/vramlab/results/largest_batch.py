@@ -22,3 +22,7 @@ class LargestBatch(RunRecord):
     def of_all_processes(self) -> int | None:
         """Sequences of all processes together."""
         return None if self.max_batch_size is None else self.max_batch_size * self.processes
+
+    def place(self) -> str:
+        """Path of the file below the results of the experiment."""
+        return f"batch_size/{self.sequence_length}/{self.technique}.json"

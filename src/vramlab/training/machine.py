@@ -21,6 +21,13 @@ _AMPERE, _ADA = (8, 0), (8, 9)
 _GENERATIONS = {_AMPERE: "8.0 (Ampere)", _ADA: "8.9 (Ada)"}
 
 
+def _generation(capability: tuple[int, int] | None) -> str:
+    """A compute capability, with the name of the GPUs where it is known."""
+    if capability is None:
+        return "any"
+    return _GENERATIONS.get(capability, ".".join(map(str, capability)))
+
+
 def _installed(_: str) -> None:
     """No package is missing."""
 
@@ -162,7 +169,7 @@ class _Facts(dict[str, object]):
         attention = _attention(workload)
         super().__init__(
             kernel=attention.package or f"attention {workload.technique.attention}",
-            capability=attention.capability and _GENERATIONS[attention.capability],
+            capability=_generation(attention.capability),
             not_on_cpu=attention.not_on_cpu,
             head_width=_head_width(workload),
             processes=processes_of(workload.technique, machine.gpus),
