@@ -12,14 +12,14 @@ from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.results.base import write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
 from vramlab.training.parallel import ranks_of
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         record = _record(Job.of(snakemake), snakemake.params.micro_batches)
         write(record, snakemake.output[0])
 

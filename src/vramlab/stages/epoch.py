@@ -20,7 +20,7 @@ from vramlab.results.largest_batch import LargestBatch
 from vramlab.results.memory import most
 from vramlab.results.text_size import TextSize
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
@@ -41,7 +41,7 @@ class Files:
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 

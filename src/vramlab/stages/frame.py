@@ -15,7 +15,7 @@ from vramlab.base.errors import VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
-from vramlab.stages.job_lock import alone
+from vramlab.stages.job_lock import job_lock
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def stage(snakemake: Any) -> Iterator[None]:
     logging.captureWarnings(capture=True)
     try:
         note_code(snakemake.input.get("code", []))  # before waiting: it may take hours
-        with alone(path.with_name(f"{path.name}.lock")):
+        with job_lock(path.with_name(f"{path.name}.lock")):
             logging.root.addHandler(_file(path))  # only now: it may have been another process's
             for output in snakemake.output:
                 remove_leftovers(output)

@@ -10,13 +10,13 @@ from vramlab.measure.profile import Profile, ProfilePlan, profile
 from vramlab.results.base import write
 from vramlab.results.profile import ProfileRecord
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
