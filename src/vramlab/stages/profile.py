@@ -52,6 +52,6 @@ def _record(job: Job, snakemake: Any) -> ProfileRecord:
 
 
 def take_profile(job: Job, plan: ProfilePlan, train: Path, snapshot: Path) -> Profile:
-    """Profile in this process; of several, all take each step together."""
+    """Profile in this process; with several processes, all call this together."""
     sequences = Sequences(train, job.workload.length)
     return profile(job.workload, job.budget, sequences, plan, snapshot)
