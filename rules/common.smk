@@ -103,7 +103,7 @@ def settings(section, *keys):
 
 
 def workload(technique, length, seed):
-    """What is run: a technique's model on sequences of one length, from one seed."""
+    """A workload: technique, model, sequence length and seed."""
     return {
         "technique": settings(CONFIG.techniques[technique]),
         "model": settings(CONFIG.model),
@@ -114,35 +114,35 @@ def workload(technique, length, seed):
 
 
 def its_workload(wildcards):
-    """The workload that the wildcards name."""
+    """The workload of the wildcards."""
     seed = wildcards.get("seed", CONFIG.seeds[0])
     return workload(wildcards.technique, wildcards.length, seed)
 
 
 def processes(wildcards):
-    """A core for each process of the technique that the wildcards name; `all` is known later."""
+    """One core per process of the technique; the number for `all` is known only in the job."""
     count = CONFIG.techniques[wildcards.technique].processes
     return 1 if count == "all" else count
 
 
 def batch_size_of(wildcards):
-    """The search whose batch size a run uses: the baseline's at `equal`, its own at `own`."""
+    """The search record with the batch size: of the baseline for `equal`, of the technique for `own`."""
     name = CONFIG.baseline if wildcards.setting == "equal" else wildcards.technique
     return f"{RESULTS}/batch_size/{wildcards.length}/{name}.json"
 
 
 def parts_from(*kinds):
-    """The corpora that come from sources of these kinds."""
+    """The corpora whose source is one of these kinds."""
     return [part for part, source in PARTS.items() if source.source in kinds]
 
 
 def one_of(parts):
-    """The pattern of a wildcard that takes these values only."""
+    """A regular expression that matches exactly these values of a wildcard."""
     return "|".join(map(re.escape, parts)) or "(?!)"
 
 
 def origin(wildcards):
-    """What a corpus is fetched by, without a password; how much of it is used is not in it."""
+    """The source of a corpus, without password and without the limits on how much is used."""
     source = PARTS[wildcards.part].model_dump(
         mode="json", exclude=set(Limits.model_fields)
     )
@@ -162,7 +162,7 @@ def watched(paths):
 
 
 def stamps(paths):
-    """Size and time of the files that cannot be inputs, so that a change of them is one as well."""
+    """Size and mtime of files that cannot be inputs, so that a change still triggers a rerun."""
     return {
         path: [os.stat(path).st_size, os.stat(path).st_mtime_ns]
         for path in map(str, paths)
@@ -211,7 +211,7 @@ def corpus_and_tokens(split):
 
 
 def reference_batch_size(wildcards):
-    """The search that the learning rate is scaled against, where it is scaled."""
+    """The baseline's search record if the learning rate is scaled by the batch size."""
     if CONFIG.training.lr_scaling == "none":
         return []
     return f"{RESULTS}/batch_size/{wildcards.length}/{CONFIG.baseline}.json"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vramlab.stages.gpu_lock import lock_path, turn
+from vramlab.stages.gpu_lock import gpu_lock, lock_path
 
 SPAWN = multiprocessing.get_context("spawn")
 GPU = {"device": "auto", "memory_limit_gib": 39.4}
@@ -15,14 +15,14 @@ WHOLE_GPU = {"device": "auto", "memory_limit_gib": None}
 
 
 def hold(began, seconds, measure=GPU):
-    with turn(measure):
+    with gpu_lock(measure):
         began.set()
         time.sleep(seconds)
 
 
 def hold_and_stay(gave_away, ended):
     """Give the turn away, but keep the context on the GPU for a while."""
-    with turn(WHOLE_GPU):
+    with gpu_lock(WHOLE_GPU):
         pass
     gave_away.set()
     ended.wait(60)
@@ -50,7 +50,7 @@ def test_the_next_one_waits_until_the_first_is_gone(holder, caplog):
     os.kill(holder.pid, signal.SIGKILL)
     assert waiting.wait(120)
     second.join()
-    with turn(GPU):  # nothing is left behind
+    with gpu_lock(GPU):  # nothing is left behind
         assert not caplog.records
 
 
@@ -72,7 +72,7 @@ def test_who_takes_the_whole_card_waits_for_the_end_of_the_one_before(tmp_path, 
 
 def test_a_cpu_job_does_not_wait(holder):
     start = time.monotonic()
-    with turn({"device": "cpu", "memory_limit_gib": None}):
+    with gpu_lock({"device": "cpu", "memory_limit_gib": None}):
         assert time.monotonic() - start < 5
 
 

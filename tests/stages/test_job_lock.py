@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from vramlab.stages.job_lock import alone
+from vramlab.stages.job_lock import job_lock
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
 def hold(path, began, seconds):
-    with alone(path):
+    with job_lock(path):
         began.set()
         time.sleep(seconds)
 
@@ -44,12 +44,12 @@ def test_the_second_waits_until_the_first_is_gone(holder, tmp_path):
 
 def test_the_holder_is_named(tmp_path, holder, caplog):
     threading.Timer(0.5, os.kill, (holder.pid, signal.SIGKILL)).start()
-    with alone(tmp_path / "a.lock"):
+    with job_lock(tmp_path / "a.lock"):
         assert f"waiting for process {holder.pid} on" in caplog.text
 
 
 def test_another_result_does_not_wait(holder, tmp_path, caplog):
-    with alone(tmp_path / "b.lock"):
+    with job_lock(tmp_path / "b.lock"):
         assert holder.is_alive()
     assert not caplog.text
 
@@ -59,13 +59,13 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplo
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with alone(tmp_path / "a.lock"):
+    with job_lock(tmp_path / "a.lock"):
         assert "cannot be locked (Operation not supported)" in caplog.text
 
 
 def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     (tmp_path / "a.lock").symlink_to(tmp_path / "thesis.tex")
-    with pytest.raises(OSError, match="symbolic links"), alone(tmp_path / "a.lock"):
+    with pytest.raises(OSError, match="symbolic links"), job_lock(tmp_path / "a.lock"):
         pass
     assert (tmp_path / "thesis.tex").read_text() == "precious"

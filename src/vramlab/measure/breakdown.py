@@ -45,14 +45,14 @@ _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
 
 @dataclass
 class Scratch:
-    """Bytes that were taken inside a block and given back before its end."""
+    """Bytes that were allocated inside a block and freed before its end."""
 
     size: int = 0
 
 
 @contextlib.contextmanager
 def scratch_of(device: torch.device) -> Iterator[Scratch]:
-    """Measure the scratch memory of what runs inside the block; on a CPU it is not seen."""
+    """Measure the scratch memory of the operations inside the block; 0 on a CPU."""
     found = Scratch()
     if device.type != "cuda":
         yield found
@@ -81,8 +81,8 @@ class Breakdown(Counter):
         self._nodes: list[tuple[int, str]] = []
         self._phase: Phase = "before"
         self._shapes = {p.shape for p in learner.model.parameters()}
-        self._making, self._copies = "other", False
-        self._finding, self._all_known = False, outside is not None
+        self._current_kind, self._is_cast = "other", False
+        self._in_arguments, self._all_known = False, outside is not None
         for tensor in (*learner.model.parameters(), *learner.model.buffers()):
             self._add_as(tensor, "parameters")
         for state in optimizer.state.values():
@@ -95,7 +95,7 @@ class Breakdown(Counter):
         self._peak = self._live
 
     def on_phase(self, phase: Phase) -> None:
-        """What train_step is to call between its phases."""
+        """Callback for train_step."""
         self._phase = phase
 
     @contextlib.contextmanager
@@ -119,7 +119,7 @@ class Breakdown(Counter):
                 hook.remove()
 
     def timeline(self) -> list[Moment]:
-        """At most MOMENTS moments: of each stretch of operations, the one with the most bytes."""
+        """At most MOMENTS moments: the peak of each of that many intervals of operations."""
         stride = -(-len(self.moments) // MOMENTS) or 1
         chosen = []
         for start in range(0, len(self.moments), stride):
@@ -129,8 +129,8 @@ class Breakdown(Counter):
         return chosen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._making = self._kind()
-        self._copies = func is torch.ops.aten._to_copy.default
+        self._current_kind = self._kind()
+        self._is_cast = func is torch.ops.aten._to_copy.default
         with scratch_of(self._learner.device) as scratch:
             result = super().__torch_dispatch__(func, types, args, kwargs)
         moment = dict(self._by_kind)
@@ -141,8 +141,8 @@ class Breakdown(Counter):
         return result
 
     def _kind(self) -> str:
-        """Of what an operation makes now."""
-        if self._modules:  # also when a block is computed again in the backward pass
+        """The kind of a tensor that is created now."""
+        if self._modules:  # also in a recomputation during the backward pass
             return self._modules[-1]
         if self._phase in {"after_backward", "after_optimizer"}:
             return "other"
@@ -153,28 +153,30 @@ class Breakdown(Counter):
         return self._nodes[index - 1][1] if index else "other"
 
     def _count_found(self, args: Any) -> None:
-        self._finding = self._all_known
+        self._in_arguments = self._all_known
         super()._count_found(args)
-        self._finding = False
+        self._in_arguments = False
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.shape in self._shapes:
-            before, in_backward = self._making, torch._C._current_autograd_node() is not None
+            before, in_backward = self._current_kind, torch._C._current_autograd_node() is not None
             if in_backward and not self._modules:
-                self._making = "gradients"  # maybe of a tied weight that waits for its other half
-            elif self._copies:
-                self._making = "parameters"  # autocast's copy in 16 bits
+                self._current_kind = (
+                    "gradients"  # perhaps one of the two gradients of a tied weight
+                )
+            elif self._is_cast:
+                self._current_kind = "parameters"  # autocast's copy in 16 bits
             super()._count(value)
-            self._making = before
+            self._current_kind = before
         else:
             super()._count(value)
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         before, new = self._live, id(storage) not in self._seen
         super()._add(storage)
-        if new and self._finding:  # it was there before: a part of `outside`
+        if new and self._in_arguments:  # allocated before the step: part of `outside`
             self._live = before
-        kind = "other" if new and self._finding else self._making
+        kind = "other" if new and self._in_arguments else self._current_kind
         self._change(self._kind_of.setdefault(id(storage), kind), self._live - before)
 
     def _remove(self, key: int, reference: object) -> None:
@@ -183,7 +185,7 @@ class Breakdown(Counter):
         self._change(self._kind_of.pop(key), self._live - before)
 
     def _add_as(self, tensor: torch.Tensor, kind: str) -> None:
-        self._making = kind
+        self._current_kind = kind
         self._add(tensor.untyped_storage())
 
     def _is_gradient(self, gradient: torch.Tensor) -> None:
@@ -207,6 +209,6 @@ class Breakdown(Counter):
         self._note_nodes()
 
     def _note_nodes(self) -> None:
-        """Nodes of the graph that are made from now on belong to the module that runs now."""
+        """Assign autograd nodes created from now on to the current module."""
         number = torch._C._autograd._get_sequence_nr()
         self._nodes.append((number, self._modules[-1] if self._modules else _HEAD))

@@ -74,10 +74,9 @@ def profile(
 ) -> Profile:
     """Watch the memory of a few steps, warm up, then time others without watching.
 
-    On CUDA the last of them is taken on for a second, for the energy, where they took less.
+    On CUDA, if the timed steps take less than a second, the last one is repeated to measure energy.
 
-    Of several processes, each that calls this gets the same: the most memory, the longest times,
-    the energy of all.
+    With several processes, all get the same result: most memory, longest times, total energy.
 
     Args:
         workload: what is trained.
@@ -115,7 +114,7 @@ def profile(
 
 
 def _of_all(mine: Profile, ranks: Ranks) -> Profile:
-    """What the processes took together."""
+    """Combine the profiles of all processes."""
     if ranks.count == 1:
         return mine
     profiles = ranks.gather(mine)
@@ -145,7 +144,7 @@ def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.nd
 
 @dataclass
 class _Steps:
-    """Training steps of one batch each, and how many of them were taken again."""
+    """Training steps of one batch each, and how many were retried."""
 
     learner: Learner
     optimizer: torch.optim.Optimizer
@@ -198,7 +197,7 @@ def _break_down(
         if not is_out_of_memory(error):
             raise
         release(error)
-        log.warning("what holds the memory is not known: the watched step found too little of it")
+        log.warning("no memory breakdown: the instrumented step ran out of memory")
         optimizer.zero_grad(set_to_none=True)
         free_memory()
         return {}, []
@@ -223,7 +222,7 @@ def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
 def _time(
     steps: _Steps, feed: Iterator[Batch], warmup: int
 ) -> tuple[list[float], float | None, int | None, int]:
-    """Seconds of each step; joules and the allocator's retries of all; the steps taken again."""
+    """Seconds of each step; energy and allocator retries of all; number of retried steps."""
     learner = steps.learner
     for batch in itertools.islice(feed, warmup):
         steps.take(batch)
@@ -241,7 +240,7 @@ def _time(
     retries = after - before if after is not None and before is not None else None
     spent = energy.value
     if learner.device.type == "cuda":
-        # A step that was taken again is not one of those that the energy is to be of.
+        # A retried step would distort the energy, so measure it again.
         short = statistics.median(seconds) * len(seconds) < ENERGY_SECONDS
         if any(learner.ranks.any(short or steps.retried > retried)):
             spent = _joules(functools.partial(steps.take, last[0]), seconds, learner)
@@ -259,7 +258,7 @@ def _joules(step: Callable[[], None], seconds: list[float], learner: Learner) ->
 
 
 def _retries(device: torch.device) -> int | None:
-    """How often torch's CUDA allocator has given its idle blocks back to find room for another."""
+    """How often torch's CUDA allocator has emptied its cache to satisfy an allocation."""
     if device.type != "cuda":
         return None
     return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))

@@ -27,7 +27,7 @@ def repeatable(
 ) -> bool:
     """Whether a few training steps, done twice, give equal losses and equal weights, bit for bit.
 
-    Kernels that add with atomic operations, in whatever order the threads come, do not.
+    Kernels that use atomic additions do not, because the order of the threads varies.
 
     Args:
         workload: what is trained; its seed gives the same weights, order and dropout each time.
@@ -52,6 +52,6 @@ def repeatable(
         return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)]
 
     first = run()
-    free_memory()  # what wraps a model for several processes keeps it in cycles
+    free_memory()  # DDP and FSDP hold the model in reference cycles
     differs = not all(torch.equal(a, b) for a, b in zip(first, run(), strict=True))
     return not any(ranks.any(differs))

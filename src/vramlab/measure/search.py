@@ -16,7 +16,7 @@ FIRST_PROBE, GROWTH = 4, 8
 """The first batch size tried; a prediction this many times larger is approached first."""
 
 PATIENCE = 8
-"""Looks after which the search no longer trusts predictions."""
+"""Number of looks after which the search bisects instead of extrapolating."""
 
 STEP_BACK = 64 * 2**20
 """Bytes less to try after a failure that does not say what it was short of; doubled each time."""
@@ -151,7 +151,7 @@ def _next(seen: Sequence[Look], new: int, limit: Limit, fits: int, fails: int) -
 def _guess(seen: Sequence[Look], new: int, limit: Limit) -> int | None:
     """The next batch size, going by the looks so far; None where they are no guide."""
     failed = [look for look in seen if not look.fits]
-    if not failed:  # where the predictions creep, the steps double
+    if not failed:  # if predictions advance slowly, double the step
         least = seen[-1].batch_size + (1 << max(new - PATIENCE, 0))
         return max(_predict(seen, limit), least)
     if failed[-1].kernel_limit is not None:
@@ -159,12 +159,12 @@ def _guess(seen: Sequence[Look], new: int, limit: Limit) -> int | None:
     line = _line(seen)
     if line is None or new > PATIENCE:
         return None
-    told = failed[-1].batch_size - _excess(failed, line[2])
+    estimate = failed[-1].batch_size - _excess(failed, line[2])
     if not seen[-1].fits:
-        return told
-    if not failed[-1].missing or line[0] > told:
+        return estimate
+    if not failed[-1].missing or line[0] > estimate:
         return None
-    return min(told, _predict(seen, limit))
+    return min(estimate, _predict(seen, limit))
 
 
 def _predict(seen: Sequence[Look], limit: Limit) -> int:

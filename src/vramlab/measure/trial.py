@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class DoesNotFit(Exception):
-    """A batch did not fit in one of several processes; the others wait for it without end.
+    """A batch did not fit in one of several processes; the others hang in a collective operation.
 
     Attributes:
         trials: those that fitted, and that one.
@@ -40,7 +40,7 @@ class DoesNotFit(Exception):
 class Trials:
     """Tries batch sizes of a workload, each by a few full training steps on random tokens.
 
-    Each trial builds the model anew and starts from an empty allocator. The first step makes the
+    Each trial builds a new model and starts with an empty allocator cache. The first step makes the
     optimizer's state, so that the second one finds memory as a long run does. Of several
     micro-batches in a step, all but the first find its gradients. Any error but one that says that
     memory ran out is raised.
@@ -116,7 +116,9 @@ class Trials:
             feed = batches(self._sequences, parts, device)
             for _ in range(self._steps):
                 train_step(learner, optimizer, [next(feed) for _ in range(self._micro_batches)])
-            if device.type == "cuda":  # a failure of the last step is to be seen here
+            if (
+                device.type == "cuda"
+            ):  # so that an asynchronous error of the last step is raised here
                 torch.cuda.synchronize(device)
             return most(learner.ranks.gather(memory.peak()))
 

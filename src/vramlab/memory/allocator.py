@@ -1,4 +1,12 @@
-"""Give memory back to the device."""
+"""Return memory to the device.
+
+Three things keep memory allocated after the last step has ended: tensors that a traceback's frames
+refer to, cached blocks of torch's CUDA allocator, and CUDA graphs of compiled code. Running out of
+memory inside a backward pass adds a fourth: autograd leaves the unfinished nodes, with their saved
+tensors, in this thread's ready queue. The queue is sorted by sequence number, newest first, so a
+backward pass through a node older than all others empties it. `_OLDEST` is such a node; importing
+this module creates it before any model does.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +17,23 @@ import torch
 
 _LEAF = torch.zeros((), requires_grad=True)
 _OLDEST = _LEAF * 1
-"""The oldest operation of this process: made when this module is imported."""
+"""Its graph node is the oldest of this process: it is created at import."""
 
 
 def release(error: BaseException) -> None:
     """Drop what an out-of-memory error keeps alive, so that `free_memory` can free it.
 
-    That is the tensors in its frames, and the rest of the backward pass that it interrupted: torch
-    leaves it in this thread's queue, the newest operation first. A backward pass through an
-    operation that is older than all others empties the queue before it ends.
+    That is the tensors in the traceback's frames, and the rest of the interrupted backward pass.
     """
     error.__traceback__ = None
     torch.autograd.grad(_OLDEST, _LEAF, retain_graph=True)
 
 
 def free_memory() -> None:
-    """Free what nothing refers to, and give cached blocks back to the device.
+    """Collect garbage, and return cached blocks to the device.
 
-    Compiled code goes as well: its CUDA graphs hold memory, and of one function torch compiles a
-    few variants only before it falls back to eager code.
+    Compiled code is dropped too: its CUDA graphs hold memory, and torch falls back to eager code
+    once it has compiled a few variants of one function.
     """
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
@@ -35,7 +41,7 @@ def free_memory() -> None:
 
 
 def empty_cache() -> None:
-    """As `free_memory`, but keep compiled code."""
+    """Like `free_memory`, but keep compiled code."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""How much of a device's memory a process may take."""
+"""The memory limit of a process on a device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 @dataclass(frozen=True)
 class Budget:
-    """A device, and the bytes of its memory that there are for a process."""
+    """A device, and how much of its memory a process may use."""
 
     device: torch.device
     limit: int | None = None
-    """Bytes; None for all that `meter` finds free."""
+    """Bytes; None for all free memory."""

@@ -1,4 +1,4 @@
-"""Bytes of a memory limit that a search must not count on."""
+"""Headroom below a memory limit, and what fragmentation costs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 def headroom(device: torch.device, limit: int) -> int:
     """Bytes of a limit that the search leaves free, so that the batch it finds fits elsewhere too.
 
-    A long run's tensors lie in other places than a trial's; on an H200 up to 0.13 GiB more was seen
-    to be lost to fragmentation. On a CPU the count of live bytes is the same everywhere.
+    A long run fragments memory more than a trial does: up to 0.13 GiB more on an H200. On a CPU
+    only live bytes are counted, so fragmentation plays no part.
     """
     return 0 if device.type == "cpu" else 128 * 2**20 + limit // 400
 

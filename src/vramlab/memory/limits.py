@@ -1,7 +1,7 @@
-"""How much memory the system grants a process: in a container or a job, less than there is.
+"""Memory limits that the system sets for this process: cgroups, ulimit and physical memory.
 
-A limit of a control group ends the process without a word when it is crossed; one of `ulimit`
-refuses it memory. Both have to be known before.
+A process that exceeds the limit of its cgroup is killed without an error message; `ulimit` makes
+allocations fail. Both limits must therefore be known in advance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 _UNLIMITED = 2**60
-"""What control groups of version 1 call no limit is a number beyond this."""
+"""cgroup v1 reports "no limit" as a number larger than this."""
 _M_MMAP_THRESHOLD = -3
 """Its number in glibc's malloc.h."""
 _RESERVE, _SHARE = 160 * 2**20, 16
@@ -57,13 +57,13 @@ def tightest() -> Bound:
 
 
 def return_freed_memory_at_once() -> None:
-    """Have tensors of 128 KiB and more go back to the system when they are freed.
+    """Return freed tensors of 128 KiB and more to the system immediately.
 
-    The C library keeps freed blocks of up to 32 MiB for later, in gaps that the next tensors need
-    not fit into: near a limit, what was measured before would decide what fits. Taking each block
-    anew from the system takes time, so that this is for a limit that is near.
+    glibc keeps freed blocks of up to 32 MiB in its heap, which fragments: near a limit, earlier
+    trials would decide what fits. Allocating with mmap each time is slower, so use this only
+    near a limit.
     """
-    with contextlib.suppress(AttributeError):  # another C library than glibc
+    with contextlib.suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**17)
 
 
@@ -114,7 +114,7 @@ def _of_control_groups(root: Path) -> Iterator[Bound]:
         group = mount / path.strip("/")
         for folder in (group, *group.parents):
             if (bytes_granted := _number(folder / limit)) and bytes_granted < _UNLIMITED:
-                # Cached files count as taken, but give way.
+                # The page cache counts as used, but the kernel reclaims it.
                 taken = (_number(folder / usage) or 0) - _cached(folder / "memory.stat", idle)
                 name = folder.relative_to(root / "sys/fs/cgroup")
                 yield Bound(
@@ -135,7 +135,7 @@ def _number(path: Path) -> int | None:
 
 
 def _cached(path: Path, name: str) -> int:
-    """A line of `memory.stat`: bytes of files that nobody has used of late."""
+    """A value from `memory.stat`: bytes of the inactive page cache."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -49,7 +49,7 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
             Crossing it raises an error for which `is_out_of_memory` is true.
     """
     if device.type == "cpu":
-        with Counter(_bound_of_cpu(limit)) as counter, _refusals_said(counter):
+        with Counter(_cpu_limit(limit)) as counter, _warn_if_refused(counter):
             yield counter
         return
     total = torch.cuda.get_device_properties(device).total_memory
@@ -66,8 +66,8 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
 
 
 @contextlib.contextmanager
-def _refusals_said(counter: Counter) -> Iterator[None]:
-    """Say where the system refuses memory that the limit would allow: then that bounds a search."""
+def _warn_if_refused(counter: Counter) -> Iterator[None]:
+    """Warn if the system refuses memory below the limit, since that then bounds the search."""
     try:
         yield
     except RuntimeError as error:
@@ -81,7 +81,7 @@ def _refusals_said(counter: Counter) -> Iterator[None]:
         raise
 
 
-def _bound_of_cpu(limit: int | None) -> int:
+def _cpu_limit(limit: int | None) -> int:
     """The limit, or as much of it as the system grants."""
     wanted = half_of_memory() if limit is None else limit
     bound = tightest()
@@ -101,8 +101,8 @@ def _bound_of_cpu(limit: int | None) -> int:
 class _Cuda:
     """torch's own counters; reading them does not synchronise.
 
-    A CUDA graph's tensors live in a pool of its own. They leave torch's count of live bytes once
-    the graph is recorded, though nothing else can use the pool: it counts as live as a whole.
+    A CUDA graph keeps its tensors in a private pool. torch no longer counts them as allocated once
+    the graph is captured, but nothing else can use the pool, so the whole pool counts as live.
     """
 
     def __init__(self, device: torch.device, limit: int) -> None:
@@ -115,7 +115,7 @@ class _Cuda:
         )
 
     def peak(self) -> MemoryPoint:
-        # A peak from before a graph was recorded holds its pool already: never more than reserved.
+        # A peak from before the capture already includes the pool: cap it at the reserved bytes.
         live = torch.cuda.max_memory_allocated(self.device) + self._idle_in_pools()
         reserved = torch.cuda.max_memory_reserved(self.device)
         return MemoryPoint(allocated=min(live, reserved), reserved=reserved)

@@ -1,4 +1,4 @@
-"""Errors that say that memory ran out, and by how much."""
+"""Recognise out-of-memory errors, and read from them how much was missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "Triton Error [CUDA]: out of memory",
 )
-"""What errors without a type of their own say when memory ran out."""
+"""Messages of out-of-memory errors that have no exception class of their own."""
 
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -44,7 +44,7 @@ class OutOfMemory(RuntimeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, and nothing else."""
+    """Whether an error is an out-of-memory error."""
     if isinstance(error, OutOfMemory | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
@@ -66,15 +66,15 @@ def shortage(error: BaseException) -> str:
     sizes = _sizes(error)
     if sizes is None:
         return str(error).partition("\n")[0].partition(" GPU ")[0]
-    told = {name: " ".join(size) for name, size in sizes.items()}
+    texts = {name: " ".join(size) for name, size in sizes.items()}
     return (
         "{tried} more were asked for, with {allocated} in live tensors and {idle} idle between "
         "them, of {allowed}"
-    ).format(**told)
+    ).format(**texts)
 
 
 def _sizes(error: BaseException) -> dict[str, tuple[str, str]] | None:
-    """The numbers and units of _SIZE; None for an error that does not tell them all."""
+    """The numbers and units of _SIZE; None if the message lacks one of them."""
     found = {name: pattern.search(str(error)) for name, pattern in _SIZE.items()}
     sizes = {name: (match[1], match[2]) for name, match in found.items() if match}
     return sizes if len(sizes) == len(_SIZE) else None

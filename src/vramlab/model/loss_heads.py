@@ -4,6 +4,13 @@ A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabul
 `targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
 over the targets that are not padding. LOSS_HEADS holds functions that make a head.
 
+How they save memory: the logits, [tokens, vocabulary], are often the largest tensor of a step. The
+loss is a sum over tokens, so it can be computed chunk by chunk with the logits of one chunk at a
+time. `chunked` checkpoints each chunk and recomputes its logits in the backward pass. `fused`
+computes grad_hidden and grad_weight of a chunk already in the forward pass, as if grad_output were
+1, and then frees its logits; the backward pass only multiplies both by the real grad_output, in
+place, and can therefore run only once.
+
 torch.nn.functional.linear_cross_entropy does the work of `fused`, but only from torch 2.13 on, and
 flash-attn needs an older torch.
 """
@@ -43,7 +50,7 @@ def chunk_size(tokens: int, vocabulary: int) -> int:
 def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
-    # float32 from here on; of bfloat16 logits torch makes a copy for it.
+    # log_softmax in float32; for bfloat16 logits torch makes a float32 copy.
     exact = torch.promote_types(logits.dtype, torch.float32)
     return functional.nll_loss(
         functional.log_softmax(logits, dim=-1, dtype=exact),
@@ -68,9 +75,14 @@ def make_chunked(chunk_tokens: int | None, compiler: Compiler[LossHead]) -> Loss
 
     def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for part, its_targets in _chunks(hidden, weight, targets, chunk_tokens):
+        for chunk_hidden, chunk_targets in _chunks(hidden, weight, targets, chunk_tokens):
             total = total + checkpoint(
-                chunk, part, weight, its_targets, use_reentrant=False, preserve_rng_state=False
+                chunk,
+                chunk_hidden,
+                weight,
+                chunk_targets,
+                use_reentrant=False,
+                preserve_rng_state=False,
             )
         return total
 
@@ -91,7 +103,7 @@ def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> LossHead:
             loss: Tensor = _Fused.apply(hidden, weight, targets, how)  # type: ignore[no-untyped-call]
             return loss
         chunks = _chunks(hidden, weight, targets, chunk_tokens)
-        return torch.stack([chunk(part, weight, its) for part, its in chunks]).sum()
+        return torch.stack([chunk(rows, weight, row_targets) for rows, row_targets in chunks]).sum()
 
     return fused
 
@@ -109,7 +121,7 @@ def _loss_and_gradients_by_kernel(
     """As `_loss_and_gradients`, with one kernel between the matrix products."""
     logits = functional.linear(hidden, weight)
     loss = cross_entropy_(logits, targets)
-    grad_logits = logits  # the kernel wrote it in their place
+    grad_logits = logits  # the kernel overwrote the logits with their gradient
     return loss, grad_logits @ weight, grad_logits.T @ hidden
 
 
@@ -152,11 +164,13 @@ class _Fused(torch.autograd.Function):
         if has_triton(hidden.device, dtype):
             gradients = _loss_and_gradients_by_kernel
         with torch.autocast(kind, enabled=False):
-            for part, its_targets in _chunks(hidden, weight, targets, chunk_tokens):
-                loss, grad_part, its_grad_weight = gradients(part.to(dtype), cast, its_targets)
+            for chunk_hidden, chunk_targets in _chunks(hidden, weight, targets, chunk_tokens):
+                loss, grad_chunk, grad_weight_chunk = gradients(
+                    chunk_hidden.to(dtype), cast, chunk_targets
+                )
                 total += loss
-                next(parts).copy_(grad_part)
-                grad_weight += its_grad_weight
+                next(parts).copy_(grad_chunk)
+                grad_weight += grad_weight_chunk
         # Not saved through autograd: the backward pass scales them in place.
         ctx.gradients = grad_hidden, grad_weight
         return total

@@ -1,8 +1,11 @@
-"""What a CUDA device computes otherwise than a CPU, told to fake tensors that stand on a CPU.
+"""Make a training step on fake CPU tensors allocate what it would allocate on CUDA.
 
-A CPU build of torch has no autograd for fake CUDA tensors. Most operations make tensors of the same
-sizes on both devices; those that do not are replaced here. docs/estimate.md has the source of each
-rule.
+A CPU build of torch has no autograd for fake CUDA tensors, so the step runs on fake CPU tensors.
+Most operations create tensors of the same sizes on both devices. This module covers the rest:
+`emulate_cuda` replaces functions that select another kernel on CUDA (dropout, attention, Triton);
+`adapt_to_cuda` replaces flash-attn, flex_attention and offload, whose real code needs CUDA;
+`CudaCounter` rounds sizes as the CUDA caching allocator does and adds scratch memory and the
+workspaces of cuBLAS. docs/estimate.md has the source of each rule.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ CUBLAS_WORKSPACE = 32 * 2**20
 
 
 CUBLASLT_WORKSPACE = 2**20
-"""What cuBLASLt, which adds a bias on the way, keeps beside it."""
+"""What cuBLASLt, used for products with a bias, keeps in addition."""
 
 
 FLASH_WIDTH = 256
@@ -48,7 +51,7 @@ _ATEN = torch.ops.aten
 
 @contextlib.contextmanager
 def emulate_cuda() -> Iterator[None]:
-    """Inside, functions that choose another kernel on CUDA make what that one makes.
+    """Replace functions that select another kernel on CUDA by ones that allocate the same.
 
     A TorchFunctionMode would not do: torch switches it off during a backward pass.
     """
@@ -100,7 +103,7 @@ class CudaCounter(Counter):
 
 
 def adapt_to_cuda(learner: Learner) -> None:
-    """Let a learner's own Python code do what it would do on CUDA; under FakeTensorMode."""
+    """Replace what a learner does differently on CUDA; call it under FakeTensorMode."""
     if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
         for module in learner.model.modules():
             if isinstance(module, SelfAttention):
@@ -152,7 +155,7 @@ def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Ten
     options = {"is_causal": is_causal, "scale": scale}
     if q.dtype in _HALF and attn_mask is None and q.shape[-1] <= FLASH_WIDTH:
         results = _ATEN._scaled_dot_product_flash_attention(q, k, v, dropout_p, **options)
-    elif enable_gqa:  # which the memory-efficient kernel cannot
+    elif enable_gqa:  # not supported by the memory-efficient kernel
         results = _ATEN._scaled_dot_product_attention_math(
             q, k, v, attn_mask, dropout_p, enable_gqa=True, **options
         )
@@ -193,7 +196,7 @@ _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
 
 @contextlib.contextmanager
 def _on_host(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """As recompute.on_host; the host's copies are left out, and come back as new tensors."""
+    """Like offload.on_host; the host copies are not counted, and return as new tensors."""
     staying = {parameter.untyped_storage()._cdata for parameter in parameters}
 
     def pack(tensor: Tensor) -> Tensor | tuple[torch.Size, torch.dtype]:

@@ -1,6 +1,10 @@
 """Scratch memory of CUDA kernels: what an operation takes from torch's allocator until it ends.
 
-The dispatcher does not see it, so each rule here repeats the arithmetic of one kernel.
+A kernel may allocate temporary buffers and free them before its operation returns. A dispatch mode
+sees only an operation's inputs and outputs, so these buffers would be missing from the predicted
+peak. Each rule below repeats how one kernel computes the sizes of its buffers, from the shapes of
+the operation's arguments and, where the grid depends on the GPU, from the constants of a Hopper
+card. The counter adds the sum to the live bytes for the duration of that operation.
 docs/estimate.md has the source of each.
 """
 

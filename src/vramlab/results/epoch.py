@@ -61,7 +61,7 @@ class EpochRecord(RunRecord):
     interruptions: int = 0
     """How often the run was stopped and went on, from a checkpoint or where it was (SIGSTOP)."""
     retried_steps: int = 0
-    """Steps that ran out of memory and were taken again from an empty allocator."""
+    """Steps that ran out of memory and were retried with an empty allocator cache."""
     loss_curve: list[LossPoint] = []
     validation: Validation | None = None
 

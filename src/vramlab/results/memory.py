@@ -39,7 +39,7 @@ KINDS = (
     "logits and loss",
     "other",
 )
-"""What memory is told apart into. The names of modules stand for the activations that they make,
+"""The kinds that memory is divided into. Module names stand for the activations that they make,
 `residual` for the sums between them; `other` for temporary tensors of the optimizer, for scratch
 memory of CUDA kernels, and for what the process holds beside the model."""
 

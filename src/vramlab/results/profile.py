@@ -24,7 +24,7 @@ class ProfileRecord(RunRecord):
     """How often, in all timed steps, torch gave its idle blocks of GPU memory back because none had
     room for a tensor; it then maps them anew, which takes time. None on a CPU."""
     retried_steps: int = 0
-    """Steps that ran out of memory and were taken again from an empty allocator."""
+    """Steps that ran out of memory and were retried with an empty allocator cache."""
     repeatable: bool | None = None
     """Whether the same steps from the same seed gave the same bits again."""
 

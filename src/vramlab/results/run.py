@@ -19,6 +19,6 @@ class RunRecord(Record):
     axes: Technique
     sequence_length: int
     processes: int = 1
-    """Processes that took each step together, each with a GPU of its own, or on a CPU a core."""
+    """World size of the training steps; one GPU per process, or one core on a CPU."""
     status: Status
     reason: str = ""

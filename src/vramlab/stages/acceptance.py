@@ -1,7 +1,7 @@
-"""What Snakemake does when a job has ended well: its results are accepted whatever the clock says.
+"""Keep the results of a successful job even if the system clock was set back.
 
-Snakemake takes results that are dated before their inputs for damaged, and deletes them: a clock
-that was set back between two stages costs a finished epoch, again at each run.
+Snakemake deletes outputs that are older than their inputs. If the clock was set back between two
+stages, that would discard a finished epoch, and again on each run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from snakemake.logging import logger
 
 _LATER_NS = 1_000_000_000
-"""A result is newer than its inputs by as much as any file system can tell."""
+"""One second: a difference that every file system can store."""
 
 
 def accept_whatever_the_clock(dag_class: Any) -> None:
     """Have Snakemake date results after their inputs, and keep checkpoints until it took them.
 
     Args:
-        dag_class: `snakemake.dag.DAG`, which cannot be imported but by Snakemake.
+        dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
     """
     if hasattr(dag_class.check_and_touch_output, "of_vramlab"):
         return
@@ -60,5 +60,5 @@ def date_after(results: Iterable[str | Path], inputs: Iterable[str | Path]) -> s
 
 
 def _date(path: str | Path) -> int:
-    """In nanoseconds; of a link, as Snakemake has it, the later of its own and its target's."""
+    """Modification time in ns; for a link the later of link and target, as in Snakemake."""
     return max(os.lstat(path).st_mtime_ns, Path(path).stat().st_mtime_ns)

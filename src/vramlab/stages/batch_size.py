@@ -1,4 +1,4 @@
-"""The stage that searches the largest batch of one technique."""
+"""The stage that searches for the largest batch of one technique."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.results.base import write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
 from vramlab.training.parallel import ranks_of
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         record = _record(Job.of(snakemake), snakemake.params.micro_batches)
         write(record, snakemake.output[0])
 
@@ -32,16 +32,16 @@ def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
     while True:
         try:
             return job.in_all_processes(search_largest, known, micro_batches)
-        except DoesNotFit as error:  # only fresh processes can go on
+        except DoesNotFit as error:  # the processes are lost: continue in new ones
             known = error.trials
 
 
 def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> BatchSizeRecord:
-    """Search in this process; of several, all search together.
+    """Search in this process; with several processes, all call this together.
 
     Args:
         job: the job, on the device of this process.
-        known: the trials of processes that ended in one that did not fit.
+        known: trials of earlier processes, which were stopped by one that did not fit.
         micro_batches: of a step.
     """
     device, upper = job.budget.device, job.measure.max_batch_size

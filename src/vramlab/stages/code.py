@@ -1,4 +1,4 @@
-"""Which files of the package a script can reach, so that editing one reruns what depends on it.
+"""Which modules a script imports, so that editing one reruns the jobs that depend on it.
 
 Snakemake reruns a job when its script changes, but not when a module that the script imports does.
 The rules therefore list these modules among their inputs; Snakemake compares them by checksum.
@@ -25,7 +25,7 @@ UNWATCHED = frozenset(
         "vramlab.stages.job_lock",
     }
 )
-"""What says, shows and waits, and changes no number of a result: editing it reruns nothing."""
+"""Messages, progress bars and locks cannot change a result: editing them reruns nothing."""
 
 
 def code_finder(

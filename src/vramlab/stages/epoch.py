@@ -20,7 +20,7 @@ from vramlab.results.largest_batch import LargestBatch
 from vramlab.results.memory import most
 from vramlab.results.text_size import TextSize
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
@@ -41,7 +41,7 @@ class Files:
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
@@ -95,7 +95,7 @@ def _reference(config: TrainingConfig, search: Any, sequences: int) -> int | Non
 
 
 def _identity(job: Job, schedule: Schedule, snakemake: Any) -> str:
-    """What a checkpoint must be of: a digest of all that the run depends on, code and data too."""
+    """Digest of everything the run depends on, code and data included; a checkpoint must match."""
     inputs = [str(path) for path in snakemake.input if not str(path).endswith(".json")]
     params = dict(snakemake.params.items())
     params["training"] = params["training"] | {"checkpoint_seconds": None}
@@ -113,10 +113,10 @@ def _identity(job: Job, schedule: Schedule, snakemake: Any) -> str:
 
 
 def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str, Any]:
-    """Train and validate in this process; of several, all take each step together.
+    """Train and validate in this process; with several processes, all call this together.
 
     Returns:
-        The fields of the record that only a whole run has.
+        The fields that only the record of a finished run has.
     """
     sequences = Sequences(files.train, job.workload.length)
     validation = Sequences(files.validation, job.workload.length)
@@ -143,7 +143,7 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
 
 
 def _metered(job: Job) -> contextlib.AbstractContextManager[Meter | None]:
-    """The memory of a GPU; counting every operation on a CPU would falsify the time."""
+    """Meter GPU memory; on a CPU, counting every operation would distort the times."""
     if job.budget.device.type == "cpu":
         return contextlib.nullcontext()
     return meter(job.budget.device, job.budget.limit)

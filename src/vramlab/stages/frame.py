@@ -1,4 +1,4 @@
-"""The frame of a script that Snakemake runs: its log, and errors as one sentence."""
+"""Wraps the script of each rule: logging, and errors reported in one sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vramlab.base.errors import VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
-from vramlab.stages.job_lock import alone
+from vramlab.stages.job_lock import job_lock
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +32,27 @@ _ADVICE = {
     errno.EIO: "check the disk",
     errno.ESTALE: "check the network file system",
 }
-"""What to do about the errors of the system that are no fault of the program."""
+"""What the user can do about system errors that are not bugs of the program."""
 
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[None]:
     """Run the block with its log in the rule's `log:` file and on the terminal, one at a time.
 
-    A mistake that the user can mend ends the script with its one sentence and exit status 1; any
+    An error that the user can fix ends the script with its one sentence and exit status 1; any
     other exception leaves its traceback in the log as well.
     """
     path = Path(snakemake.log[0])
     logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
     logging.captureWarnings(capture=True)
     try:
-        note_code(snakemake.input.get("code", []))  # before waiting: it may take hours
-        with alone(path.with_name(f"{path.name}.lock")):
-            logging.root.addHandler(_file(path))  # only now: it may have been another process's
+        note_code(
+            snakemake.input.get("code", [])
+        )  # before waiting for the lock, which may take hours
+        with job_lock(path.with_name(f"{path.name}.lock")):
+            logging.root.addHandler(
+                _file(path)
+            )  # only with the lock: another process may have been writing it
             for output in snakemake.output:
                 remove_leftovers(output)
             yield
@@ -68,7 +72,7 @@ def stage(snakemake: Any) -> Iterator[None]:
 
 
 def _say_what_was_edited(outputs: Sequence[str]) -> None:
-    """A result is of the code that was loaded, and must not pass for one of the code of today."""
+    """Warn if source files changed while the job ran: the result comes from the old code."""
     if not (edited := edited_code()):
         return
     names = ", ".join(edited)
@@ -87,10 +91,10 @@ def _unexpected(rule: str) -> NoReturn:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that may lie on a full disk: the terminal has the same, and the result comes first."""
+    """A log file whose write errors are ignored: a full disk must not cost the result."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Leave the line out."""
+        """Drop the line."""
 
     def close(self) -> None:
         """Close the file, whether or not its last lines can be written."""
@@ -100,7 +104,7 @@ class _LogFile(logging.FileHandler):
 
 def _file(path: Path) -> logging.Handler:
     _LogFile(path, mode="w", encoding="utf-8").close()
-    # The processes of a parallel technique write to its end as well.
+    # Append mode: all ranks of a parallel technique write to this file.
     handler = _LogFile(path, mode="a", encoding="utf-8")
     handler.setFormatter(
         PlainFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")

@@ -20,25 +20,25 @@ from vramlab.memory.allocator import free_memory
 log = logging.getLogger(__name__)
 
 _SECONDS_TO_END = 60
-"""How long a process that gave its turn away may take to end."""
+"""How long a process may take to exit after it released the lock."""
 
 
 @contextmanager
-def turn(measure: Mapping[str, Any]) -> Iterator[None]:
+def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     """Wait until no other vramlab job uses the GPUs that this one sees, and hold them.
 
-    Two processes on a GPU would take each other's memory and falsify each other's times. To be
-    entered before CUDA is touched, since its context alone takes memory from the others. The lock
-    is the operating system's: it ends with the process, however that ends. Without a memory limit
-    the context of the process before must be gone as well, or there would be less to take.
+    Two processes on one GPU would compete for memory and distort each other's timings. Enter it
+    before any CUDA call, because a CUDA context alone occupies memory. The operating system
+    holds the lock, so it is released even if the process is killed. Without a memory limit, wait
+    also until the previous process has exited: its CUDA context would reduce the free memory.
 
     Args:
-        measure: the configuration's section `measure`; a CPU needs no turn.
+        measure: the configuration's section `measure`; a CPU needs no lock.
     """
     if measure["device"] == "cpu":
         yield
         return
-    importlib.import_module("torch._dynamo")  # seconds, which the first optimizer step would take
+    importlib.import_module("torch._dynamo")  # takes seconds: not while holding the lock
     path = lock_path()
     lock = FileLock(path, timeout=0)
     start = time.monotonic()
@@ -55,19 +55,19 @@ def turn(measure: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        free_memory()  # what the allocator keeps would stay taken until this process ends
+        free_memory()  # cached blocks would stay occupied until this process exits
         lock.release()
 
 
 def _wait_for_the_end(holder: Path) -> None:
-    """Wait until the process that had the last turn has ended, and so given all of its memory back.
+    """Wait until the previous holder of the lock has exited, which frees its CUDA context.
 
     Args:
-        holder: the file with its number.
+        holder: the file with its process id.
     """
     try:
         process = psutil.Process(int(holder.read_text()))
-        # A number that was given again, after the turn began, is another process's.
+        # The process is newer than the file: the id was reused by another process.
         if process.create_time() > holder.stat().st_mtime or process.pid == os.getpid():
             return
         end = time.monotonic() + _SECONDS_TO_END
@@ -77,11 +77,11 @@ def _wait_for_the_end(holder: Path) -> None:
                 return
             time.sleep(0.05)
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        return  # there was none, or it is gone
+        return  # no previous holder, or it has exited
 
 
 def lock_path() -> Path:
-    """The lock of the GPUs that this process sees; a scheduler's job has GPUs of its own.
+    """The lock file for the visible GPUs; each SLURM job has its own GPUs, so its own lock.
 
     Raises:
         VramlabError: there is no folder for it.

@@ -1,4 +1,4 @@
-"""What the stages that run a technique share: its workload, its device, why it cannot run."""
+"""What the GPU stages share: workload, device, processes, and why a technique cannot run."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ R = TypeVar("R")
 
 
 class NoBatch(Exception):
-    """There is no batch to run a technique at.
+    """There is no batch size at which the technique can run.
 
     Attributes:
-        status: of the record that says so.
-        reason: the sentence in it.
+        status: of the record to write.
+        reason: one sentence for the record.
     """
 
     def __init__(self, status: Status, reason: str) -> None:
@@ -52,11 +52,11 @@ class Job:
     budget: Budget
     """For each process."""
     processes: int
-    """How many take part."""
+    """Number of processes."""
     threads: int
-    """Cores of all processes."""
+    """CPU cores for all processes together."""
     fields: dict[str, Any]
-    """The fields that every record of a run has, its status apart."""
+    """Fields that all records of a run share, except the status."""
 
     @classmethod
     def of(cls, snakemake: Any) -> Job:
@@ -88,15 +88,15 @@ class Job:
         return obstacle(self.workload, Machine.here(self.budget.device))
 
     def memory_limit(self) -> int:
-        """Bytes that each process may take, found on the device where none are configured."""
+        """Memory limit of each process in bytes: as configured, or what the device has free."""
         with meter(self.budget.device, self.budget.limit) as memory:
             return memory.limit
 
     def in_all_processes(self, function: Callable[..., R], *arguments: Any) -> R:
-        """Call a function of the job in all processes of the technique: what rank 0 returns.
+        """Call `function(job, *arguments)` in all processes; return the result of rank 0.
 
-        Where there is one it is called here. Otherwise the function, a global one of a module,
-        gets the job on the device of its process; an error in any is raised here.
+        A single-process technique runs in this process. Otherwise the function must be importable
+        (it is pickled) and gets a job with its own device; an error in any process is raised here.
         """
         if self.workload.technique.parallel == "none":
             return function(self, *arguments)
@@ -105,7 +105,7 @@ class Job:
         return result
 
     def batch_size(self, path: Path | str) -> int:
-        """The sequences of a batch on all processes, by a finished search.
+        """The largest batch that the search found, in sequences over all processes.
 
         Raises:
             NoBatch: the technique cannot run here, or the search found none.
@@ -118,7 +118,7 @@ class Job:
         return found.of_all_processes
 
     def run_at(self, batch_size: int, function: Callable[..., R], *arguments: Any) -> R:
-        """As `in_all_processes`, of a function that runs batches of a size.
+        """Like `in_all_processes`, but report a batch that is too large as NoBatch.
 
         Raises:
             NoBatch: memory ran out, or a kernel cannot take so many sequences.
@@ -149,6 +149,6 @@ def _in_rank(function: Callable[..., R], job: Job, arguments: tuple[Any, ...]) -
     if job.budget.device.type == "cuda":
         device = torch.device("cuda", distributed.get_rank())
         job = replace(job, budget=replace(job.budget, device=device))
-    # Processes that share cores would otherwise wait for each other's threads.
+    # More threads than cores would slow all processes down.
     torch.set_num_threads(max(job.threads // job.processes, 1))
     return function(job, *arguments)

@@ -1,4 +1,4 @@
-"""One process at a time makes a result, even where a killed Snakemake has left its job running."""
+"""A lock per job: a killed Snakemake may leave a job running that writes the same result."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def job_lock(path: Path) -> Iterator[None]:
     """Wait until no other process holds the file `path`, and hold it.
 
-    The lock is the operating system's: it ends with the process, however that ends, and holds
-    between nodes where the file system has such locks. It is no library's, since the file must
-    keep the name of its holder.
+    It is a lock of the operating system (flock), so it is released even if the process is killed,
+    and it works across nodes if the file system supports flock. `filelock` is not used because the
+    lock file has to store which process holds it.
 
     Args:
         path: the lock file, which is created and stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of a folder that others can write: what a link of theirs leads to is not overwritten.
+    # O_NOFOLLOW: in a shared folder, never write through another user's symbolic link.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8") as stream:
         try:
@@ -39,7 +39,7 @@ def alone(path: Path) -> Iterator[None]:
                 holder or "another process",
             )
             fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:  # some network file systems have none
+        except OSError as error:  # some network file systems do not support flock
             log.warning("%s cannot be locked (%s); going on without", path, error.strerror)
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()}")

@@ -1,7 +1,12 @@
-"""Run a function in several processes of this machine, by torchrun's own agent.
+"""Run a function in several processes on this machine, with torchrun's elastic agent.
 
-The processes find each other at a free port of the loopback address. What rank 0 returns comes
-back; what goes wrong first, in whichever of them, is raised here, and the others are ended.
+How it works: the agent spawns one process per rank. They meet at a free port on localhost, join a
+process group (NCCL on GPUs, gloo on CPUs) and call the function. The agent returns the result of
+rank 0. A rank that fails pickles its exception, with a timestamp, into a temporary folder and exits
+without cleaning up, because a clean exit would wait for collective operations that the other ranks
+never finish. The agent then stops the other ranks, which often fail too because their peer is gone.
+The parent raises the exception with the earliest timestamp, since the later ones are consequences.
+A rank that was killed leaves no file, so the parent reports its signal or exit status instead.
 """
 
 from __future__ import annotations
@@ -32,34 +37,34 @@ from vramlab.memory.out_of_memory import is_out_of_memory
 log = logging.getLogger(__name__)
 
 SECONDS_TO_SAVE = 90
-"""How long the processes may take to save themselves after a signal; SLURM's profile gives 120."""
+"""How long the processes may take to write a checkpoint after a signal; SLURM grants 120."""
 _SECONDS_FOR_THE_CAUSE = 1.0
-"""A process whose peer is gone waits so long, for the agent to see first which one it was."""
+"""A rank waits this long before it exits, so that the agent sees first which peer failed."""
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 _AGENT = ("torch.distributed.elastic", "torchelastic", "torch.multiprocessing")
 _Handlers = list[tuple[str | None, str | None, str | None]]
 
 
 class RankError(VramlabError):
-    """A process of a parallel technique ended without a word."""
+    """A process of a parallel technique was killed, or stopped by a signal."""
 
 
 class _InRank(Exception):
-    """The traceback of an error in another process, which that error is raised from."""
+    """The traceback from another process, set as the cause of the error that is raised here."""
 
 
 def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: bool) -> Any:
-    """Call a function in `processes` new processes at once; return what that of rank 0 returns.
+    """Call a function in `processes` new processes; return the result of rank 0.
 
-    Inside it, torch.distributed is initialised: over NCCL for tensors on a GPU, where rank r has
-    the r-th GPU that is visible, and over gloo for those on a CPU. The function, its arguments and
-    its result travel as pickles. This process itself touches no GPU.
+    In each process torch.distributed is initialised: NCCL for CUDA tensors, where rank r uses the
+    r-th visible GPU, and gloo for CPU tensors. The function, its arguments and its result are
+    pickled. The calling process does not use a GPU.
 
     Raises:
         RankError: a process was killed, or a signal ended all of them.
         Exception: the first one that a process raised.
     """
-    # Here, since the import takes a part of a second that a technique of one process has not.
+    # Imported here: it is slow, and only parallel techniques need it.
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
@@ -85,13 +90,13 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
         return results[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        cause = _error_of(folder, rank, failure.exitcode) or RankError(
+        cause = _saved_error(folder, rank, failure.exitcode) or RankError(
             f"process {rank} of {processes} was ended by "
             f"{failure.signal_name() or f'exit status {failure.exitcode}'}; if the machine ran out "
             "of memory give it more or take fewer processes, and run snakemake again"
         )
     except SignalException as error:
-        cause = _error_of(folder) or RankError(
+        cause = _saved_error(folder) or RankError(
             f"stopped by {error.sigval.name}; run snakemake again"
         )
     finally:
@@ -100,7 +105,7 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
 
 
 def _silence_the_agent() -> None:
-    """What it says of errors and signals is said here, in one sentence."""
+    """Turn off the agent's log: `launch` reports errors and signals in one sentence."""
     for name in logging.root.manager.loggerDict:
         if name.startswith(_AGENT):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -108,7 +113,7 @@ def _silence_the_agent() -> None:
 
 @contextlib.contextmanager
 def _signals(exception: type[Any]) -> Iterator[None]:
-    """Pass SIGUSR1 on as the agent does SIGTERM; afterwards put back what the agent changed."""
+    """Forward SIGUSR1 as the agent does SIGTERM; restore all signal handlers afterwards."""
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         raise exception("stopped", signal.Signals(number))
@@ -122,19 +127,19 @@ def _signals(exception: type[Any]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _error_of(folder: Path, rank: int | None = None, status: int = 1) -> BaseException | None:
-    """The first error that a process wrote down; None where `rank` was killed before it could."""
+def _saved_error(folder: Path, rank: int | None = None, status: int = 1) -> BaseException | None:
+    """The earliest exception that a process saved; None if `rank` was killed before it could."""
     if rank is not None and status < 0 and not (folder / str(rank)).exists():
         return None
     found = [pickle.loads(path.read_bytes()) for path in folder.glob("[0-9]*")]
     if not found:
         return None
-    _, its_rank, content, told = min(found)
+    _, failed_rank, content, trace = min(found)
     try:
         error: BaseException = pickle.loads(content)
-    except Exception:  # noqa: BLE001  an error of a library need not survive the journey
-        error = RuntimeError(told.splitlines()[-1])
-    error.__cause__ = _InRank(f"process {its_rank}:\n{told}")
+    except Exception:  # noqa: BLE001  some libraries' exceptions cannot be unpickled
+        error = RuntimeError(trace.splitlines()[-1])
+    error.__cause__ = _InRank(f"process {failed_rank}:\n{trace}")
     return error
 
 
@@ -155,21 +160,22 @@ def _work(
         distributed.destroy_process_group()
         return result if rank == 0 else None
     except Exception as error:  # noqa: BLE001  it is raised in the parent
-        _tell(folder, rank, error)
-        # A clean end would wait for operations that the others are in as well.
+        _save_error(folder, rank, error)
+        # A clean exit would wait for collective operations that never finish.
         os._exit(1)
 
 
 def _join(rank: int, cuda: bool) -> None:
-    """Meet the other processes."""
+    """Join the process group."""
     if not cuda:
         distributed.init_process_group("gloo")
         return
-    importlib.import_module("torch._dynamo")  # seconds, which the first step would take
+    importlib.import_module("torch._dynamo")  # takes seconds: not in the first step
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
-    # NCCL takes its buffers at its first operation, outside torch's allocator: before all else.
+    # NCCL allocates its buffers, outside torch's allocator, at the first collective operation of
+    # each kind. Run each kind once now, so that free memory is measured without these buffers.
     count = distributed.get_world_size()
     one, all_of_them = torch.zeros(1, device=device), torch.zeros(count, device=device)
     distributed.all_reduce(one)
@@ -178,16 +184,16 @@ def _join(rank: int, cuda: bool) -> None:
     torch.cuda.synchronize(device)
 
 
-def _tell(folder: Path, rank: int, error: Exception) -> None:
-    """Write an error down for the parent, with its moment: the first one is the cause."""
-    moment, told = time.monotonic_ns(), traceback.format_exc()  # the clock is the machine's
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends anyway, and must be heard first
+def _save_error(folder: Path, rank: int, error: Exception) -> None:
+    """Save an exception for the parent, with a timestamp: the earliest one is the cause."""
+    moment, trace = time.monotonic_ns(), traceback.format_exc()  # one clock for all processes
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it exits anyway, after it has saved the error
     try:
         content = pickle.dumps(error)
-    except Exception:  # noqa: BLE001  whatever an error of a library holds
+    except Exception:  # noqa: BLE001  some libraries' exceptions cannot be pickled
         content = pickle.dumps(RuntimeError(str(error)))
     temporary = folder / f".{rank}"
-    temporary.write_bytes(pickle.dumps((moment, rank, content, told)))
+    temporary.write_bytes(pickle.dumps((moment, rank, content, trace)))
     temporary.rename(folder / str(rank))
     if isinstance(error, RuntimeError) and not is_out_of_memory(error):
         time.sleep(_SECONDS_FOR_THE_CAUSE)
@@ -203,7 +209,7 @@ def _handlers() -> _Handlers:
 
 
 def _log_as(handlers: _Handlers, rank: int) -> None:
-    """Log to the same places: rank 0 all, the others what is wrong."""
+    """Log to the same places: rank 0 everything, the others only warnings and errors."""
     logging.root.handlers.clear()
     for path, line, date in handlers:
         handler = logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path)

@@ -10,13 +10,13 @@ from vramlab.measure.profile import Profile, ProfilePlan, profile
 from vramlab.results.base import write
 from vramlab.results.profile import ProfileRecord
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import turn
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), turn(snakemake.params.measure):
+    with stage(snakemake), gpu_lock(snakemake.params.measure):
         write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
@@ -52,6 +52,6 @@ def _record(job: Job, snakemake: Any) -> ProfileRecord:
 
 
 def take_profile(job: Job, plan: ProfilePlan, train: Path, snapshot: Path) -> Profile:
-    """Profile in this process; of several, all take each step together."""
+    """Profile in this process; with several processes, all call this together."""
     sequences = Sequences(train, job.workload.length)
     return profile(job.workload, job.budget, sequences, plan, snapshot)

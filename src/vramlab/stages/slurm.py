@@ -1,4 +1,4 @@
-"""Jobs on SLURM outlive a controller that does not answer for a while."""
+"""Keep SLURM jobs while the SLURM controller temporarily does not answer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Results that were made with other settings or code than today's run again.
+"""Rerun results that were produced with other settings or code than the current ones.
 
-Snakemake knows how a result was made from its folder `.snakemake` alone. Without that, as in a copy
-of the results, it takes any file for the right one; and a source file that was edited while its job
-ran counts as the one that was used. Each record holds both digests itself.
+Snakemake keeps how a result was produced only in `.snakemake`. Without that folder, as in a copy of
+the results, it accepts any existing file. It also records the state of a source file after a job,
+which is wrong if the file was edited while the job ran. Each record therefore stores digests of its
+settings and its code, and this module compares them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def rerun_stale_results(dag_class: Any) -> None:
     """Have Snakemake run the jobs again whose records are not of today's settings and code.
 
     Args:
-        dag_class: `snakemake.dag.DAG`, which cannot be imported but by Snakemake.
+        dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
     """
     if hasattr(dag_class.update_needrun, "of_vramlab"):
         return
@@ -43,13 +44,13 @@ def rerun_stale_results(dag_class: Any) -> None:
 
 
 def stale(dag: Any, job: Any) -> str | None:
-    """Why the results of a job have to be made again; None where nothing is known against them."""
+    """Why a job's results are out of date; None if they are not."""
     triggers = dag.workflow.rerun_triggers
     if not job.rule.script or not any(Path(path).exists() for path in job.output):
         return None
     found = recorded(job.output)
     if found is None:
-        # Tables and figures are made in seconds, and hold no digest.
+        # Tables and figures hold no digest; they take seconds to produce.
         unknown = RerunTrigger.PARAMS in triggers and not dag.workflow.persistence.has_metadata(job)
         return "in a way that .snakemake no longer says" if unknown else None
     settings, code = found

@@ -1,1 +1,1 @@
-"""Training: a step, an epoch, validation, and going on where a run was stopped."""
+"""Training: a step, an epoch, validation, and resuming from a checkpoint."""

@@ -1,9 +1,9 @@
-"""Checkpoints from which a stopped run goes on, bit for bit.
+"""Checkpoints to resume an interrupted run with bit-for-bit the same result.
 
-The newest is written to a temporary name and then renamed, and the one before it is kept. Each file
-starts with the SHA-256 of the rest; what does not match is damaged, and the previous one is taken.
-Nothing in a checkpoint is run as code (`weights_only`). Of several processes each has files of its
-own, and all go on from the newest step that every one of them has whole.
+Each checkpoint is written to a temporary file and renamed; the previous one is kept. A file starts
+with the SHA-256 of its content; if that does not match, the previous checkpoint is used. Loading
+never executes code (`weights_only`). Each rank writes its own files, and all ranks resume from the
+newest step for which every rank has an intact checkpoint.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _DIGEST_BYTES = 32
 
 
 class Checkpoints:
-    """The newest checkpoint of one run, and the one before it, in a folder of their own."""
+    """The two newest checkpoints of one run."""
 
     def __init__(self, folder: Path, identity: str, ranks: Ranks = SINGLE) -> None:
-        """`identity` names the run; a checkpoint of another identity is not used."""
+        """`identity` is a digest of the run; checkpoints with another identity are ignored."""
         of_rank = f"-{ranks.rank}" if ranks.rank else ""
         self.newest = folder / f"newest{of_rank}.pt"
         self.previous = folder / f"previous{of_rank}.pt"
@@ -51,18 +51,18 @@ class Checkpoints:
                 self.newest.replace(self.previous)
 
     def load(self, device: torch.device) -> State | None:
-        """The newest checkpoint of this run that is whole; None where there is none.
+        """The newest intact checkpoint of this run; None if there is none.
 
-        Of several processes: the newest that all of them have, on the CPU.
+        With several ranks: the newest that all ranks have, loaded to the CPU.
         """
         if self.ranks.count == 1:
-            return next(self._whole(device), None)
-        states = {state["steps"]: state for state in self._whole(torch.device("cpu"))}
+            return next(self._intact(device), None)
+        states = {state["steps"]: state for state in self._intact(torch.device("cpu"))}
         common = set.intersection(*map(set, self.ranks.gather(list(states))))
         return states[max(common)] if common else None
 
-    def _whole(self, device: torch.device) -> Iterator[State]:
-        """The checkpoints of this run and process that can be used, the newest first."""
+    def _intact(self, device: torch.device) -> Iterator[State]:
+        """The usable checkpoints of this run and rank, newest first."""
         for path in (self.newest, self.previous):
             if not path.exists():
                 continue
@@ -75,7 +75,7 @@ class Checkpoints:
                 state: State = torch.load(
                     io.BytesIO(content), map_location=device, weights_only=True
                 )
-            except UnpicklingError as error:  # whole, but more than plain values and tensors
+            except UnpicklingError as error:  # intact, but holds more than plain values and tensors
                 log.warning("%s is refused and is not used: %s", path, error)
                 continue
             if state.pop("identity", None) == self.identity:
@@ -84,22 +84,22 @@ class Checkpoints:
                 log.warning("%s is of another configuration or code and is not used", path)
 
     def count_resumption(self, saved: int) -> int:
-        """Count that the run goes on once more, and write it down at once.
+        """Count one more resumption, and save the count immediately.
 
-        The checkpoint alone would forget it, were the run stopped again before it writes another.
+        It has its own file: the run may be stopped again before it writes the next checkpoint.
 
         Args:
             saved: the count that the checkpoint holds.
 
         Returns:
-            The count with this time.
+            The new count.
         """
         count = max(saved, self._counted()) + 1
         write_text(self._resumptions, json.dumps({"identity": self.identity, "count": count}))
         return count
 
     def forget_resumptions(self) -> None:
-        """Count from none: the run begins anew."""
+        """Reset the count: the run starts from the beginning."""
         self._resumptions.unlink(missing_ok=True)
 
     def _counted(self) -> int:
@@ -108,6 +108,6 @@ class Checkpoints:
             return int(known["count"]) if known["identity"] == self.identity else 0
         except FileNotFoundError:
             return 0
-        except (ValueError, KeyError, TypeError):  # no reason to end a run
+        except (ValueError, KeyError, TypeError):  # not worth failing a run for
             log.warning("%s is damaged and is not used", self._resumptions)
             return 0

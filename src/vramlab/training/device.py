@@ -20,7 +20,7 @@ def resolve(name: DeviceName) -> torch.device:
     Raises:
         DeviceError: a GPU is asked for and torch sees none.
     """
-    _let_segments_grow()
+    _use_expandable_segments()
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise DeviceError(
@@ -32,10 +32,10 @@ def resolve(name: DeviceName) -> torch.device:
     return torch.device("cpu")
 
 
-def _let_segments_grow() -> None:
-    """Keep fragmentation out of the largest batch; torch reads the setting when CUDA starts."""
+def _use_expandable_segments() -> None:
+    """Reduce fragmentation, so larger batches fit; torch reads this when CUDA is initialised."""
     names = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
-    if not any(name in os.environ for name in names):  # the user's own setting stands
+    if not any(name in os.environ for name in names):  # keep the user's setting
         os.environ[names[0]] = "expandable_segments:True"
 
 

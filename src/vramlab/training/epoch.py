@@ -1,7 +1,7 @@
 """Whole epochs of training, resumable at any step.
 
-The loss curve costs no synchronisation of its own: losses and event times stay on the device and
-are fetched about once a second.
+Recording the loss curve adds no synchronisation per step: losses and event times stay on the device
+and are fetched about once a second.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from vramlab.training.step import retrying_step, warm_up
 log = logging.getLogger(__name__)
 
 MAX_POINTS = 500
-"""Points of the loss curve that are kept, evenly spaced, the last one always."""
+"""Most points of the loss curve that are kept; evenly spaced, always with the last one."""
 _SECONDS_BETWEEN_FETCHES = 1.0
 
 
 class Interrupted(VramlabError):
-    """The run was told to stop; it has written a checkpoint and goes on when started again."""
+    """The run received a stop signal and wrote a checkpoint; the next start resumes from it."""
 
 
 class Diverged(Exception):
@@ -50,7 +50,7 @@ class Diverged(Exception):
 
 @dataclass
 class Progress:
-    """What a run has done so far, over all its attempts."""
+    """The progress of a run, over all its resumptions."""
 
     steps: int = 0
     tokens: int = 0
@@ -60,17 +60,17 @@ class Progress:
     curve: list[LossPoint] = field(default_factory=list)
 
     def retry(self) -> None:
-        """Count a step that was taken again."""
+        """Count a step that was retried."""
         self.retried += 1
 
     def thinned(self) -> list[LossPoint]:
-        """At most MAX_POINTS of the curve, the last one among them."""
+        """At most MAX_POINTS of the curve, always with the last one."""
         stride = math.ceil(len(self.curve) / MAX_POINTS) or 1
         return self.curve[::-1][::stride][::-1]
 
 
 def learning_rate(config: TrainingConfig, batch_size: int, reference: int | None) -> float:
-    """The learning rate for a run's sequences per step, `reference` being the baseline's."""
+    """The scaled learning rate; `reference` is the batch size of the baseline."""
     factors: dict[LearningRateScaling, Callable[[float], float]] = {
         "none": lambda _: 1.0,
         "sqrt": math.sqrt,
@@ -82,8 +82,8 @@ def learning_rate(config: TrainingConfig, batch_size: int, reference: int | None
 def plan(config: TrainingConfig, batch_size: int, sequences: int) -> tuple[int, int]:
     """Sequences per optimizer step, and sequences per micro-batch.
 
-    No batch is larger than the corpus. To reach an effective batch size the step is cut into equal
-    micro-batches of at most `batch_size`; the last of a step may be smaller.
+    No batch is larger than the corpus. To reach the effective batch size, a step accumulates equal
+    micro-batches of at most `batch_size`; the last one of a step may be smaller.
     """
     per_step = min(config.effective_batch_size or batch_size, sequences)
     micro_batches = math.ceil(per_step / min(batch_size, per_step))
@@ -97,17 +97,17 @@ class Schedule:
     training: TrainingConfig
     """Epochs, accumulation and the time between checkpoints."""
     batch_size: int
-    """The most sequences at a time, over all processes."""
+    """Largest micro-batch in sequences, over all processes."""
     learning_rate: float
 
 
 def train_epochs(
     learner: Learner, sequences: Sequences, schedule: Schedule, checkpoints: Checkpoints
 ) -> Progress:
-    """Train for the epochs of a schedule, going on from a checkpoint if there is one.
+    """Train for the epochs of a schedule; resume from a checkpoint if there is one.
 
     The same seed, data and batch size give the same weights, bit for bit on one CPU, whether or not
-    the run was stopped. Whether a technique repeats its bits on a GPU is measured by the profile.
+    the run was interrupted. The profile measures whether a technique is deterministic on a GPU.
     Several processes share each micro-batch; apart from dropout, the weights are those of one
     process with the same batch size, within rounding.
 
@@ -115,10 +115,10 @@ def train_epochs(
         learner: the model and its loss; its seed is that of the batch order and of dropout.
         sequences: the training corpus.
         schedule: epochs, batch size and learning rate.
-        checkpoints: where to go on from; removed by the caller once the result is written.
+        checkpoints: to resume from; the caller removes them once the result is written.
 
     Raises:
-        Interrupted: a SIGTERM or SIGUSR1 came; the step was finished and a checkpoint written.
+        Interrupted: SIGTERM or SIGUSR1 was received; the step was finished and a checkpoint saved.
         Diverged: the loss became infinite or NaN.
     """
     config, seed = schedule.training, learner.workload.seed
@@ -140,10 +140,10 @@ def train_epochs(
         for epoch in range(done.steps // steps_per_epoch, config.epochs):
             indices = list(split(order(seed, epoch, len(sequences)), per_step))
             remaining = indices[done.steps - epoch * steps_per_epoch :]
-            cut = [list(split(step, per_micro_batch)) for step in remaining]
-            shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(cut))
+            micro_batches = [list(split(step, per_micro_batch)) for step in remaining]
+            shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(micro_batches))
             feed = batches(sequences, shares, learner.device)
-            for parts in cut:
+            for parts in micro_batches:
                 loss = retrying_step(
                     learner, optimizer, [next(feed) for _ in parts], on_retry=done.retry
                 )
@@ -159,7 +159,7 @@ def train_epochs(
                     clock.restart()
                     saved = time.monotonic()
                 if stopped:
-                    signal_name = stop.received or "a signal"  # to another process
+                    signal_name = stop.received or "a signal"  # another rank received it
                     raise Interrupted(
                         f"stopped by {signal_name} after step {done.steps}, which is saved in "
                         f"{checkpoints.newest}; run snakemake again to go on from there"
@@ -170,10 +170,10 @@ def train_epochs(
 
 
 class _Clock:
-    """Times of the steps and their losses, fetched from the device about once a second.
+    """Times and losses of the steps, fetched from the device about once a second.
 
-    Time in which the process was stopped is no time of training: it is left out, and each pause
-    counts as an interruption.
+    Time in which the process was suspended (SIGSTOP, sleep) is subtracted from the training time,
+    and each pause counts as an interruption.
     """
 
     def __init__(self, device: torch.device, done: Progress, pauses: Pauses) -> None:
@@ -185,7 +185,7 @@ class _Clock:
         self._fetched = time.monotonic()
 
     def restart(self) -> None:
-        """Leave out the time since the last fetch, such as that of writing a checkpoint."""
+        """Exclude the time since the last fetch, such as that spent writing a checkpoint."""
         self._look_for_pauses()
         self._before, self._start = self.done.seconds, self._now()
         self._paused = self.pauses.seconds
@@ -205,7 +205,7 @@ class _Clock:
         for (step, tokens, moment, paused, _), loss in zip(self._pending, losses, strict=True):
             if not math.isfinite(loss):
                 raise Diverged(f"the loss is {loss} at step {step}; lower training.learning_rate")
-            # A GPU works on for a moment when the process is stopped.
+            # The GPU finishes queued work while the process is suspended.
             seconds = self._before + self._since_start(moment) - paused
             self.done.seconds = max(seconds, self.done.seconds)
             self.done.curve.append(
@@ -252,7 +252,7 @@ def _state(learner: Learner, optimizer: torch.optim.Optimizer, done: Progress) -
     if learner.technique.parallel == "fsdp":
         kept = local(kept)
     elif learner.ranks.rank > 0:
-        kept = {}  # the same as in the first process
+        kept = {}  # identical to rank 0
     return {
         **kept,
         "rng": torch.get_rng_state(),
@@ -278,9 +278,9 @@ def _resume(
         load_optimizer(optimizer, state["optimizer"])
     else:
         kept: list[Any] = [state.get(name) for name in ("model", "optimizer")]
-        model, of_optimizer = learner.ranks.from_first(kept)
+        model, optimizer_state = learner.ranks.from_first(kept)
         learner.model.load_state_dict(model)
-        optimizer.load_state_dict(of_optimizer)
+        optimizer.load_state_dict(optimizer_state)
     torch.set_rng_state(state["rng"].cpu())
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), learner.device)
@@ -304,7 +304,7 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[_Stop]:
-    """Note SIGTERM and SIGUSR1 instead of dying of them, so that the step can be finished."""
+    """Record SIGTERM and SIGUSR1 instead of exiting, so that the step can be finished."""
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:

@@ -24,13 +24,13 @@ def evaluate(
 ) -> Validation:
     """Sum the cross-entropy over every token, without dropout; each token weighs the same.
 
-    Several processes share each batch, and all get the result.
+    The rows of a batch are divided among the processes; all get the result.
 
     Args:
         learner: the model and its loss.
         sequences: the validation corpus.
         batch_size: sequences at a time; changes the result by rounding only. Where memory runs out
-            it is halved; not so among several processes, of which the others would wait for ever.
+            it is halved; not with several processes, where the other ranks would wait for ever.
         utf8_bytes: size of the text that the tokens stand for.
 
     Raises:
@@ -54,7 +54,7 @@ def evaluate(
         nats=total,
         tokens=sequences.tokens,
         utf8_bytes=utf8_bytes,
-        # exp overflows beyond 709 nats; such a model is no better than noise in any case.
+        # exp overflows beyond 709 nats; such a model has diverged anyway.
         perplexity=math.exp(min(mean, 700.0)),
         bits_per_byte=total / math.log(2) / utf8_bytes,
     )

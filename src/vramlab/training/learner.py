@@ -1,4 +1,4 @@
-"""A learner: a workload's model with its loss and its optimizer."""
+"""A learner: model, loss head and optimizer factory of a workload."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Learner:
     model: Transformer
     loss_head: LossHead
     compiled: tuple[Callable[[Tensor], Tensor], LossHead] | None = None
-    """The model and the loss head as the training steps run them, where they are compiled."""
+    """The compiled model and loss head, used in training steps; None without compile."""
     ranks: Ranks = SINGLE
-    """The processes that take each step together."""
+    """The process group of the training steps."""
     wrapped: nn.Module | None = None
-    """Model and loss as the one module that DDP or FSDP wraps, where there are several."""
+    """Model and loss head, wrapped by DDP or FSDP; None for a single process."""
 
     @property
     def technique(self) -> Technique:
@@ -49,7 +49,7 @@ class Learner:
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
 
-        Compiled code computes it in training mode only: evaluation is the same for all techniques.
+        Compiled code is used in training mode only, so that evaluation is alike for all techniques.
 
         Args:
             inputs: tokens [batch, time], int64.
@@ -60,13 +60,13 @@ class Learner:
         """
         if self.compiled is None or not self.model.training:
             return self.eager_loss_sum(inputs, targets)
-        self.model.reserve(inputs.shape[1])  # compiled code must not make its own constants
+        self.model.reserve(inputs.shape[1])  # not inside compiled code, which would own the tensor
         if self.technique.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         return self._loss_sum(*self.compiled, inputs, targets)
 
     def eager_loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The same sum, never by compiled code."""
+        """The same sum, without compiled code."""
         if self.wrapped is not None:
             loss: Tensor = self.wrapped(inputs, targets)
             return loss
@@ -88,18 +88,20 @@ def build(workload: Workload, device: torch.device) -> Learner:
     """Build the learner of a workload; equal seeds give equal weights whatever the technique.
 
     Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
-    process runs one technique. A technique that is parallel is built by all its processes at once,
-    and the loss of each is that of its own batch.
+    process runs one technique. All ranks of a parallel technique must call this together; each rank
+    then computes the loss of its own rows.
     """
     technique = workload.technique
     ranks = ranks_of(technique)
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
-    torch.backends.mha.set_fastpath_enabled(value=False)  # evaluate by the kernel that trains
+    torch.backends.mha.set_fastpath_enabled(
+        value=False
+    )  # evaluate with the kernel used in training
     torch.manual_seed(workload.seed)
     transformer = Transformer(workload.model, workload.vocab_size, technique)
     if technique.precision == "pure-bf16":
         transformer = transformer.bfloat16()
-    transformer = transformer.to(device)  # drawn on the CPU: the same weights on every device
+    transformer = transformer.to(device)  # initialised on the CPU: equal weights on all devices
     learner = Learner(
         workload=workload,
         device=device,
@@ -120,7 +122,7 @@ def _compile(
     if technique.compile == "none":
         return None
     mode = _COMPILED[technique.compile, technique.cuda_graphs]
-    # The chunks of a loss head run many times a step on tensors that a graph would have to copy.
+    # A CUDA graph would copy the inputs of each chunk of the loss head into static buffers.
     graphs_in_head = technique.cuda_graphs and technique.loss_head == "full"
     head_mode = _COMPILED[technique.compile, graphs_in_head]
 
@@ -128,7 +130,7 @@ def _compile(
         compiled: Callable[..., Any] = torch.compile(function, mode=head_mode, dynamic=False)
         return compiled
 
-    # The head apart: unrolled into the model's graph, its chunks would take minutes to compile.
+    # Compiled separately: unrolled into the model's graph, the chunks take minutes to compile.
     head = LOSS_HEADS[technique.loss_head](technique.chunk_tokens, compiler)
     return torch.compile(model, mode=mode, dynamic=False), head
 
@@ -138,5 +140,5 @@ def _not_compiled(function: Any) -> Any:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of trainable parameters; a tied one counts once."""
+    """Number of trainable parameters; a tied weight counts once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

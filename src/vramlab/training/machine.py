@@ -34,7 +34,7 @@ def _installed(_: str) -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that need not be this one."""
+    """Properties of a machine: this one, or a hypothetical one."""
 
     kind: Literal["cpu", "cuda"]
     """The type of the device that the models run on."""
@@ -55,7 +55,7 @@ class Machine:
 
     @classmethod
     def with_gpus(cls, capability: tuple[int, int]) -> Machine:
-        """A machine with as many GPUs and packages as anyone asks for."""
+        """A hypothetical machine with unlimited GPUs and all packages."""
         return cls("cuda", capability, sys.maxsize)
 
 
@@ -73,7 +73,7 @@ def why_missing(package: str) -> str | None:
 class _Obstacle(NamedTuple):
     when: Callable[[Workload, Machine], bool]
     sentence: str
-    """With gaps for what `_facts` knows."""
+    """Format string; `_Facts` gives the values."""
 
 
 def _has(machine: Machine, capability: tuple[int, int]) -> bool:
@@ -148,7 +148,7 @@ _OBSTACLES = (
         "the package {missing_package}; see envs/README.md",
     ),
 )
-"""In the order in which they are looked at: what costs an import comes after what does not."""
+"""Checked in this order: those that import a package come last."""
 
 
 def obstacle(workload: Workload, machine: Machine) -> str | None:
@@ -160,7 +160,7 @@ def obstacle(workload: Workload, machine: Machine) -> str | None:
 
 
 class _Facts(dict[str, object]):
-    """What fills the gaps of a sentence; a gap of another name is a package's.
+    """Values for the format string; an unknown name is taken as the name of a package.
 
     Packages are looked for only where a sentence names them.
     """

@@ -1,7 +1,15 @@
-"""One training step on several processes: who takes part, and how the model is spread over them.
+"""Data-parallel training steps: the process group, and how DDP or FSDP distributes the model.
+
+How it works: each rank gets its rows of a micro-batch and computes the sum of its own losses.
+Dividing by the mean number of tokens per rank makes the gradients, which DDP and FSDP average over
+the ranks, those of the mean loss over all tokens. All ranks must run the same collective operations
+in the same order, so a rank without rows runs the step on one row of padding, which adds nothing to
+the loss. DDP replicates the model and all-reduces the gradients once per step (`no_sync` before the
+last micro-batch). FSDP shards parameters, gradients and optimizer state: tensors become DTensors,
+and a checkpoint stores only the local shard (`local`, `load_model`, `load_optimizer`).
 
 Sources: Li et al., 2020 (arXiv:2006.15704) for `ddp`; Rajbhandari et al., 2020 (arXiv:1910.02054)
-and Zhao et al., 2023 (arXiv:2304.11277) for `fsdp`. Both are torch's own.
+and Zhao et al., 2023 (arXiv:2304.11277) for `fsdp`. Both implementations are torch's.
 """
 
 from __future__ import annotations
@@ -25,15 +33,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that take a training step together, and which of them this one is.
+    """The process group of a training step, and the rank of this process in it.
 
-    Where `count` is 1, nothing here talks to another process, or costs anything.
+    If `count` is 1, no method communicates.
     """
 
     rank: int = 0
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     count: int = 1
-    """Number of all of them."""
+    """World size."""
 
     def add(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes, and return it."""
@@ -46,7 +54,7 @@ class Ranks:
         return self.add(tensor) / self.count if self.count > 1 else tensor
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank; they are sent as pickles."""
+        """The values of all processes, by rank; they are pickled."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -54,28 +62,28 @@ class Ranks:
         return values
 
     def from_first(self, value: T) -> T:
-        """The value that the process of rank 0 gives; it is sent as a pickle."""
+        """The value of rank 0; it is pickled."""
         if self.count == 1:
             return value
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
-    def any(self, *questions: bool) -> tuple[bool, ...]:
-        """Of each question, whether some process says yes; waits for the hosts, not for a GPU."""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether it is true in any process; does not synchronise with the GPU."""
         if self.count == 1:
-            return questions
-        votes = torch.tensor(questions, dtype=torch.uint8)
+            return flags
+        votes = torch.tensor(flags, dtype=torch.uint8)
         distributed.all_reduce(votes, distributed.ReduceOp.MAX)
         return tuple(map(bool, votes.tolist()))
 
     def share(self, indices: Indices, padding: int) -> Indices:
-        """This process's part of the rows of a batch; the parts differ by one row at most.
+        """This rank's rows of a batch; the numbers of rows differ by at most one.
 
         Args:
             indices: the rows of all processes.
-            padding: what stands for a row of padding alone. A process for which no row is left
-                takes it, since all must take part in each step.
+            padding: index of a row that holds only padding. A rank without rows uses it, because
+                every rank must take part in each step.
         """
         if self.count == 1:
             return indices
@@ -83,7 +91,7 @@ class Ranks:
         return part if len(part) else np.array([padding])
 
     def most(self, sequences: int) -> int:
-        """The sequences of the largest share of a batch."""
+        """The number of sequences of the rank that gets most."""
         return -(-sequences // self.count)
 
     def seed(self, seed: int) -> int:
@@ -91,11 +99,11 @@ class Ranks:
         if self.rank == 0:
             return seed
         mixed = np.random.SeedSequence([seed % 2**64, self.rank]).generate_state(1)
-        return int(mixed[0])  # 32 bits: of more, torch's generator for the CPU takes no notice
+        return int(mixed[0])  # torch's CPU generator ignores all but the low 32 bits
 
 
 SINGLE = Ranks()
-"""The one process of a technique that is not parallel."""
+"""For a technique that is not parallel."""
 
 
 def ranks_of(technique: Technique) -> Ranks:
@@ -117,7 +125,7 @@ def processes_of(technique: Technique, gpus: int) -> int:
 
 
 class LossModule(nn.Module):
-    """The model and its loss head as one module, so that a tied embedding is inside it."""
+    """Model and loss head in one module, so that DDP and FSDP see both uses of the tied weight."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         """`loss` takes inputs and targets, each [batch, time], and calls `model`."""
@@ -131,8 +139,8 @@ class LossModule(nn.Module):
 
 
 def _ddp(loss: LossModule, device: torch.device) -> nn.Module:
-    """Gradients live in the buckets that are sent, so that there is one copy of them."""
-    with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.8 does not know
+    """Gradients are views of the all-reduce buckets, so they are stored only once."""
+    with warnings.catch_warnings():  # deprecated in torch 2.13; torch 2.8 lacks the new name
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
         return DistributedDataParallel(
             loss,
@@ -143,27 +151,27 @@ def _ddp(loss: LossModule, device: torch.device) -> nn.Module:
 
 
 def _fsdp(loss: LossModule, device: torch.device) -> nn.Module:
-    """Each block is gathered for itself, the embedding and the last norm with the root."""
-    # Here, since the import takes most of a second: single processes do without it.
+    """Each block is one FSDP unit; the embedding and the last norm belong to the root unit."""
+    # Imported here: it takes most of a second, and a single process does not need it.
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415
     from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
 
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     for block in loss.model.get_submodule("blocks").children():
         fully_shard(block, mesh=mesh)
-    fully_shard(loss, mesh=mesh)  # it changes the module itself
+    fully_shard(loss, mesh=mesh)  # in place
     return loss
 
 
 PARALLEL: dict[str, Callable[[LossModule, torch.device], nn.Module]] = {"ddp": _ddp, "fsdp": _fsdp}
-"""What spreads the model over the processes, for each value of the `parallel` axis but none."""
+"""Wraps the model, for each value of the `parallel` axis except none."""
 
 
 @contextlib.contextmanager
 def no_sync(wrapped: nn.Module | None, last: bool) -> Iterator[None]:
-    """Add up the gradients of a micro-batch here only, unless it is the last of a step.
+    """Skip the all-reduce of gradients, except for the last micro-batch of a step.
 
-    FSDP sends each: what it has not sent it would have to keep whole.
+    FSDP reduces each micro-batch: otherwise each rank would hold unsharded gradients.
     """
     if last or not isinstance(wrapped, DistributedDataParallel):
         yield
@@ -173,44 +181,44 @@ def no_sync(wrapped: nn.Module | None, last: bool) -> Iterator[None]:
 
 
 def local(value: Any) -> Any:
-    """The same nest of dictionaries and lists, with this process's share of each spread tensor."""
+    """A nested structure with each DTensor replaced by a copy of this rank's shard."""
     if isinstance(value, Mapping):
         return {key: local(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(local, value))
-    # A share may be a view of padded storage, which would be saved as well.
+    # Cloned: a shard may be a view of a padded storage, and the padding would be saved too.
     return value.to_local().detach().clone() if hasattr(value, "to_local") else value
 
 
 def load_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load what `local` gave of a model's state."""
+    """Load a model's state that `local` returned."""
     own = model.state_dict()
-    model.load_state_dict({name: _spread_like(own[name], value) for name, value in state.items()})
+    model.load_state_dict({name: _sharded_like(own[name], value) for name, value in state.items()})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load what `local` gave of an optimizer's state."""
+    """Load an optimizer's state that `local` returned."""
     parameters: Iterable[Tensor] = (p for g in optimizer.param_groups for p in g["params"])
     states = {
-        index: {name: _spread_like(parameter, value) for name, value in values.items()}
+        index: {name: _sharded_like(parameter, value) for name, value in values.items()}
         for index, parameter in enumerate(parameters)
         if (values := state["state"].get(index)) is not None
     }
     optimizer.load_state_dict({**state, "state": states})
 
 
-def _spread_like(parameter: Tensor, value: Any) -> Any:
-    """A share as a part of a tensor that is spread as `parameter` is; a scalar is no share."""
+def _sharded_like(parameter: Tensor, value: Any) -> Any:
+    """A local shard as a DTensor with the layout of `parameter`; other values unchanged."""
     if not hasattr(parameter, "to_local") or not isinstance(value, Tensor) or value.dim() == 0:
         return value
     from torch.distributed.tensor import DTensor  # noqa: PLC0415  see _fsdp
 
-    spread: Any = parameter
+    like: Any = parameter
     return DTensor.from_local(
-        value.to(spread.to_local().device),
-        spread.device_mesh,
-        spread.placements,
+        value.to(like.to_local().device),
+        like.device_mesh,
+        like.placements,
         run_check=False,
-        shape=spread.shape,
-        stride=spread.stride(),
+        shape=like.shape,
+        stride=like.stride(),
     )

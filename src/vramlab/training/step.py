@@ -25,11 +25,11 @@ def _nothing(_: Phase) -> None:
 
 
 def warm_up(learner: Learner) -> None:
-    """Load kernels and libraries by a tiny step that changes nothing, then empty the allocator.
+    """Load kernels and libraries in a tiny forward and backward pass, then empty the allocator.
 
-    Their workspaces are kept until the process ends. Allocated later, between the tensors of the
-    first full batch, they could make a batch fail that fits in every later step. Call it before the
-    optimizer is made: one that steps in the backward pass would change the weights.
+    Libraries keep their workspaces until the process exits. Allocated in the first full batch, they
+    would fragment memory, and a batch could fail that fits in every later step. Call it before the
+    optimizer is created: one that steps in the backward pass would change the weights.
     """
     tokens = torch.full((1, 8), PAD_ID + 1, device=learner.device)
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
@@ -47,14 +47,14 @@ def train_step(
     """Accumulate the gradients of the micro-batches, then update the weights once.
 
     The gradient is that of the mean loss over all tokens of all micro-batches, so it does not
-    depend on how they were cut, nor on how they were dealt out to processes: all of these take the
-    step together, each with as many micro-batches. Nothing here waits for the device.
+    depend on the size of the micro-batches or the number of processes. All processes must call this
+    together, each with the same number of micro-batches. Nothing here synchronises with the device.
 
     Args:
         learner: the model and its loss.
         optimizer: of the model's parameters.
         micro_batches: pairs of inputs and targets, each [batch, time], int64, on the device.
-        on_phase: called between the phases; of several micro-batches, each calls `after_forward`.
+        on_phase: called after each phase; `after_forward` once for each micro-batch.
 
     Returns:
         The mean loss in nats per token, a detached scalar on the device.
@@ -64,8 +64,10 @@ def train_step(
     """
     if len(micro_batches) > 1 and not learner.technique.accumulates:
         raise ValueError("this technique cannot add up the gradients of several micro-batches")
-    here = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
-    tokens = learner.ranks.mean(here)  # as the gradients of all processes are averaged
+    own_tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
+    tokens = learner.ranks.mean(
+        own_tokens
+    )  # because DDP and FSDP average gradients over the processes
     total = torch.zeros((), device=learner.device)
     on_phase("before")
     for index, (inputs, targets) in enumerate(micro_batches, 1):
@@ -88,49 +90,49 @@ def retrying_step(
     on_phase: Callable[[Phase], None] = _nothing,
     on_retry: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Take a `train_step`; where memory runs out, take it again from an empty allocator.
+    """Run `train_step`; if memory runs out, retry it once with an empty allocator cache.
 
-    Close to a limit there can be room enough, but in pieces between live tensors: on an H200 a
-    batch that had fitted in some steps did not in a later one, with 0.35 GiB in such pieces. The
-    second attempt draws the same random numbers, so it computes what the first one would have.
+    Close to the limit there can be enough free memory, but fragmented: on an H200 a batch that
+    fitted in earlier steps failed in a later one with 0.35 GiB lost to fragmentation. The retry
+    restores the random state, so it computes what the first attempt would have computed.
 
     Args:
         learner: the model and its loss.
         optimizer: of the model's parameters.
         micro_batches: as for `train_step`.
-        on_phase: as for `train_step`; in the second attempt called once more.
-        on_retry: called before the second attempt.
+        on_phase: as for `train_step`; called again in the retry.
+        on_retry: called before the retry.
 
     Raises:
-        RuntimeError: memory ran out in the second attempt as well; or in the first, once weights
-            may have changed, under a cap that counts live bytes alone, or where DDP or FSDP is left
-            in the midst of the step.
+        RuntimeError: memory ran out in the retry too. There is no retry if weights may have
+            changed, if the limit counts only live bytes (fragmentation cannot be the cause), or
+            under DDP or FSDP, which cannot restart an unfinished step.
     """
     cuda = learner.device.type == "cuda"
-    drawn = torch.get_rng_state()
-    drawn_on_cuda = torch.cuda.get_rng_state(learner.device) if cuda else None
-    # CUDA graphs keep the memory that they recorded.
-    untouched = learner.wrapped is None and not learner.technique.cuda_graphs
+    rng_state = torch.get_rng_state()
+    cuda_rng_state = torch.cuda.get_rng_state(learner.device) if cuda else None
+    # CUDA graphs hold their memory pool: emptying the cache would not help.
+    can_retry = learner.wrapped is None and not learner.technique.cuda_graphs
     updates = getattr(optimizer, "updates", 0)
 
     def watch(phase: Phase) -> None:
-        nonlocal untouched
-        untouched = untouched and phase != "after_backward"
+        nonlocal can_retry
+        can_retry = can_retry and phase != "after_backward"
         on_phase(phase)
 
     try:
         return train_step(learner, optimizer, micro_batches, watch)
     except RuntimeError as error:
-        untouched = untouched and getattr(optimizer, "updates", 0) == updates
-        if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or not untouched:
+        can_retry = can_retry and getattr(optimizer, "updates", 0) == updates
+        if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or not can_retry:
             raise
         short = shortage(error)
         release(error)
-    log.warning("a step ran out of memory and is taken again from an empty allocator: %s", short)
+    log.warning("a step ran out of memory and is retried with an empty allocator cache: %s", short)
     on_retry()
     optimizer.zero_grad(set_to_none=True)
     empty_cache()
-    torch.set_rng_state(drawn)
-    if drawn_on_cuda is not None:
-        torch.cuda.set_rng_state(drawn_on_cuda, learner.device)
+    torch.set_rng_state(rng_state)
+    if cuda_rng_state is not None:
+        torch.cuda.set_rng_state(cuda_rng_state, learner.device)
     return train_step(learner, optimizer, micro_batches, on_phase)
