@@ -128,7 +128,7 @@ def _runs() -> list[Fault]:
             *("batch_size", "`ulimit -v` grants less than the configured limit"),
             *(
                 "what is granted is the limit; log and record say so",
-                "raise the limit of the system",
+                "raise the system's limit",
             ),
             limits + "a_search_under_ulimit_ends_at_what_the_system_grants",
         ),
@@ -139,7 +139,7 @@ def _runs() -> list[Fault]:
         ),
         Fault(
             *("batch_size", "the system refuses memory below the limit"),
-            *("a warning says where, and which limit it was", "raise the limit of the system"),
+            *("a warning says where, and which limit it was", "raise the system's limit"),
             limits + "memory_that_the_system_refuses_below_the_limit_is_said",
         ),
         Fault(

@@ -34,6 +34,7 @@ VARIABLE = {"seconds", "train_seconds", "step_seconds", "interruptions", "finish
 VARIABLE |= {
     "command",
     "address",
+    "source",
     "checksum",
 }  # the names of the temporary script and of the checkout
 

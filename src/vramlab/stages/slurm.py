@@ -25,7 +25,8 @@ def keep_jobs_while_slurm_is_silent() -> None:
 
 def _keeping(check: Check) -> Check:
     async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        answers = executor._status_query_calls
+        # Snakemake asks from a thread that starts before the executor is whole, without jobs yet.
+        answers = executor._status_query_calls if active_jobs else None
         async for job in check(executor, active_jobs):
             yield job
         if active_jobs and executor._status_query_calls == answers:
