@@ -23,9 +23,13 @@ CONFIG = experiment.parse(
 )
 LENGTH, TECHNIQUE = CONFIG.sequence_length, "fp32"
 _RUN = {
-    "axes": CONFIG.techniques[TECHNIQUE].model_dump(mode="json"),
-    "model": CONFIG.model.model_dump(mode="json"),
-    "vocab_size": CONFIG.tokenizer.vocab_size,
+    "workload": {
+        "technique": CONFIG.techniques[TECHNIQUE].model_dump(mode="json"),
+        "model": CONFIG.model.model_dump(mode="json"),
+        "vocab_size": CONFIG.tokenizer.vocab_size,
+        "length": LENGTH,
+        "seed": 9,
+    },
     "measure": CONFIG.measure.model_dump(mode="json"),
 }
 _PLACE = {"length": str(LENGTH), "technique": TECHNIQUE}
@@ -102,14 +106,14 @@ JOBS = {
     "batch_size": Job(
         "batch_size",
         {"record": BATCH_SIZE},
-        params={**_RUN, "seed": 9, "micro_batches": 1},
+        params={**_RUN, "micro_batches": 1},
         wildcards=_PLACE,
     ),
     "profile": Job(
         "profile",
         {"record": PROFILE},
         {"batch_size": BATCH_SIZE, "train": "train.npy"},
-        {**_RUN, "seed": 9, "learning_rate": 1e-3},
+        {**_RUN, "learning_rate": 1e-3},
         {**_PLACE, "setting": "own"},
     ),
     "epoch": Job(
@@ -139,7 +143,7 @@ JOBS = {
         },
         {
             "shown": {"baseline": TECHNIQUE, "length": LENGTH, "techniques": [TECHNIQUE]},
-            "compare": [],
+            "compare": "[]",
             "language": "en",
         },
     ),

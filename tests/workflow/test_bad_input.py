@@ -8,6 +8,7 @@ import torch
 from backports import zstd
 from pipeline import TINY
 
+from vramlab.base.files import sha256
 from vramlab.config.corpus import SyntheticSource
 from vramlab.data.corpus.synthetic import write_layout
 
@@ -49,7 +50,7 @@ def config(folder=None, **changes):
 
 
 def rewrite(folder, change):
-    """Apply `change` to the lines of the data set, and keep the manifest's size true."""
+    """Apply `change` to the lines of the data set, and keep what the manifest says true."""
     path = folder / "books.jsonl.zst"
     lines = zstd.decompress(path.read_bytes()).splitlines()
     damaged = b"\n".join(change(lines)) + b"\n"
@@ -61,6 +62,7 @@ def resize(folder):
     manifest = folder / "books.manifest"
     content = json.loads(manifest.read_text())
     content["file_size"] = (folder / "books.jsonl.zst").stat().st_size
+    content["sha256"] = sha256(folder / "books.jsonl.zst")
     manifest.write_text(json.dumps(content))
 
 

@@ -519,6 +519,7 @@ def test_loops_of_links(tmp_path: Path) -> None:
     assert converted(folder) == [("a", "HIGH")]
     (folder / "b.txt").symlink_to("c.txt")
     (folder / "c.txt").symlink_to("b.txt")
+    folder.parent.joinpath("converted.jsonl.zst").unlink()
     assert "b.txt: is a link that leads nowhere, or to itself" in refusal(folder)
     assert "is no file and no folder" in refusal(folder / "self")
 
