@@ -59,7 +59,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         batch_size = job.batch_size(snakemake.input.batch_size)
         fields["batch_size"] = -(-batch_size // job.processes)
         per_step, per_micro_batch = plan(config, batch_size, len(sequences))
-        reference = _reference(config, snakemake.input.reference, len(sequences))
+        reference = _reference(config, snakemake.input, len(sequences))
         schedule = Schedule(config, batch_size, learning_rate(config, per_step, reference))
         identity = _identity(job, schedule, snakemake)
         trained = job.run_at(batch_size, train, schedule, files, identity)
@@ -79,7 +79,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
     )
 
 
-def _reference(config: TrainingConfig, search: Any, sequences: int) -> int | None:
+def _reference(config: TrainingConfig, inputs: Any, sequences: int) -> int | None:
     """The baseline's sequences a step, where the learning rate is scaled by them.
 
     Raises:
@@ -87,7 +87,7 @@ def _reference(config: TrainingConfig, search: Any, sequences: int) -> int | Non
     """
     if config.lr_scaling == "none":
         return None
-    baseline = read(LargestBatch, search)
+    baseline = read(LargestBatch, inputs.reference)
     if baseline.of_all_processes is None:
         reason = f"training.lr_scaling {config.lr_scaling} needs the batch of the baseline: "
         raise NoBatch("skipped", reason + baseline.reason)
