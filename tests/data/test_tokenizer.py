@@ -1,15 +1,21 @@
 """The tokenizer: its ids, its determinism, what it refuses."""
 
 import os
+import random
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from tokenizers_for_tests import TEXTS, trained
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
-from vramlab.data.tokenizer import Tokenizer, measure_fit, train
+from vramlab.data import tokenizer as module
+from vramlab.data.normalisation import normalise
+from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit, train
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,72 @@ def test_a_very_long_line_is_used_for_training(tmp_path):
     assert UNK_ID not in Tokenizer(tmp_path / "t.model").encode("jaźń gęślą")
 
 
+_random = random.Random(9)
+LONG_WORDS = {
+    "hex": "".join(_random.choices("0123456789abcdef", k=300_000)),
+    "Chinese": "".join(_random.choices("一二三四五六七八九十", k=100_000)),
+    "one character": "a" * 2_000_000,
+    "data URI": "data:image/png;base64," + "".join(_random.choices("ABCDwxyz0189+/", k=200_000)),
+    "accents": "a" + "\u0301" * 100_000,
+    "a ligature of 18 letters": "\ufdfa" * 20_000,
+}
+"""Documents of one line without a space; each ended SentencePiece's training, or took minutes."""
+
+
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_a_long_line_without_spaces_leaves_the_vocabulary_as_good(tmp_path, name):
+    texts = [*TEXTS, LONG_WORDS[name]]
+    train(texts, TokenizerConfig(vocab_size=400, character_coverage=1.0), tmp_path / "t.model")
+    pieces = sum(len(ids) for ids in Tokenizer(tmp_path / "t.model").encode_documents(TEXTS))
+    alone = TokenizerConfig(vocab_size=300, character_coverage=1.0)
+    train(TEXTS, alone, tmp_path / "alone.model")
+    without = Tokenizer(tmp_path / "alone.model").encode_documents(TEXTS)
+    assert pieces < 1.5 * sum(map(len, without))
+
+
+@given(st.lists(st.text(max_size=3), max_size=20), st.integers(1, 4000))
+def test_no_line_of_the_training_is_too_long_and_nothing_is_lost(words, repeats):
+    line = "".join(words).replace("\u2585", "").strip()
+    parts = module._parts(line * repeats)
+    assert all(len(normalise(part).encode()) <= LONGEST_LINE for part in parts)
+    assert len(parts) > 1 or parts == [line * repeats]
+    if (line * repeats).isascii() and "  " not in line and line.isprintable():
+        # A space at a cut is one of its part's ends, where the normal form has none.
+        assert "".join(parts).replace(" ", "") == (line * repeats).replace(" ", "")
+
+
+def test_a_line_is_cut_where_a_word_or_a_script_ends():
+    words = module._parts("zażółć gęślą " * 5000)
+    assert {word for part in words for word in part.split()} == {"zażółć", "gęślą"}
+    sentences = module._parts("一二三，四五。" * 5000)
+    assert all(part.endswith(("，", ",", "。")) for part in sentences[:-1])
+
+
+def test_a_line_of_20_megabytes_is_cut_as_any_other():
+    parts = module._parts("0" * 20_000_000)
+    assert sum(map(len, parts)) == 20_000_000
+    assert max(map(len, parts)) <= LONGEST_LINE
+
+
+def test_lines_that_are_cut_are_counted(tokenizer):
+    fit = measure_fit(tokenizer, [f"a\n{'b' * 10_001}\nc", "ż" * 5000, "ż" * 5001])
+    assert fit.cut_lines == 2
+
+
+@pytest.mark.parametrize("text", ["\u2585", "\u200b\n\u200b", " \n"])
+def test_texts_without_a_character_are_no_training_corpus(tmp_path, text):
+    with pytest.raises(CorpusError, match="has no line with a character"):
+        train([text] * 3, TokenizerConfig(vocab_size=300), tmp_path / "t.model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_lines_than_sentencepiece_draws_from_are_refused(tmp_path):
+    for lines in (1, 100):
+        with pytest.raises(ValidationError, match="greater than or equal to 101"):
+            TokenizerConfig(training_lines=lines)
+    trained(tmp_path, training_lines=101, vocab_size=100)
+
+
 def test_a_vocabulary_too_large_names_the_largest(tmp_path):
     with pytest.raises(CorpusError, match=r"vocab_size 90000 is too large .* at most (\d+)") as e:
         trained(tmp_path, vocab_size=90_000)
@@ -79,3 +151,13 @@ def test_fit_counts_words_bytes_and_unknown_characters(tokenizer):
     assert fit.words == len(TEXTS[0].split()) + 3
     assert fit.utf8_bytes == len((TEXTS[0] + "ą\nβ 漢").encode())
     assert fit.characters - fit.covered == 2  # the Greek and the Chinese one
+
+
+def test_a_character_is_covered_where_the_mark_of_a_space_is_not(tmp_path):
+    line = "".join(random.Random(9).choices("abcdefghij", k=100_000))
+    train([line], TokenizerConfig(vocab_size=100), tmp_path / "t.model")
+    tokenizer = Tokenizer(tmp_path / "t.model")
+    assert measure_fit(tokenizer, [line]).covered == 100_000
+    assert not tokenizer.covers(" ")
+    assert not tokenizer.covers("\u200b")  # which becomes a space
+    assert tokenizer.covers("\x01")  # which becomes nothing

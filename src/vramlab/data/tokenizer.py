@@ -39,6 +39,7 @@ trainer, those of 150,000 end it, and its time grows with the square of a line t
 """
 _LIMIT_IN_MODEL = 2**24  # never reached; the model file repeats it
 _NO_CHARACTER = "\u2585"  # SentencePiece's own mark, for which it drops a line
+_SPACE = "\u2581"  # SentencePiece's mark of a space
 
 
 def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
@@ -126,8 +127,11 @@ class Tokenizer:
         return str(self._processor.decode(ids))
 
     def covers(self, character: str) -> bool:
-        """Whether a character has pieces of its own, or vanishes in the normalisation."""
-        return UNK_ID not in self._processor.encode(character)
+        """Whether a character has a piece of its own, or vanishes in the normalisation."""
+        # Between others, since white space at either end vanishes. Not encoded, since a text's
+        # first piece begins with the mark of a space, which may itself be unknown.
+        normal = normalise(f".{character}.")[1:-1].replace(" ", _SPACE)
+        return all(self._processor.piece_to_id(part) != UNK_ID for part in normal)
 
 
 @dataclass

@@ -66,18 +66,19 @@ def test_counts_the_reasons(corpus: Write, tmp_path: Path) -> None:
         {"text": "g", "meta": None},
         document(""),
         document(" \n\t\u00a0"),
+        document("\u200b\ufeff\u200b"),
         document("", "LOW"),
         document("h", "ż" * 1000),
     )
     counts = filter_quality(source, tmp_path / "out.jsonl.zst", ["MEDIUM", "HIGH"])
     assert counts.kept == 2
     assert counts.dropped == {
-        EMPTY_TEXT: 2,
+        EMPTY_TEXT: 3,
         NO_LABEL: 3,
         "quality LOW": 3,
         "quality " + "ż" * 40: 1,
     }
-    assert counts.documents == 11
+    assert counts.documents == 12
 
 
 def test_the_number_of_labels_is_bounded(corpus: Write, tmp_path: Path) -> None:

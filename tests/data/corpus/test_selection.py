@@ -135,6 +135,33 @@ def test_equal_texts_stand_on_one_side(corpus: Write, tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize(
+    ("repeats", "held", "warned"),
+    [
+        ([61, *[1] * 39], 5, False),  # one text again and again: it stays for training
+        ([2] * 50, 4, False),
+        ([50, 50], 50, True),  # no choice is near the share
+        ([60, 40], 40, True),
+        ([100], 100, True),
+    ],
+)
+def test_a_split_keeps_its_share_where_texts_are_repeated_or_warns(
+    corpus: Write,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    repeats: list[int],
+    held: int,
+    warned: bool,
+) -> None:
+    rows = [line for i, n in enumerate(repeats) for line in lines(f"{i} ", 1) * n]
+    held_out = HeldOut(share=0.05, seed=5, kept=True)
+    source, target = corpus(*rows), tmp_path / "held.jsonl.zst"
+    counts = select([source], target, Selection(quality=HIGH, held_out=held_out))
+    assert counts.kept == held
+    assert counts.held_out == held / 100
+    assert ("equal ones stay together" in caplog.text) is warned
+
+
 def test_a_split_of_one_document_is_refused(corpus: Write, tmp_path: Path) -> None:
     held_out = HeldOut(share=0.05, seed=9, kept=False)
     with pytest.raises(CorpusError, match="a split leaves no document for training"):

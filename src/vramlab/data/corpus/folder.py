@@ -47,12 +47,12 @@ def find_files(source: LocalSource) -> list[Path]:
 
 
 def left_out(source: LocalSource) -> list[Path]:
-    """The files and linked folders that a source names but that are not read."""
+    """What a source names and is not read: other formats, links to folders, pipes."""
     root = Path(source.path)
     if root.is_file():
         return []
     wanted = _wanted(root, source.files)
-    return [path for path in wanted if not has_known_ending(path) or path.is_dir()]
+    return [path for path in wanted if not has_known_ending(path) or not path.is_file()]
 
 
 def has_known_ending(path: Path) -> bool:

@@ -44,7 +44,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
     files, root = find_files(source), Path(source.path)
     if ignored := left_out(source):
         log.warning(
-            "%s: left out are %d files of other formats or links to folders, such as %s",
+            "%s: left out are %d files of other formats, links to folders or pipes, such as %s",
             root,
             len(ignored),
             ", ".join(map(printable, ignored[:_NAMED])),
