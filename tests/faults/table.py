@@ -194,6 +194,155 @@ def _runs() -> list[Fault]:
     ]
 
 
+def _texts() -> list[Fault]:
+    """Of the texts and files of a corpus."""
+    local, split = "data/corpus/test_local.py::test_", "data/corpus/test_selection.py::test_"
+    tokenizer, normal = "data/test_tokenizer.py::test_", "data/test_normalisation.py::test_"
+    assess = "stages/test_assess_tokenizer.py::test_"
+    one, found = "one sentence, no output", "the rest is read; the log names what is left out"
+    return [
+        *(
+            Fault(
+                *("tokenizer", f"a line without a space: {name}"),
+                *("cut for the training, and counted; the vocabulary stays as good", NOTHING),
+                f"{tokenizer}a_long_line_without_spaces_leaves_the_vocabulary_as_good[{name}]",
+            )
+            for name in ("hex", "Chinese", "one character", "data URI")
+        ),
+        Fault(
+            *("tokenizer", "a line of 20 MB"),
+            *("cut for the training, and counted", NOTHING),
+            tokenizer + "a_line_of_20_megabytes_is_cut_as_any_other",
+        ),
+        Fault(
+            *("tokenizer", "texts whose normal form is 100,000 accents, or 18 times as long"),
+            *("the time grows with their length only", NOTHING),
+            normal + "many_marks_and_ligatures_take_time_by_their_length_only",
+        ),
+        Fault(
+            *("tokenizer", "no line has a character"),
+            *(one, "give another training corpus"),
+            tokenizer + "texts_without_a_character_are_no_training_corpus[\\u2585]",
+        ),
+        Fault(
+            *("tokenizer", "`training_lines` of 100 or fewer"),
+            *("refused when the configuration is read", "raise it"),
+            tokenizer + "fewer_lines_than_sentencepiece_draws_from_are_refused",
+        ),
+        Fault(
+            *("tokenizer", "a validation corpus in another script"),
+            *("the log and the report warn, with the share", "give a corpus in that script"),
+            assess + "a_validation_corpus_in_another_script_is_warned_of",
+        ),
+        Fault(
+            *("quality", "documents of which the normal form leaves nothing"),
+            *("dropped as empty, and counted", NOTHING),
+            "data/corpus/test_quality.py::test_counts_the_reasons",
+        ),
+        Fault(
+            *("quality", "a split of texts that are repeated"),
+            *("copies stay together; the share is kept, or the log warns", "remove the copies"),
+            split + "a_split_keeps_its_share_where_texts_are_repeated_or_warns[repeats2-50-True]",
+        ),
+        *(
+            Fault(
+                *("local", f"`quality` names no key of the {ending} files"),
+                *("one sentence with the nearest key, no output", "correct `quality`"),
+                f"{local}a_quality_that_no_document_has[meta.qualty-did you mean "
+                f"'meta.quality'-{ending}]",
+            )
+            for ending in (".jsonl", ".parquet")
+        ),
+        Fault(
+            *("local", "labels in JSON within a string, or in a map"),
+            *("read as any other", NOTHING),
+            local + "labels_in_json_and_in_maps[.parquet]",
+        ),
+        Fault(
+            *("local", "a null text"),
+            *("an empty text in all formats", NOTHING),
+            local + "one_rule_for_null_in_all_formats",
+        ),
+        Fault(
+            *("local", "the column of the text is a list"),
+            *(one, "name another column as `text`"),
+            f"{local}a_column_that_is_no_text[columns0-text-the column 'text' is a list, not a "
+            "text]",
+        ),
+        Fault(
+            *("local", "two columns of one name"),
+            *(one, "rename one"),
+            local + "two_columns_of_one_name",
+        ),
+        Fault(
+            *("local", "a string of Parquet that is not UTF-8"),
+            *("one sentence with the row, no output", "convert it"),
+            local + "a_string_of_parquet_that_is_no_utf8",
+        ),
+        Fault(
+            *("local", "damaged bytes anywhere in a Parquet file"),
+            *("one sentence, or the documents", "fetch the file again"),
+            local + "any_damage_to_a_parquet_file_ends_in_a_sentence",
+        ),
+        *(
+            Fault(
+                *("local", f"no document: {what}"),
+                *(one, "give a corpus that has one"),
+                f"{local}an_empty_corpus[{name}]",
+            )
+            for name, what in (
+                ("a.jsonl", "a file of 0 bytes"),
+                ("d.jsonl.zst", "a zstd file of empty frames"),
+                ("e.jsonl.zst", "a zstd file of skippable frames"),
+                ("f.parquet", "a Parquet file of 0 rows"),
+            )
+        ),
+        Fault(
+            *("local", "empty files among others"),
+            *("read as having no document", NOTHING),
+            local + "empty_parts_of_a_corpus_are_no_fault",
+        ),
+        Fault(
+            *("local", "a zstd file with a window over 128 MiB"),
+            *("one sentence with the command that recompresses it", "recompress it"),
+            local + "a_file_of_the_user_is_never_to_be_deleted[long window]",
+        ),
+        Fault(
+            *("local", "files of other endings, links to folders, pipes"),
+            *(found, "convert them"),
+            local + "endings_of_any_case_and_files_that_are_left_out",
+        ),
+        *(
+            Fault(
+                *("local", f"`path` is a folder that holds `{name}`"),
+                *("never read as corpus", NOTHING),
+                f"{local}what_the_pipeline_makes_is_never_corpus[{name}]",
+            )
+            for name in ("results", ".snakemake", ".venv")
+        ),
+        Fault(
+            *("local", "a folder in it that cannot be read"),
+            *(one, "make it readable, or move it away"),
+            local + "a_folder_that_cannot_be_read_is_not_left_out",
+        ),
+        Fault(
+            *("local", "links that lead to themselves or nowhere"),
+            *(one, "remove the link"),
+            local + "loops_of_links",
+        ),
+        Fault(
+            *("local", "a file is edited while it is read"),
+            *(one, f"wait for the other program; {AGAIN}"),
+            local + "a_file_that_changes_while_it_is_read[.jsonl-after the first]",
+        ),
+        Fault(
+            *("local", "names of any bytes"),
+            *("read, or one sentence where they are no text", "rename the file"),
+            local + "names_of_any_bytes",
+        ),
+    ]
+
+
 FAULTS: tuple[Fault, ...] = (
     *_killed(),
     *_damaged(),
@@ -523,4 +672,5 @@ FAULTS: tuple[Fault, ...] = (
         SLURM + "interrupting_snakemake_leaves_no_job_and_the_next_run_goes_on",
     ),
     *_runs(),
+    *_texts(),
 )

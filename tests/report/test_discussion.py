@@ -11,6 +11,7 @@ from vramlab.report.superlatives import superlative
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
+from vramlab.results.tokenizer import TokenizerRecord
 
 
 def is_search(record, technique):
@@ -180,6 +181,15 @@ def test_steps_that_were_taken_again_are_told(two):
         two, lambda r: isinstance(r, EpochRecord) and r.technique == "bf16", retried_steps=2
     )
     assert discussion.retried(epoch).count("`bf16`") == 2  # at either batch
+
+
+def test_a_validation_text_that_the_tokenizer_does_not_know_is_told(two):
+    assert discussion.unknown_characters(two) == ""
+    coverage = {"train": 0.5, "validation": 0.8765}
+    foreign = replaced(two, lambda r: isinstance(r, TokenizerRecord), coverage=coverage)
+    text = discussion.unknown_characters(foreign)
+    assert text.startswith("Of the validation characters, 12.4% are unknown to the tokenizer")
+    assert text in discussion.summary(foreign)
 
 
 def test_every_case_has_a_summary_without_holes(case):

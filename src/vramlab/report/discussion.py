@@ -27,6 +27,7 @@ from vramlab.report.wording import code, codes, integer, listing, memory, number
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.memory import Memory
 from vramlab.results.profile import ProfileRecord
+from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
 
 
 def summary(results: Results) -> list[str]:
@@ -38,6 +39,7 @@ def summary(results: Results) -> list[str]:
         f"{fastest(results)} {how_sure_of_speed(results)}",
         f"{throughput(results)} {how_sure_of_throughput(results)}",
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
+        unknown_characters(results),
         fewest_steps(results),
         energy(results),
         memory_pressure(results),
@@ -46,6 +48,20 @@ def summary(results: Results) -> list[str]:
         undominated(results),
     ]
     return [part.strip() for part in parts if part.strip()]
+
+
+def unknown_characters(results: Results) -> str:
+    """How much of the validation text the tokenizer does not know, where it matters."""
+    for tokenizer in results.records(TokenizerRecord):
+        unknown = 1 - tokenizer.coverage["validation"]
+        if unknown > MOST_UNKNOWN:
+            return say(
+                "Of the validation characters, {share} are unknown to the tokenizer, so that "
+                "perplexity and bits per byte mean little: the model has to predict only that a "
+                "character is unknown, not which one it is.",
+                share=percent(unknown, 1),
+            )
+    return ""
 
 
 def breakdown(results: Results) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from vramlab.results.base import Record
 
+MOST_UNKNOWN = 0.01
+"""Share of unknown characters above which a corpus' perplexity means little."""
+
 
 class TokenizerRecord(Record):
     """The tokenizer, and how well it fits the two corpora."""

@@ -15,12 +15,9 @@ from vramlab.data.corpus.documents import read_documents
 from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit
 from vramlab.results.base import read, write
 from vramlab.results.sequences import SequencesRecord
-from vramlab.results.tokenizer import TokenizerRecord
+from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
 
 log = logging.getLogger(__name__)
-
-_KNOWN = 0.99
-"""Share of the characters below which a warning says that perplexities mean little."""
 
 
 def run(
@@ -63,7 +60,7 @@ def _warn(record: TokenizerRecord) -> None:
             *(record.cut_lines, LONGEST_LINE),
         )
     for split, coverage in record.coverage.items():
-        if coverage < _KNOWN:
+        if 1 - coverage > MOST_UNKNOWN:
             log.warning(
                 "%.1f %% of the characters of the %s corpus are unknown to the tokenizer, so that "
                 "its perplexity and bits per byte mean little; give a corpus in the script of the "

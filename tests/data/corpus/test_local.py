@@ -428,6 +428,7 @@ def test_empty_parts_of_a_corpus_are_no_fault(tmp_path: Path) -> None:
         (b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", "window over 128 MiB.* compress it anew"),
         (zstd.compress(b'{"text": "a"}\n')[:-4], "no whole zstd file .* get a whole copy"),
     ],
+    ids=["long window", "truncated"],
 )
 def test_a_file_of_the_user_is_never_to_be_deleted(
     tmp_path: Path, content: bytes, says: str
