@@ -135,7 +135,7 @@ rule figures:
 rule page:
     input:
         **RECORDS,
-        earlier=lambda _: EARLIER,
+        earlier=watched(EARLIER),  # a change in the others makes the tables anew
         tables=rules.tables.output,
         figures=rules.figures.output,
         captions=rules.captions.output,
