@@ -135,7 +135,7 @@ rule figures:
 rule page:
     input:
         **RECORDS,
-        earlier=watched(EARLIER),  # a change in the others makes the tables anew
+        earlier=watched(EARLIER),
         tables=rules.tables.output,
         figures=rules.figures.output,
         captions=rules.captions.output,
@@ -156,6 +156,7 @@ rule page:
     params:
         shown=SHOWN,
         given=lambda _: as_json({"title": CONFIG.report.title, "compare": COMPARED}),
+        stamps=stamps(EARLIER),
         language=LANGUAGE,
     message:
         "Write the report {output.html}"

@@ -6,8 +6,9 @@ from vramlab.stages.page import write_page
 
 def main(snakemake):
     with stage(snakemake):
-        outputs = dict(snakemake.output.items())
-        write_page(dict(snakemake.input.items()), outputs, **dict(snakemake.params.items()))
+        params = snakemake.params
+        files = dict(snakemake.input.items()), dict(snakemake.output.items())
+        write_page(*files, params.shown, params.given, params.language)
 
 
 if __name__ == "__main__":
