@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tokenizers_for_tests import TEXTS, trained
 from vramlab.base.errors import CorpusError
 from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
 from vramlab.data import tokenizer as module
-from vramlab.data.normalisation import normalise
+from vramlab.data.normalisation import is_blank, normalise
 from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit, train
 
 
@@ -93,6 +94,29 @@ def test_no_line_of_the_training_is_too_long_and_nothing_is_lost(words, repeats)
     if (line * repeats).isascii() and "  " not in line and line.isprintable():
         # A space at a cut is one of its part's ends, where the normal form has none.
         assert "".join(parts).replace(" ", "") == (line * repeats).replace(" ", "")
+
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=30),
+    st.text("\u200b\ufdfa\u0301\u0316\u2581\u2585\u3164\x00\t\n\u2028a 漢", min_size=1, max_size=9),
+)
+
+
+@hypothesis.settings(max_examples=60)
+@given(st.lists(st.tuples(HOSTILE, st.integers(1, 3000)), min_size=1, max_size=5))
+def test_any_texts_give_a_tokenizer_or_one_sentence(tmp_path_factory, parts):
+    texts = [text * repeats for text, repeats in parts]
+    path = tmp_path_factory.mktemp("any") / "t.model"
+    try:
+        train([*TEXTS[:5], *texts], TokenizerConfig(vocab_size=150), path)
+    except CorpusError as error:
+        assert str(error).isprintable()
+        return
+    tokenizer = Tokenizer(path)
+    fit = measure_fit(tokenizer, texts)
+    assert 0 <= fit.covered <= fit.characters
+    for text in texts:
+        assert bool(tokenizer.encode(text)) is not is_blank(text)
 
 
 def test_a_line_is_cut_where_a_word_or_a_script_ends():
