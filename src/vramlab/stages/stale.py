@@ -19,7 +19,7 @@ from vramlab.base.provenance import digest, recorded, source_digests
 
 
 def rerun_stale_results(dag_class: Any) -> None:
-    """Have Snakemake run the jobs again whose records are not of today's settings and code.
+    """Make Snakemake rerun jobs whose records come from other settings or code than the current.
 
     Args:
         dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
