@@ -15,10 +15,10 @@ from vramlab.config.measure import Device as DeviceName
 
 
 def resolve(name: DeviceName) -> torch.device:
-    """The device of a configuration's name; `auto` takes the GPU where there is one.
+    """The device for a configured name; `auto` uses the GPU if there is one.
 
     Raises:
-        DeviceError: a GPU is asked for and torch sees none.
+        DeviceError: a GPU is configured, but torch finds none.
     """
     _use_expandable_segments()
     present = torch.cuda.is_available()
