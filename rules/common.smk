@@ -7,8 +7,8 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-# This checkout, also where another workflow uses this one as a module. The package is used from it:
-# the code that runs is the code that the rules watch.
+# This checkout, even if another workflow imports this one as a module. The package is imported from
+# it, so the code that runs is the code that the rules track.
 CHECKOUT = Path(str(workflow.current_basedir)).parent
 if not CHECKOUT.is_dir():
     sys.exit(
@@ -52,38 +52,38 @@ if workflow.is_main_process:
     for warning in experiment.warnings(CONFIG):
         print(f"vramlab: {warning}", file=sys.stderr)
 
-# Used with `--software-deployment-method conda`; the pins are those of the requirement files.
+# Used with `--software-deployment-method conda`; pins the same versions as the requirement files.
 ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yaml"
 
 RESULTS = f"results/{CONFIG.experiment}"
 SPLITS = ("train", "validation")
-# Each corpus that is fetched, by the name of its files: a mix has several.
+# Each corpus to download, by the name of its files; a mix has several.
 PARTS = {
     name: part for split in SPLITS for name, part in CONFIG.corpus.parts(split).items()
 }
 
-# Those in the layout of SpeakLeash; the rule `local` takes all others.
+# Corpora in the SpeakLeash layout; the rule `local` handles all others.
 FETCHED = [
     name for name, part in PARTS.items() if part.source in {"speakleash", "synthetic"}
 ]
 
-# The records that the report is made from, by stage; each stage's rule file adds its own.
+# The records that the report reads, by stage; each stage's rule file adds its own.
 RECORDS = {}
 
-# How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
+# How many GPU job slots a job takes; the profile sets the number of slots on a machine.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
-# Of a step whose memory is searched or predicted: gradients are kept from one to the next.
+# Micro-batches per step in the search and the estimate; with two, gradients are accumulated.
 MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
-# Relative paths: a checkout that moves has the same inputs as before.
+# Relative paths, so that moving the checkout does not change the inputs.
 code = code_finder(
     Path(os.path.relpath(SOURCE)),
     Path(os.path.relpath(CHECKOUT / "workflow" / "scripts")),
 )
 
 
-# On a cluster the scheduler hands out GPUs, and the limits of one machine do not hold.
+# On a cluster the scheduler assigns GPUs, so the limits of a single machine do not apply.
 resource_scopes:
     gpu="local",
     gpu_jobs="local",
@@ -146,16 +146,16 @@ def origin(wildcards):
     source = PARTS[wildcards.part].model_dump(
         mode="json", exclude=set(Limits.model_fields)
     )
-    # Snakemake keeps the parameters of jobs, and shows them where they change.
+    # Snakemake stores the parameters of jobs and prints them when they change.
     return {
         key: without_credentials(value) if key == "base" else value
         for key, value in source.items()
     }
 
 
-# Snakemake takes braces in a string for a wildcard, and has no escape for them. Strings of the user's
-# therefore enter it in three ways only: paths through `watched` (an input) together with `stamps`
-# (a parameter), all others as what a function returns or as values of a dictionary.
+# Snakemake treats braces in a string as a wildcard and cannot escape them. The user's strings are
+# therefore passed in three ways only: paths through `watched` (an input) and `stamps` (a
+# parameter), everything else as the return value of a function or as dictionary values.
 def watched(paths):
     """The paths that can be inputs."""
     return [path for path in map(str, paths) if not contains_wildcard(path)]
