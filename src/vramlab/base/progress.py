@@ -70,7 +70,7 @@ def _own_terminal() -> Iterator[bool]:
 
 @contextmanager
 def _bar(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
-    from rich.console import Console  # noqa: PLC0415  a log needs no rich
+    from rich.console import Console  # noqa: PLC0415  not needed for a log
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,

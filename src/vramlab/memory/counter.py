@@ -36,7 +36,7 @@ class Counter(TorchDispatchMode):
         self._peak = self._live
 
     def __enter__(self) -> Self:
-        """Also track `resize_` of storages, which bypasses dispatch: FSDP frees weights that way."""
+        """Also track `resize_` of storages, which is not dispatched: FSDP frees weights with it."""
         self._resize = torch.UntypedStorage.resize_
 
         def resize_(storage: Any, size: int) -> Any:
