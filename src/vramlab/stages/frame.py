@@ -32,15 +32,15 @@ _ADVICE = {
     errno.EIO: "check the disk",
     errno.ESTALE: "check the network file system",
 }
-"""What the user can do about system errors that are not bugs of the program."""
+"""Advice for the user on system errors that are not bugs in this program."""
 
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[None]:
-    """Run the block with its log in the rule's `log:` file and on the terminal, one at a time.
+    """Run the block under the job's lock, and log to the rule's `log:` file and the terminal.
 
-    An error that the user can fix ends the script with its one sentence and exit status 1; any
-    other exception leaves its traceback in the log as well.
+    An error that the user can fix ends the script with a one-sentence message and exit status 1;
+    for any other exception, the traceback is logged as well.
     """
     path = Path(snakemake.log[0])
     logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)

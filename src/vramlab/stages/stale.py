@@ -50,7 +50,7 @@ def stale(dag: Any, job: Any) -> str | None:
         return None
     found = recorded(job.output)
     if found is None:
-        # Tables and figures hold no digest; they take seconds to produce.
+        # Tables and figures store no digest, but are quick to rebuild.
         unknown = RerunTrigger.PARAMS in triggers and not dag.workflow.persistence.has_metadata(job)
         return "in a way that .snakemake no longer says" if unknown else None
     settings, code = found
