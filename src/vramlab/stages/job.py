@@ -121,7 +121,7 @@ class Job:
         """Like `in_all_processes`, but report a batch that is too large as NoBatch.
 
         Raises:
-            NoBatch: memory ran out, or a kernel cannot take so many sequences.
+            NoBatch: out of memory, or a kernel does not support so many sequences.
         """
         try:
             return self.in_all_processes(function, *arguments)
