@@ -39,7 +39,7 @@ def progress(title: str, total: float | None, unit: str, done: float = 0) -> Ite
     Args:
         title: what is being done, such as "download train".
         total: the total number of units; None if unknown.
-        unit: the unit's name; "B" is shown with binary prefixes (KiB, MiB).
+        unit: the unit's name; "B" is shown with binary prefixes such as MiB.
         done: units that were already done, for example before a run was resumed.
     """
     with contextlib.ExitStack() as stack:

@@ -44,7 +44,7 @@ def accept_whatever_the_clock(dag_class: Any) -> None:
 
 
 def date_after(results: Iterable[str | Path], inputs: Iterable[str | Path]) -> str | None:
-    """Set the time of results that are older than an input to one second after that input.
+    """Set the time of results older than the newest input to one second after that input.
 
     Returns:
         The newest input, if a result was older; else None.
