@@ -7,8 +7,8 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-# This checkout, also where another workflow uses this one as a module. The package is used from it:
-# the code that runs is the code that the rules watch.
+# This checkout, even if another workflow imports this one as a module. The package is imported from
+# it, so the code that runs is the code that the rules track.
 CHECKOUT = Path(str(workflow.current_basedir)).parent
 if not CHECKOUT.is_dir():
     sys.exit(
@@ -52,38 +52,38 @@ if workflow.is_main_process:
     for warning in experiment.warnings(CONFIG):
         print(f"vramlab: {warning}", file=sys.stderr)
 
-# Used with `--software-deployment-method conda`; the pins are those of the requirement files.
+# Used with `--software-deployment-method conda`; pins the same versions as the requirement files.
 ENVIRONMENT = f"../envs/{'cpu' if CONFIG.measure.device == 'cpu' else 'gpu'}.yaml"
 
 RESULTS = f"results/{CONFIG.experiment}"
 SPLITS = ("train", "validation")
-# Each corpus that is fetched, by the name of its files: a mix has several.
+# Each corpus to download, by the name of its files; a mix has several.
 PARTS = {
     name: part for split in SPLITS for name, part in CONFIG.corpus.parts(split).items()
 }
 
-# Those in the layout of SpeakLeash; the rule `local` takes all others.
+# Corpora in the SpeakLeash layout; the rule `local` handles all others.
 FETCHED = [
     name for name, part in PARTS.items() if part.source in {"speakleash", "synthetic"}
 ]
 
-# The records that the report is made from, by stage; each stage's rule file adds its own.
+# The records that the report reads, by stage; each stage's rule file adds its own.
 RECORDS = {}
 
-# How many of the GPU jobs allowed on one machine a job takes; the profile sets how many there are.
+# How many GPU job slots a job takes; the profile sets the number of slots on a machine.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
-# Of a step whose memory is searched or predicted: gradients are kept from one to the next.
+# Micro-batches per step in the search and the estimate; with two, gradients are accumulated.
 MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
-# Relative paths: a checkout that moves has the same inputs as before.
+# Relative paths, so that moving the checkout does not change the inputs.
 code = code_finder(
     Path(os.path.relpath(SOURCE)),
     Path(os.path.relpath(CHECKOUT / "workflow" / "scripts")),
 )
 
 
-# On a cluster the scheduler hands out GPUs, and the limits of one machine do not hold.
+# On a cluster the scheduler assigns GPUs, so the limits of a single machine do not apply.
 resource_scopes:
     gpu="local",
     gpu_jobs="local",
@@ -98,7 +98,7 @@ wildcard_constraints:
 
 
 def settings(section, *keys):
-    """The values of a section of the configuration (all, or those named) as plain data."""
+    """The values of a configuration section (all, or only `keys`) as plain data."""
     return section.model_dump(mode="json", include=set(keys) or None)
 
 
@@ -114,19 +114,19 @@ def workload(technique, length, seed):
 
 
 def its_workload(wildcards):
-    """The workload of the wildcards."""
+    """The workload that the wildcards select."""
     seed = wildcards.get("seed", CONFIG.seeds[0])
     return workload(wildcards.technique, wildcards.length, seed)
 
 
 def processes(wildcards):
-    """One core per process of the technique; the number for `all` is known only in the job."""
+    """One core per process of the technique; for `all`, the number is known only in the job."""
     count = CONFIG.techniques[wildcards.technique].processes
     return 1 if count == "all" else count
 
 
 def batch_size_of(wildcards):
-    """The search record with the batch size: of the baseline for `equal`, of the technique for `own`."""
+    """The search record to use: the baseline's for `equal`, the technique's for `own`."""
     name = CONFIG.baseline if wildcards.setting == "equal" else wildcards.technique
     return f"{RESULTS}/batch_size/{wildcards.length}/{name}.json"
 
@@ -142,22 +142,22 @@ def one_of(parts):
 
 
 def origin(wildcards):
-    """The source of a corpus, without password and without the limits on how much is used."""
+    """The source of a corpus, without its password and its size limits."""
     source = PARTS[wildcards.part].model_dump(
         mode="json", exclude=set(Limits.model_fields)
     )
-    # Snakemake keeps the parameters of jobs, and shows them where they change.
+    # Snakemake stores the parameters of jobs and prints them when they change.
     return {
         key: without_credentials(value) if key == "base" else value
         for key, value in source.items()
     }
 
 
-# Snakemake takes braces in a string for a wildcard, and has no escape for them. Strings of the user's
-# therefore enter it in three ways only: paths through `watched` (an input) together with `stamps`
-# (a parameter), all others as what a function returns or as values of a dictionary.
+# Snakemake treats braces in a string as a wildcard and cannot escape them. The user's strings are
+# therefore passed in three ways only: paths through `watched` (an input) and `stamps` (a
+# parameter), everything else as the return value of a function or as dictionary values.
 def watched(paths):
-    """The paths that can be inputs."""
+    """The paths that can be inputs, because they contain no braces."""
     return [path for path in map(str, paths) if not contains_wildcard(path)]
 
 
@@ -171,7 +171,7 @@ def stamps(paths):
 
 
 def made_here(wildcards):
-    """The index of the synthetic corpora and the corpus, where it is one of them."""
+    """The index of the synthetic corpora and the corpus itself, if it is synthetic."""
     if wildcards.part not in parts_from("synthetic"):
         return []
     names = [
@@ -182,7 +182,7 @@ def made_here(wildcards):
 
 
 def local_files(wildcards):
-    """The files of a local corpus; where something is wrong with them, the job says what."""
+    """The files of a local corpus; if they are invalid, the job reports it."""
     source = PARTS[wildcards.part]
     if not isinstance(source, LocalSource):
         return []
@@ -193,7 +193,7 @@ def local_files(wildcards):
 
 
 def fetched(ending):
-    """The files of all corpora that a split is made from."""
+    """The files of all corpora that make up a split."""
     return lambda wildcards: [
         f"{RESULTS}/corpus/download/{part}.{ending}"
         for part in CONFIG.corpus.parts(wildcards.split)
@@ -201,7 +201,7 @@ def fetched(ending):
 
 
 def corpus_and_tokens(split):
-    """The documents of a split, its stream of tokens, and the record of that."""
+    """The documents of a split, its token stream, and the record of that stream."""
     names = [
         f"corpus/{split}.jsonl.zst",
         f"sequences/{split}.npy",
@@ -218,15 +218,15 @@ def reference_batch_size(wildcards):
 
 
 def as_json(text):
-    """Any text as a param, by a function: in a plain param, {braces} would be wildcards.
+    """Any text as JSON, for a param that is a function: in a plain param, {x} is a wildcard.
 
-    Without <, since Snakemake's report writes params into a script of its page as they are.
+    `<` is escaped, since Snakemake's report copies params into a script element unescaped.
     """
     return json.dumps(text).replace("<", "\\u003c")
 
 
 def in_report(kind, entry, ending, category):
-    """A file of the report, as Snakemake's own report is to show it."""
+    """A file of the report, marked for display in Snakemake's own report."""
     return shown(
         f"{kind}/{entry.name}.{ending}", kind, entry.title, category, entry.name
     )

@@ -26,7 +26,7 @@ rule synthetic:
         "../workflow/scripts/synthetic.py"
 
 
-# No code among the inputs: the bytes depend on the address alone, and are checked.
+# Code is not an input: the data depends only on the URL and is verified.
 rule download:
     input:
         made_here,

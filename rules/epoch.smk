@@ -21,7 +21,7 @@ rule epoch:
         workload=its_workload,
         training=settings(CONFIG.training),
         measure=settings(CONFIG.measure, "device", "memory_limit_gib"),
-        # Not an output: it must survive a job that is stopped.
+        # Not an output, because it must survive if the job is stopped.
         checkpoint=f"{RESULTS}/checkpoints/{{length}}/{{technique}}/{{setting}}/seed{{seed}}",
     message:
         "Train {wildcards.technique} for whole epochs, batch: {wildcards.setting}, seed {wildcards.seed}"

@@ -46,7 +46,7 @@ rule estimate_tables:
         "../workflow/scripts/estimate_tables.py"
 
 
-# Without an output of its own it runs, and shows the table, each time that it is asked for.
+# Has no output, so it runs and prints the table whenever it is requested.
 rule estimate:
     input:
         table=f"{RESULTS}/estimate/estimate.md",

@@ -1,18 +1,18 @@
-# What the tables and figures show; the title is not in it, so that editing it redraws none.
+# Settings that tables and figures depend on; without the title, so editing it redraws nothing.
 SHOWN = {
     "baseline": CONFIG.baseline,
     "length": CONFIG.sequence_length,
     "techniques": list(CONFIG.techniques),
 }
 
-# Earlier runs, whose result files may be anywhere.
+# Earlier runs to compare with; their result files may be anywhere.
 COMPARED = list(CONFIG.report.compare)
 try:
     EARLIER = [path for folder in COMPARED for path in record_files(folder)]
 except ConfigError as error:
     sys.exit(f"vramlab: {error}")
 
-# The texts of the report in its language; English stands in the code.
+# The report's translated texts; the English ones are in the code.
 LANGUAGE = CONFIG.report.language
 TEXTS = (
     [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
@@ -30,12 +30,12 @@ CAPTIONS = [
 report: os.path.abspath(caption_of("page", "overview"))
 
 
-# What the page and the tables are written from, beside code.
+# Templates of the page and the tables.
 TEMPLATES = sorted(
     map(os.path.relpath, Path(SOURCE, "vramlab/report/templates").iterdir())
 )
 
-# Beside the light figure: on dark ground, and narrow for a phone.
+# Variants of each figure besides the light one: for dark mode and for narrow screens.
 FORMS = ("-dark.svg", "-narrow.svg", "-narrow-dark.svg")
 
 
@@ -74,7 +74,7 @@ rule tables:
             f"{RESULTS}/report/tables/{{name}}.md",
             name=[entry.name for entry in catalog.tables(CONFIG)],
         ),
-        # Snakemake's report shows a page; of a CSV file it offers the download.
+        # Snakemake's report displays the page and offers CSV files as downloads.
         [
             in_report("tables", entry, "html", entry.category)
             for entry in catalog.tables(CONFIG)
@@ -164,7 +164,7 @@ rule page:
         "../workflow/scripts/page.py"
 
 
-# `snakemake report` makes the report, whatever else the workflow may come to make.
+# `snakemake report` builds the report, even if the workflow gets other targets.
 rule report:
     input:
         rules.page.output,

@@ -1,1 +1,1 @@
-"""What every module may use: errors, files, progress, provenance."""
+"""Utilities for all modules: errors, files, progress, provenance."""

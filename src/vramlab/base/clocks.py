@@ -1,4 +1,4 @@
-"""How long this process was stopped: by SIGSTOP, a job that SLURM suspended, a frozen container."""
+"""Measures how long this process was suspended: by SIGSTOP, by SLURM or in a frozen container."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import time
 from typing import Self
 
 _BEAT = 0.1
-"""Seconds between two looks at the clock."""
+"""Seconds between two readings of the clock."""
 _STOPPED = 2.0
-"""Seconds without a look, from which on the process counts as stopped and not as busy."""
+"""A gap of at least this many seconds between readings may count as a pause."""
 
 
 class Pauses:
-    """Watches the clock, in a thread of its own, for gaps in which the process did not run.
+    """Detects, in a background thread, periods in which the process was suspended.
 
-    While a process is stopped the clock goes on, and the process takes no CPU time: a thread that
-    waits for others, or code that holds Python's lock, is not taken for one that was stopped.
+    While a process is suspended, the clock advances but the process uses no CPU time. This tells
+    it apart from a busy process, such as one whose code holds the GIL.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.seconds = 0.0
-        """Of all pauses together."""
+        """Total length of all pauses."""
         self._lock = threading.Lock()
         self._seen = self._now()
         self._ended = threading.Event()
@@ -38,7 +38,7 @@ class Pauses:
         self._thread.join()
 
     def look(self) -> None:
-        """Count a pause that has just ended; to be called before the clock is read."""
+        """Count a pause that has just ended; call this before reading the clock."""
         with self._lock:
             now = self._now()
             gap, busy = (after - before for after, before in zip(now, self._seen, strict=True))

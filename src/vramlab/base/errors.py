@@ -1,4 +1,4 @@
-"""The errors that a user can mend, each one sentence that says what, where and what to do."""
+"""Errors that the user can fix; each is one sentence: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from vramlab.base.text import printable, without_credentials
 class VramlabError(Exception):
     """A mistake in the input or the environment; its text is the one sentence shown to the user.
 
-    The sentence may quote others (a server, a file): it stays one line, and names no password.
+    The sentence may quote text from elsewhere (a server, a file): it is kept on one line and
+    passwords are removed.
     """
 
     def __init__(self, sentence: str = "") -> None:
@@ -35,12 +36,12 @@ class ResultError(VramlabError):
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The names in `known` most like `name`, best first; none where nothing is alike."""
+    """The names in `known` most similar to `name`, best first; empty if none is similar."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """A clause for the end of an error: the near names, or all names where none is near."""
+    """A clause for the end of an error: the similar names, or all names if none is similar."""
     known = sorted(known)
     near = nearest(name, known)
     if near:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, then renamed."""
+"""Atomic file writes: files are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
-    """A temporary path beside `target`, renamed onto it when the block ends without an error.
+    """A temporary path next to `target`, renamed to it when the block ends without an error.
 
     On an error the temporary file is removed and `target` stays as it was.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, since writers such as numpy and matplotlib choose the format by it.
+    # Keep the suffix at the end: numpy, matplotlib and others choose the format by it.
     handle, name = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.stem}.", suffix=f".partial{target.suffix}"
     )
@@ -37,7 +37,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path | str) -> None:
-    """Delete the temporary files that killed processes left of `target`; none may be at work."""
+    """Delete temporary files of `target` left by killed processes; nobody may be writing it."""
     target = Path(target)
     pattern = f".{glob.escape(target.stem)}.????????.partial{glob.escape(target.suffix)}"
     for temporary in target.parent.glob(pattern):
@@ -45,7 +45,7 @@ def remove_leftovers(target: Path | str) -> None:
 
 
 def write_text(target: Path | str, text: str) -> None:
-    """Write `text` (UTF-8) to `target`, whole or not at all."""
+    """Write `text` (UTF-8) to `target` atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

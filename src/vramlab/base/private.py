@@ -1,6 +1,6 @@
-"""A folder of this user's own on this machine, for locks and numbers of processes.
+"""A private folder of this user on this machine, for lock files and process ids.
 
-In the shared temporary folder anybody may put a link or a lock of the same name there first.
+In a shared temporary folder, another user could create a link or a lock of the same name first.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from vramlab.base.errors import VramlabError
 
 
 def private_folder() -> Path:
-    """The folder, made where it is not there yet: only this user can enter it.
+    """The folder, created if necessary; only this user has access.
 
-    It is the same for all processes of the user on this machine: below the home, or, where that
-    cannot be written or has no locks, below the temporary folder.
+    It is the same for all processes of the user on this machine: in the home folder or, if that
+    is not writable or does not support locks, in the temporary folder.
 
     Raises:
-        VramlabError: there is none.
+        VramlabError: no such folder can be used.
     """
     problems = []
     for folder in _candidates():
@@ -41,27 +41,27 @@ def private_folder() -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` to a file of that folder; never through a link."""
+    """Write `text` to a file in that folder; never follow a symbolic link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text)
 
 
 def _candidates() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):  # neither HOME nor an entry of the user's
-        # A home may be shared by many machines.
+    with contextlib.suppress(RuntimeError):  # no HOME, and the user is not in passwd
+        # Several machines may share a home folder.
         yield Path.home() / ".cache" / "vramlab" / f"locks-{platform.node()}"
     try:
         yield Path(tempfile.gettempdir(), f"vramlab-{os.getuid()}")
-    except FileNotFoundError:  # none of its candidates can be written
+    except FileNotFoundError:  # no temporary folder is writable
         return
 
 
 def _make(folder: Path) -> None:
-    """Make a folder, and see that it is the user's own, no link, and has locks.
+    """Create a folder; check that the user owns it, that it is no link, and that locks work.
 
     Raises:
-        OSError: it is not.
+        OSError: a check failed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

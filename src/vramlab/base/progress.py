@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long tasks: a bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Advance(Protocol):
-    """Says that `amount` more units are done; `note` is a short state such as a loss."""
+    """Reports that `amount` more units are done; `note` is a short status such as the loss."""
 
     def __call__(self, amount: float = 1, note: str = "") -> None:
         """Advance by `amount` units."""
@@ -31,19 +31,19 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(title: str, total: float | None, unit: str, done: float = 0) -> Iterator[Advance]:
-    """Show the progress of the block: yield a function to call as units are done.
+    """Show the progress of the block; yields a function to call whenever units are done.
 
-    Of several processes that share a terminal, one at a time has a bar there; the others write
-    lines, since two bars would paint over each other.
+    If several processes share a terminal, only one at a time shows a bar; the others write lines,
+    since two bars would overwrite each other.
 
     Args:
         title: what is being done, such as "download train".
-        total: the number of units in all, or None when it is not known.
-        unit: the unit's name; "B" is shown in binary multiples.
-        done: units that were done before, as by a run that is now resumed.
+        total: the total number of units; None if unknown.
+        unit: the unit's name; "B" is shown with binary prefixes such as MiB.
+        done: units that were already done, for example before a run was resumed.
     """
     with contextlib.ExitStack() as stack:
-        # A process of several that logs no progress shows none either.
+        # A rank that does not log progress shows no bar either.
         bar = log.isEnabledFor(logging.INFO) and stack.enter_context(_own_terminal())
         shown = _bar(title, total, unit, done) if bar else _lines(title, total, unit, done)
         yield stack.enter_context(shown)
@@ -51,15 +51,15 @@ def progress(title: str, total: float | None, unit: str, done: float = 0) -> Ite
 
 @contextmanager
 def _own_terminal() -> Iterator[bool]:
-    """Whether this process may paint on the terminal for the length of the block."""
+    """Whether this process may draw on the terminal during the block."""
     if not sys.stderr.isatty():
         yield False
         return
-    tty = os.fstat(sys.stderr.fileno())  # in a container it may have no name that exists
+    tty = os.fstat(sys.stderr.fileno())  # in a container its name may not exist
     try:
         lock = FileLock(private_folder() / f"terminal-{tty.st_dev}-{tty.st_ino}.lock")
         lock.acquire(timeout=0)
-    except (Timeout, OSError, VramlabError):  # without a lock, lines do
+    except (Timeout, OSError, VramlabError):  # without a lock, write lines
         yield False
         return
     try:
@@ -70,7 +70,7 @@ def _own_terminal() -> Iterator[bool]:
 
 @contextmanager
 def _bar(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
-    from rich.console import Console  # noqa: PLC0415  a log needs no rich
+    from rich.console import Console  # noqa: PLC0415  not needed for a log
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,
@@ -87,7 +87,7 @@ def _bar(title: str, total: float | None, unit: str, done: float) -> Iterator[Ad
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    # Transient: what stays on the terminal is the line that a log would have, too.
+    # Transient: the bar disappears, and the same line as in a log remains.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, completed=int(done), note="", job=_job())
         final = _Lines(title, total, unit, done)
@@ -114,7 +114,7 @@ def _lines(title: str, total: float | None, unit: str, done: float) -> Iterator[
 
 
 class _Lines:
-    """The lines of a log: the first after a while, the last at the end."""
+    """Writes progress lines to a log: the first after some time, the last at the end."""
 
     def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
         self.title, self.total, self.unit = title, total, unit
@@ -134,7 +134,7 @@ class _Lines:
             self.say()
 
     def say(self) -> None:
-        """One line, unless the same was said last."""
+        """Write one line, unless it equals the previous one."""
         if self.done == self.said:
             return
         self.said = self.done
@@ -150,7 +150,7 @@ class _Lines:
 
 
 def _job() -> str:
-    """What the lines of this process begin with on the terminal, where a stage runs it."""
+    """The prefix of this process's lines on the terminal, if it was started by a stage."""
     for handler in logging.root.handlers:
         if isinstance(handler, Terminal):
             return f"{handler.job}: "
@@ -158,13 +158,13 @@ def _job() -> str:
 
 
 class PlainFormatter(logging.Formatter):
-    """Lines that a terminal cannot take for commands, and that name no password.
+    """Removes terminal control codes and passwords from log lines.
 
-    Messages quote others: a server's answer, a file's name, a document.
+    Messages may quote untrusted text: a server's response, a file name, a document.
     """
 
     clear = ""
-    """What goes before a line as it is, such as the code that clears a terminal's."""
+    """A prefix that is not escaped, such as the control code that clears the terminal's line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The message's lines, tracebacks included."""
@@ -173,9 +173,9 @@ class PlainFormatter(logging.Formatter):
 
 
 class Terminal(logging.StreamHandler[Any]):
-    """Writes each message to stderr after the name of the job that says it.
+    """Writes each message to stderr, prefixed with the name of its job.
 
-    On a terminal the line that another job's bar stands on is cleared first.
+    On a terminal, the line that may hold another job's bar is cleared first.
     """
 
     def __init__(self, job: str) -> None:
@@ -187,8 +187,8 @@ class Terminal(logging.StreamHandler[Any]):
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one message, above the bar where there is one."""
-        self.stream = sys.stderr  # a bar puts a stream of its own in its place
+        """Write one message, above the bar if there is one."""
+        self.stream = sys.stderr  # a bar replaces sys.stderr
         super().emit(record)
 
 

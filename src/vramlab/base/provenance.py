@@ -30,7 +30,7 @@ class Device(BaseModel):
     kind: str
     """cpu or cuda."""
     name: str
-    """Name as the vendor gives it."""
+    """The vendor's name of the device."""
     memory_bytes: int
     """Physical memory of the device."""
     capability: str | None = None
@@ -42,18 +42,18 @@ class Device(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What it takes to find out how a result came to be."""
+    """How a result was produced."""
 
     model_config = ConfigDict(frozen=True)
 
     vramlab: str
     commit: str | None
-    """Git commit of the code; `-dirty` behind it where the tree had changes."""
+    """Git commit of the code, with the suffix `-dirty` if there were uncommitted changes."""
     config_digest: str
     """First 16 digits of the SHA-256 of the settings that this stage used."""
     code_digest: str | None = None
-    """First 16 digits of the SHA-256 of the source files that this stage had loaded; earlier
-    records have none."""
+    """First 16 digits of the SHA-256 of the source files that this stage had loaded; None in
+    older records."""
     python: str
     platform: str
     packages: dict[str, str]
@@ -65,10 +65,10 @@ class Provenance(BaseModel):
 
 
 def provenance(settings: Mapping[str, Any], device: Device | None = None) -> Provenance:
-    """Record the code, the versions and the device of the process that asks.
+    """Record the code, the versions and the device of this process.
 
     Args:
-        settings: the plain values that the stage was run with.
+        settings: the settings of the stage, as plain values.
         device: the device that its numbers were measured on, if any.
     """
     return Provenance(
@@ -86,14 +86,14 @@ def provenance(settings: Mapping[str, Any], device: Device | None = None) -> Pro
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of `settings`, whatever the order of its keys."""
+    """First 16 hexadecimal digits of the SHA-256 of `settings`, independent of key order."""
     return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def write_with_provenance(
     path: Path | str, settings: Mapping[str, Any], fields: Mapping[str, Any] | None = None
 ) -> None:
-    """Write plain fields as JSON, and beside them with which settings and code they were made."""
+    """Write plain fields as JSON, together with the digests of the settings and the code."""
     content = {"provenance": provenance(settings).model_dump(mode="json"), **(fields or {})}
     write_text(path, orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n")
 
@@ -103,7 +103,7 @@ _loaded: dict[str, str] = {}
 
 
 def note_code(files: Iterable[str]) -> None:
-    """Keep the commit and the digests of the code that is loaded now; it may be edited later."""
+    """Store the commit and the digests of the code as loaded now, since it may be edited later."""
     _loaded.clear()
     _loaded.update(source_digests(files))
     _commit()
@@ -116,7 +116,7 @@ def edited_code() -> list[str]:
 
 
 def source_digests(files: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each source file; their `digest` is the `code_digest` of a record."""
+    """The SHA-256 of each source file; a record's `code_digest` is the `digest` of these."""
     return {str(path): sha256(path) for path in files}
 
 
@@ -129,7 +129,7 @@ def recorded(paths: Iterable[str | Path]) -> tuple[str, str | None] | None:
             found = orjson.loads(Path(path).read_bytes())["provenance"]
             return found["config_digest"], found.get("code_digest")
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # missing, damaged or no record; whoever reads it says so
+            continue  # missing, damaged or not a record; reported when it is read
     return None
 
 

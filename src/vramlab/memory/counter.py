@@ -24,7 +24,7 @@ class Counter(TorchDispatchMode):
         self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
 
     def point(self) -> MemoryPoint:
-        """Bytes now."""
+        """Current memory in bytes."""
         return MemoryPoint(allocated=self._live, reserved=self._live)
 
     def peak(self) -> MemoryPoint:
@@ -36,7 +36,7 @@ class Counter(TorchDispatchMode):
         self._peak = self._live
 
     def __enter__(self) -> Self:
-        """Watch also how storages are resized, which is no operation: FSDP frees weights so."""
+        """Also track `resize_` of storages, which is not dispatched: FSDP frees weights with it."""
         self._resize = torch.UntypedStorage.resize_
 
         def resize_(storage: Any, size: int) -> Any:
@@ -55,7 +55,7 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(hasattr(kind, "__tensor_flatten__") for kind in types):
-            return NotImplemented  # a tensor made of others: its operations on these follow
+            return NotImplemented  # tensor subclass: its operations on plain tensors are counted
         result = func(*args, **(kwargs or {}))
         self._count(result)
         self._count_found(args)
@@ -69,7 +69,7 @@ class Counter(TorchDispatchMode):
         return result
 
     def _count_found(self, args: Any) -> None:
-        self._count(args)  # made elsewhere, or grown in place
+        self._count(args)  # created outside the block, or grown in place
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):

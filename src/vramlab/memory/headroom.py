@@ -15,5 +15,5 @@ def headroom(device: torch.device, limit: int) -> int:
 
 
 def fragmentation(device: torch.device) -> int:
-    """Bytes seen to be lost to fragmentation near a limit: 90 to 135 MB on an H200."""
+    """Bytes lost to fragmentation near a limit: measured as 90 to 135 MB on an H200."""
     return 0 if device.type == "cpu" else 96 * 2**20

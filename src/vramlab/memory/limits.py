@@ -19,10 +19,10 @@ import psutil
 _UNLIMITED = 2**60
 """cgroup v1 reports "no limit" as a number larger than this."""
 _M_MMAP_THRESHOLD = -3
-"""Its number in glibc's malloc.h."""
+"""M_MMAP_THRESHOLD in glibc's malloc.h."""
 _RESERVE, _SHARE = 160 * 2**20, 16
-"""Bytes, and a part of what is left, that are kept for what is no tensor: the libraries' scratch
-memory, the threads of the backward pass (72 MiB of addresses each), the allocator's gaps."""
+"""Reserved for memory outside tensors, as a number of bytes plus 1/16 of the memory left: library
+workspaces, threads of the backward pass (72 MiB of address space each), and fragmentation."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,28 @@ class Bound:
     """A limit that the system sets."""
 
     by: str
-    """What sets it, in the reader's words."""
+    """What sets the limit, in words for the user."""
     total: int
-    """Bytes of all that counts against it."""
+    """The limit in bytes."""
     left: int
-    """Bytes of these that are not taken."""
+    """How many of these bytes are unused."""
 
     @property
     def usable(self) -> int:
-        """Bytes that tensors may take now."""
+        """Bytes that are now available for tensors."""
         return max(self.left - self.left // _SHARE - _RESERVE, 0)
 
 
 def half_of_memory() -> int:
-    """Half of the bytes that this process can ever get: what it takes where no limit is set."""
+    """Half of the memory that this process can ever get: the default if no limit is configured."""
     return min(bound.total for bound in bounds()) // 2
 
 
 @functools.cache
 def tightest() -> Bound:
-    """The limit that was met first when this was first asked.
+    """The limit that would be reached first, as of the first call.
 
-    Later the process's own freed memory, which it will use again, would count as taken.
+    Later, memory that this process has freed and will reuse would still count as used.
     """
     return min(bounds(), key=lambda bound: bound.left)
 
@@ -68,10 +68,10 @@ def return_freed_memory_at_once() -> None:
 
 
 def bounds(root: Path = Path("/")) -> list[Bound]:
-    """All limits on the memory of this process, that of the machine among them.
+    """All limits on the memory of this process, including the physical memory.
 
     Args:
-        root: where the folders `proc` and `sys` of the system are.
+        root: the folder that contains `proc` and `sys`.
     """
     machine = psutil.virtual_memory()
     return [
@@ -93,15 +93,15 @@ def _of_ulimit() -> Iterator[Bound]:
 
 
 def _of_control_groups(root: Path) -> Iterator[Bound]:
-    """The limits of this process's group and of all around it, of either version.
+    """The limits of this process's cgroup and of all its parents, for cgroup v1 and v2.
 
-    In a container the path that the kernel gives may be that of the host, which is not seen: its
-    own group is then at the top.
+    In a container, the kernel may report the path on the host, which does not exist here; the
+    container's own cgroup is then the root.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return  # no Linux
+        return  # not Linux
     for _, controllers, path in (line.split(":", 2) for line in groups):
         if not controllers:
             top, limit, usage, idle = "", "memory.max", "memory.current", "inactive_file"
@@ -127,7 +127,7 @@ def _of_control_groups(root: Path) -> Iterator[Bound]:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None where there is no such file, or it says `max`."""
+    """The number in a file; None if the file does not exist or contains `max`."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The memory of a device: bytes now, the peak, and a cap."""
+"""Measures the current and peak memory of a device, and caps it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ log = logging.getLogger(__name__)
 
 
 KERNEL_BYTES = 512 * 2**20
-"""What CUDA is left on a card without a limit: kernels are loaded when they are first used, outside
-torch's allocator."""
+"""Left free for CUDA if no limit is configured: kernels are loaded on first use, outside torch's
+allocator."""
 
 
 class Meter(Protocol):
     """Reads the memory of one device."""
 
     limit: int
-    """Bytes that the process may take."""
+    """Bytes that the process may use."""
 
     def point(self) -> MemoryPoint:
-        """Bytes now."""
+        """Current memory in bytes."""
 
     def peak(self) -> MemoryPoint:
         """The most bytes since the last `reset_peak`."""
@@ -40,20 +40,20 @@ class Meter(Protocol):
 
 @contextlib.contextmanager
 def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
-    """Measure, and cap, the memory that is taken inside the block.
+    """Measure and cap the memory that is used inside the block.
 
     Args:
-        device: a CPU counts the tensors that operations inside the block make or use.
-        limit: bytes; None takes what is free on the card, or half of the memory that the system
-            grants this process. Of a limit beyond what it grants as much is taken as there is.
-            Crossing it raises an error for which `is_out_of_memory` is true.
+        device: on a CPU, the tensors that operations inside the block create or use are counted.
+        limit: bytes; None means the free memory of the card, or half of the memory that the system
+            allows this process. A limit above what is available is lowered to that. Exceeding the
+            limit raises an error for which `is_out_of_memory` is true.
     """
     if device.type == "cpu":
         with Counter(_cpu_limit(limit)) as counter, _warn_if_refused(counter):
             yield counter
         return
     total = torch.cuda.get_device_properties(device).total_memory
-    # The CUDA context and other processes hold a part of the card that torch can never get.
+    # torch can never get the memory that the CUDA context and other processes use.
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     bound = min(limit or free, free - KERNEL_BYTES)
     if limit is not None and limit > bound:
@@ -67,7 +67,7 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
 
 @contextlib.contextmanager
 def _warn_if_refused(counter: Counter) -> Iterator[None]:
-    """Warn if the system refuses memory below the limit, since that then bounds the search."""
+    """Warn if an allocation below the limit fails, since the system then bounds the search."""
     try:
         yield
     except RuntimeError as error:
@@ -82,7 +82,7 @@ def _warn_if_refused(counter: Counter) -> Iterator[None]:
 
 
 def _cpu_limit(limit: int | None) -> int:
-    """The limit, or as much of it as the system grants."""
+    """The limit, lowered to what the system allows."""
     wanted = half_of_memory() if limit is None else limit
     bound = tightest()
     if bound.usable < 2 * wanted:

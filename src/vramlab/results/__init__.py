@@ -1,1 +1,1 @@
-"""The result files: small JSON, one record each, the only thing that the report reads."""
+"""The result files: small JSON files with one record each; the report reads nothing else."""

@@ -1,4 +1,4 @@
-"""What all result files have in common: provenance, a schema version, whole or absent."""
+"""The common base of all result files: provenance, a schema version and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from vramlab.base.files import write_text
 from vramlab.base.provenance import Provenance
 
 SCHEMA: Literal[2] = 2
-"""Raised where a field of a record is renamed or gets another meaning."""
+"""Increased when a field of a record is renamed or its meaning changes."""
 
 
 class Record(BaseModel):
-    """What all result files have."""
+    """The fields that all result files share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     schema_version: Literal[2] = SCHEMA
     provenance: Provenance
     checksum: str | None = None
-    """First 16 digits of the SHA-256 of all else, by which a damaged file is known."""
+    """First 16 digits of the SHA-256 of all other fields, to detect a damaged file."""
 
     def place(self) -> str | None:
-        """Path of the file below the results of the experiment; None where the stage has one file.
+        """Path of the file relative to the experiment's results; None if the stage has one file.
 
-        It names the run, so that the record of another run is known in the place of this one.
+        The path identifies the run, so a record that was copied to another run's path is detected.
         """
         return None
 
 
 _LARGEST = 2**53
-"""No count of bytes or tokens comes near it, and floats hold all whole numbers up to it."""
+"""Far above any count of bytes or tokens; floats represent all integers up to it exactly."""
 
 R = TypeVar("R", bound=Record)
 
 
 def write(record: Record, path: Path | str) -> None:
-    """Write `record` as JSON with its checksum, whole or not at all."""
+    """Write `record` as JSON with its checksum, atomically."""
     content = record.model_dump_json(exclude={"checksum"})
     sealed = record.model_copy(update={"checksum": _checksum(orjson.loads(content))})
     write_text(path, sealed.model_dump_json(indent=1) + "\n")
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    """Of what the file says, whatever fields this version of vramlab would add."""
+    """The checksum of the file's own content, without fields that this version would add."""
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -58,8 +58,8 @@ def read(kind: type[R], path: Path | str) -> R:
     """Read a result file.
 
     Raises:
-        ResultError: the file is missing, damaged, of another version of vramlab, of another run
-            than its place says, or holds numbers that nothing measured can have.
+        ResultError: the file is missing or damaged, comes from another version of vramlab, belongs
+            to another run than its path says, or holds impossible numbers.
     """
     try:
         text = Path(path).read_bytes()
@@ -82,7 +82,7 @@ def read(kind: type[R], path: Path | str) -> R:
             f"is damaged or of another version of vramlab ({where + ': ' if where else ''}"
             f"{first['msg']})",
         ) from None
-    except orjson.JSONDecodeError as error:  # NaN, Infinity, or a number that no float64 can hold
+    except orjson.JSONDecodeError as error:  # NaN, Infinity, or a number too large for float64
         raise _refusal(path, f"is damaged ({error})") from None
     nonsense = next(_nonsense(content), None)
     if nonsense:
@@ -98,7 +98,7 @@ def read(kind: type[R], path: Path | str) -> R:
 
 
 def _schema(text: bytes) -> int | None:
-    """The schema that a record says it is of; None where it is no record."""
+    """The schema version that a record states; None if it is not a record."""
     try:
         found = orjson.loads(text)["schema_version"]
     except (orjson.JSONDecodeError, LookupError, TypeError):
@@ -111,7 +111,7 @@ def _refusal(path: Path | str, why: str) -> ResultError:
 
 
 def _nonsense(value: Any, name: str = "") -> Iterator[str]:
-    """What is wrong with each number: all are counts, sizes, times, shares or losses."""
+    """Yield what is wrong with each invalid number: all are counts, sizes, times or the like."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key != "seed":
@@ -124,7 +124,7 @@ def _nonsense(value: Any, name: str = "") -> Iterator[str]:
 
 
 def _in_its_place(place: str | None, path: Path) -> bool:
-    """Whether `path` is where the record of that place belongs; other folders have no places."""
+    """Whether `path` matches the record's `place`; files in other folders are not checked."""
     if place is None:
         return True
     expected = Path(place).parts

@@ -10,35 +10,35 @@ from vramlab.results.largest_batch import LargestBatch
 
 
 class Trial(BaseModel):
-    """One attempt of the search for the largest batch; of several processes, the most of each."""
+    """One trial of the search for the largest batch; each value is the maximum over all ranks."""
 
     model_config = ConfigDict(frozen=True)
 
     batch_size: int
-    """Sequences of one process."""
+    """Sequences per process."""
     fits: bool
     peak_allocated: int | None
-    """Peak of the bytes in live tensors; None when the memory ran out."""
+    """Peak bytes in live tensors; None if it ran out of memory."""
     peak_reserved: int | None
-    """Peak of the bytes that torch held; None when the memory ran out."""
+    """Peak bytes reserved by torch; None if it ran out of memory."""
     missing: int | None = None
-    """Bytes that it was short of when the memory ran out, as far as known; at least these."""
+    """How many bytes were missing when it ran out of memory, if known; a lower bound."""
     kernel_limit: int | None = None
-    """Sequences that a CUDA kernel takes at most, where that and not memory ended the trial."""
+    """Most sequences that a CUDA kernel supports, if that and not memory ended the trial."""
     seconds: float
 
 
 class BatchSizeRecord(LargestBatch):
-    """The largest batch that fits: it was run, and one more sequence was seen not to fit, both into
-    the limit without its headroom."""
+    """The largest batch that fits into the limit minus the headroom: it was run, and a trial with
+    one more sequence did not fit."""
 
     model_config = ConfigDict(extra="forbid")
 
     memory_limit: int
-    """Bytes that a process is allowed."""
+    """Bytes that each process may use."""
     headroom: int = 0
     """Bytes of the limit that the search left free."""
     bounded_by: Literal["memory", "configuration", "kernel"] = "memory"
-    """configuration: the search reached measure.max_batch_size before memory ran out; kernel: a
-    CUDA kernel takes no more sequences."""
+    """configuration: the search reached measure.max_batch_size before running out of memory;
+    kernel: a CUDA kernel does not support more sequences."""
     trials: list[Trial] = []

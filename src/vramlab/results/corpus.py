@@ -6,27 +6,27 @@ from vramlab.results.base import Record
 
 
 class CorpusRecord(Record):
-    """What was fetched, and what the quality filter kept of it."""
+    """What was downloaded, and how much of it passed the quality filter."""
 
     split: str
     source: str
-    """Address or folder that the file came from; of a mix, one after the other."""
+    """URL or folder that the file came from; for a mix, all of them in order."""
     sha256: str
-    """Of the file; of a mix, one after the other."""
+    """SHA-256 of the file; for a mix, those of all files in order."""
     compressed_bytes: int
     documents: int
     kept: int
     dropped: dict[str, int]
     """Number of documents dropped, by reason."""
     characters: int
-    """Of the kept documents."""
+    """Characters in the kept documents."""
     utf8_bytes: int
-    """Of the kept documents."""
+    """UTF-8 bytes of the kept documents."""
     held_out_wanted: float | None = None
     """Share of the documents that a split should hold out for validation; None without a split."""
     held_out: float | None = None
-    """Share that it does hold out: equal texts stay together, so that it may be another."""
+    """Share that is actually held out; it may differ, because identical texts stay together."""
 
     def place(self) -> str:
-        """Path of the file below the results of the experiment."""
+        """Path of the file relative to the experiment's results."""
         return f"corpus/{self.split}.json"

@@ -22,7 +22,7 @@ class LossPoint(BaseModel):
 
 
 class Validation(BaseModel):
-    """The model's fit to the whole validation corpus."""
+    """The model's loss on the whole validation corpus."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,11 +42,11 @@ class EpochRecord(RunRecord):
     setting: Setting
     seed: int
     batch_size: int | None = None
-    """Sequences on a device at a time, at most."""
+    """Largest number of sequences on a device at a time (its micro-batch)."""
     accumulation: int = 1
     """Micro-batches per optimizer step."""
     sequences_per_step: int | None = None
-    """Sequences of an optimizer step."""
+    """Sequences per optimizer step."""
     learning_rate: float | None = None
     lr_scaling: str = "none"
     steps: int = 0
@@ -54,18 +54,18 @@ class EpochRecord(RunRecord):
     tokens: int = 0
     """Tokens trained on, without padding."""
     train_seconds: float = 0.0
-    """Time in training steps and data loading, over all attempts; neither evaluation, nor the
-    writing of checkpoints, nor time in which the process was stopped is in it."""
+    """Time spent in training steps and data loading, over all attempts; excludes evaluation,
+    writing checkpoints, and time in which the process was suspended."""
     peak: MemoryPoint | None = None
-    """Of several processes: of the one with the highest."""
+    """Peak memory; with several processes, of the one that uses most."""
     interruptions: int = 0
-    """How often the run was stopped and went on, from a checkpoint or where it was (SIGSTOP)."""
+    """How often the run was resumed from a checkpoint or continued after a pause (SIGSTOP)."""
     retried_steps: int = 0
     """Steps that ran out of memory and were retried with an empty allocator cache."""
     loss_curve: list[LossPoint] = []
     validation: Validation | None = None
 
     def place(self) -> str:
-        """Path of the file below the results of the experiment."""
+        """Path of the file relative to the experiment's results."""
         folder = f"epoch/{self.sequence_length}/{self.technique}/{self.setting}"
         return f"{folder}/seed{self.seed}.json"

@@ -11,7 +11,7 @@ from vramlab.results.base import Record
 
 
 class Estimate(BaseModel):
-    """What a technique is predicted to take at one sequence length, on one kind of device."""
+    """Predicted memory of a technique at one sequence length, on one kind of device."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,20 +21,20 @@ class Estimate(BaseModel):
     device: Literal["cpu", "cuda"]
     status: Literal["ok", "skipped"]
     reason: str = ""
-    """Why it was skipped."""
+    """Why the technique was skipped."""
     peaks: dict[int, int] = {}
-    """Peak of the bytes in live tensors, by batch size: every one that was looked at."""
+    """Peak bytes in live tensors, for every batch size that was evaluated."""
     batch_size: int | None = None
-    """The baseline's predicted largest batch, at which all techniques compare."""
+    """The baseline's predicted largest batch, at which all techniques are compared."""
     max_batch_size: int | None = None
-    """Largest batch under the configured limit; None where there is no limit. 0: not even one
+    """Largest batch under the configured limit; None if there is no limit, 0 if not even one
     sequence fits."""
     cards: list[int] = []
     """Largest batch on each of the record's cards; empty for a CPU."""
     fragmentation: int = 0
-    """Bytes beyond the live ones that the allocator is expected to take near a limit."""
+    """Bytes that the allocator is expected to lose to fragmentation near a limit."""
     caveats: list[str] = []
-    """What of this technique is not modelled."""
+    """Aspects of this technique that the prediction does not model."""
 
 
 class EstimateRecord(Record):
@@ -42,7 +42,7 @@ class EstimateRecord(Record):
 
     baseline: str
     memory_limit_gib: float | None
-    """What a process is allowed, as far as the configuration says."""
+    """Memory limit of a process, if the configuration sets one."""
     cards: list[float]
-    """Memory of the cards in GiB, as their names give it."""
+    """Nominal memory of the cards in GiB, as in their names."""
     estimates: list[Estimate]

@@ -1,6 +1,6 @@
-"""What later stages read of a search for the largest batch.
+"""The part of the search's result that later stages read.
 
-Apart from the search's own record, so that a new field of that reruns no profile and no epoch.
+It is separate from the search's own record, so a new field there reruns no profile or epoch.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from vramlab.results.run import RunRecord
 
 
 class LargestBatch(RunRecord):
-    """The part of a search's record that is its answer."""
+    """The largest batch that a search found."""
 
     model_config = ConfigDict(extra="ignore")
 
     max_batch_size: int | None = None
-    """Sequences of one process."""
+    """Sequences per process."""
 
     @property
     def of_all_processes(self) -> int | None:
-        """Sequences of all processes together."""
+        """Sequences over all processes."""
         return None if self.max_batch_size is None else self.max_batch_size * self.processes
 
     def place(self) -> str:
-        """Path of the file below the results of the experiment."""
+        """Path of the file relative to the experiment's results."""
         return f"batch_size/{self.sequence_length}/{self.technique}.json"

@@ -1,4 +1,4 @@
-"""Bytes of a training step, as records hold them."""
+"""Memory use of a training step, as stored in records."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class MemoryPoint(BaseModel):
-    """Bytes at one moment of a training step."""
+    """Memory at one moment of a training step, in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
     allocated: int
-    """In live tensors."""
+    """Bytes in live tensors."""
     reserved: int
-    """Held by torch, the allocated ones included."""
+    """Bytes that torch holds, including the allocated ones."""
 
 
 def most(points: Iterable[MemoryPoint]) -> MemoryPoint:
-    """The most bytes of each sort among some points."""
+    """The maximum of each value over some points."""
     points = list(points)
     return MemoryPoint(
         allocated=max(point.allocated for point in points),
@@ -39,9 +39,9 @@ KINDS = (
     "logits and loss",
     "other",
 )
-"""The kinds that memory is divided into. Module names stand for the activations that they make,
-`residual` for the sums between them; `other` for temporary tensors of the optimizer, for scratch
-memory of CUDA kernels, and for what the process holds beside the model."""
+"""The categories of memory. Module names stand for the activations that they create, `residual`
+for the sums between them; `other` covers temporary tensors of the optimizer, workspaces of CUDA
+kernels, and everything that does not belong to the model."""
 
 
 class Moment(BaseModel):
@@ -50,27 +50,27 @@ class Moment(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     operation: int
-    """How many operations of the step came before."""
+    """Index of the operation within the step."""
     by_kind: dict[str, int]
-    """By KINDS."""
+    """Bytes of each of KINDS."""
 
 
 class Memory(BaseModel):
-    """Bytes on the device at the moments of one training step, the last of those watched.
+    """Memory on the device at several moments of the last measured training step.
 
-    Of several processes: at each moment, those of the one that has the most.
+    With several processes, each moment holds the values of the process that uses most.
     """
 
     model_config = ConfigDict(frozen=True)
 
     before: MemoryPoint
-    """Parameters and optimizer state, before the forward pass."""
+    """Before the forward pass: parameters and optimizer state."""
     after_forward: MemoryPoint
     after_backward: MemoryPoint
     after_optimizer: MemoryPoint
     peak: MemoryPoint
     by_kind: dict[str, int] = {}
-    """Bytes at the peak, by KINDS; empty for compiled code, which hides what it takes, and for
-    several processes, whose copies of weights and gradients no module makes."""
+    """Bytes of each of KINDS at the peak. Empty for compiled code, whose allocations cannot be
+    attributed, and for several processes, whose extra copies belong to no module."""
     timeline: list[Moment] = []
-    """Of one step, where by_kind is known."""
+    """Memory over one step; empty if by_kind is."""

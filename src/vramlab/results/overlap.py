@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict
 from vramlab.results.base import Record
 
 OverlapKind = Literal["exact", "near", "excerpt"]
-"""exact: a training document has the same words. near: one is alike. excerpt: most of its n-grams
-occur in training documents."""
+"""exact: a training document has the same words. near: one is similar. excerpt: most of the
+document's n-grams occur in training documents."""
 
 
 class OverlapPair(BaseModel):
-    """A validation document and the training document that it shares most with."""
+    """A validation document and the training document that it overlaps with most."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,13 +23,13 @@ class OverlapPair(BaseModel):
     train: int
     """Number of the training document."""
     kind: OverlapKind | Literal["part"]
-    """part: the documents share less than counts as an overlap."""
+    """part: the documents share too little to count as an overlap."""
     similarity: float | None
-    """Jaccard similarity of the two, as MinHash estimates it; None where it is low."""
+    """Jaccard similarity of the two, estimated by MinHash; None if it is low."""
     share: float
     """Share of the validation document's n-grams that occur in the training corpus."""
     share_in_one: float
-    """Share of them that occur in the training document with the most of them."""
+    """Share of them that occur in this one training document."""
     validation_opening: str
     """First words of the validation document."""
     train_opening: str
@@ -37,31 +37,31 @@ class OverlapPair(BaseModel):
 
 
 class OverlapRecord(Record):
-    """What validation shares with training, and each corpus with itself; what was dropped."""
+    """Overlap of validation with training, duplicates within each corpus, and what was dropped."""
 
     policy: str
     """Which overlaps were dropped: none, exact or near."""
     threshold: float
-    """Least Jaccard similarity of a near copy, and least share of n-grams of an excerpt."""
+    """Minimum Jaccard similarity of a near copy, and minimum share of n-grams of an excerpt."""
     documents: dict[str, int]
-    """Documents before the drop, by split."""
+    """Documents before any were dropped, by split."""
     kept: dict[str, int]
-    """Documents after it."""
+    """Documents that were kept, by split."""
     exact_duplicates: dict[str, int]
     """Documents with the words of an earlier one of the same split."""
     near_duplicates: dict[str, int]
-    """Documents that are like an earlier one of the same split, exact copies not counted."""
+    """Documents similar to an earlier one of the same split, without exact copies."""
     leaked: dict[OverlapKind, int]
-    """Validation documents that overlap with training, each under its surest kind."""
+    """Validation documents that overlap with training, each counted under its strongest kind."""
     ngram_words: int
     ngrams: int
-    """Distinct n-grams of the validation documents, summed over them; of the sample only."""
+    """Distinct n-grams per validation document, summed; only those in the sample."""
     ngrams_seen: int
-    """Those that occur in the training corpus."""
+    """How many of them occur in the training corpus."""
     sampled: float
-    """Share of all n-grams that were looked at."""
+    """Share of all n-grams that are in the sample."""
     shares: list[int]
-    """Validation documents by their share of n-grams seen: ten bins of a tenth each. Those too
-    short for an n-gram are in none."""
+    """Histogram of validation documents by their share of n-grams seen, in ten equal bins;
+    documents too short for an n-gram are left out."""
     pairs: list[OverlapPair]
     """The worst pairs, worst first."""

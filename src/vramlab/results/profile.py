@@ -12,22 +12,22 @@ class ProfileRecord(RunRecord):
 
     setting: Setting
     batch_size: int | None = None
-    """Sequences on a device at a time, at most."""
+    """Largest number of sequences on a device at a time (its micro-batch)."""
     sequences_per_step: int | None = None
-    """Sequences of a step on all devices; None: as many as on one."""
+    """Sequences per step over all devices; None: the same as `batch_size`."""
     step_seconds: list[float] = []
-    """Each timed step, on the process that took longest."""
+    """Duration of each timed step, on the slowest process."""
     memory: Memory | None = None
     energy_joules: float | None = None
-    """Energy of all devices for as many steps as were timed, where they report it."""
+    """Energy of all devices for the same number of steps as were timed, if they report it."""
     allocator_retries: int | None = None
-    """How often, in all timed steps, torch gave its idle blocks of GPU memory back because none had
-    room for a tensor; it then maps them anew, which takes time. None on a CPU."""
+    """How often, in all timed steps, torch's allocator had to free its cached blocks and retry an
+    allocation, which takes time. None on a CPU."""
     retried_steps: int = 0
     """Steps that ran out of memory and were retried with an empty allocator cache."""
     repeatable: bool | None = None
-    """Whether the same steps from the same seed gave the same bits again."""
+    """Whether the same steps with the same seed gave bit-identical results."""
 
     def place(self) -> str:
-        """Path of the file below the results of the experiment."""
+        """Path of the file relative to the experiment's results."""
         return f"profile/{self.sequence_length}/{self.technique}/{self.setting}.json"

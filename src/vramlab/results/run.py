@@ -1,4 +1,4 @@
-"""What the results of all stages that run a technique have."""
+"""The common base of the results of all stages that run a technique."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from vramlab.config.technique import Technique
 from vramlab.results.base import Record
 
 Status = Literal["ok", "skipped", "out_of_memory", "diverged"]
-"""ok: the numbers are there. skipped: the machine lacks what the technique needs. out_of_memory:
-not even this batch fits. diverged: the loss became infinite or NaN. All but ok have a reason."""
+"""ok: measured. skipped: the machine lacks what the technique needs. out_of_memory: the batch does
+not fit. diverged: the loss became infinite or NaN. All but ok come with a reason."""
 
 
 class RunRecord(Record):

@@ -15,11 +15,11 @@ class SequencesRecord(TextSize):
     split: str
     documents: int
     tokens: int
-    """All tokens of the stream, the separators (EOS) included."""
+    """All tokens of the stream, including the separators (EOS)."""
     dtype: str
     sequences: dict[int, int]
     """Number of sequences, by their length in tokens; the last one may be padded."""
 
     def place(self) -> str:
-        """Path of the file below the results of the experiment."""
+        """Path of the file relative to the experiment's results."""
         return f"sequences/{self.split}.json"

@@ -1,6 +1,6 @@
-"""What later stages read of a packed corpus.
+"""The part of a packed corpus's record that later stages read.
 
-Apart from that stage's own record, so that a new field of it reruns no epoch.
+It is separate from that stage's own record, so a new field there reruns no epoch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from vramlab.results.base import Record
 
 
 class TextSize(Record):
-    """The size of the text that a stream of tokens stands for."""
+    """The size of the text that a stream of tokens encodes."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -14,12 +14,12 @@ class TokenizerRecord(Record):
     vocab_size: int
     model_type: str
     fertility: dict[str, float]
-    """Pieces per white-space-separated word, by split."""
+    """Tokens per whitespace-separated word, by split."""
     bytes_per_token: dict[str, float]
-    """UTF-8 bytes of text per piece, by split."""
+    """UTF-8 bytes of text per token, by split."""
     coverage: dict[str, float]
-    """Share of the characters that are not part of an unknown piece, by split."""
+    """Share of the characters that are not part of an unknown token, by split."""
     unknown: dict[str, int]
-    """Number of unknown pieces, by split."""
+    """Number of unknown tokens, by split."""
     cut_lines: int
-    """Lines of the training corpus that were cut for the training, since they are very long."""
+    """Lines of the training corpus that were too long and were cut to train the tokenizer."""

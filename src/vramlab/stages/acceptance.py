@@ -19,7 +19,7 @@ _LATER_NS = 1_000_000_000
 
 
 def accept_whatever_the_clock(dag_class: Any) -> None:
-    """Have Snakemake date results after their inputs, and keep checkpoints until it took them.
+    """Make Snakemake date results after their inputs, and keep checkpoints until it accepts them.
 
     Args:
         dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
@@ -44,10 +44,10 @@ def accept_whatever_the_clock(dag_class: Any) -> None:
 
 
 def date_after(results: Iterable[str | Path], inputs: Iterable[str | Path]) -> str | None:
-    """Date the results that are older than an input a second after it.
+    """Set the time of results older than the newest input to one second after that input.
 
     Returns:
-        The newest input, where a result was older.
+        The newest input, if a result was older; else None.
     """
     dates = {str(path): _date(path) for path in inputs if Path(path).exists()}
     newest = max(dates, key=dates.__getitem__, default=None)

@@ -32,7 +32,7 @@ def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
     while True:
         try:
             return job.in_all_processes(search_largest, known, micro_batches)
-        except DoesNotFit as error:  # the processes are lost: continue in new ones
+        except DoesNotFit as error:  # the processes are unusable: continue in new ones
             known = error.trials
 
 
@@ -41,8 +41,8 @@ def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> Batc
 
     Args:
         job: the job, on the device of this process.
-        known: trials of earlier processes, which were stopped by one that did not fit.
-        micro_batches: of a step.
+        known: trials of earlier processes, each set of which ended when a trial did not fit.
+        micro_batches: micro-batches per step.
     """
     device, upper = job.budget.device, job.measure.max_batch_size
     limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))

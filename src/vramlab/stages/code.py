@@ -36,14 +36,14 @@ def code_finder(
     Args:
         source: the folder that holds the package.
         scripts: the folder that holds the scripts.
-        unwatched: modules that are left out, with what only they import.
+        unwatched: modules that are left out, along with modules that only they import.
 
     Returns:
         A function from a script's name (`epoch.py`) to the sorted paths of the script and of all
-        modules of the package that it imports, directly or not. The `__init__.py` of a package
-        holds no code, and is none of them.
+        modules of the package that it imports, directly or indirectly. `__init__.py` files hold
+        no code and are left out.
     """
-    # An import for the type checker alone changes no result.
+    # Imports under TYPE_CHECKING cannot change a result.
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
     for name in unwatched:
         graph.remove_module(name)
@@ -76,5 +76,5 @@ def _imports(script: Path) -> Iterator[str]:
 
 
 def _path(source: Path, module: str) -> Path:
-    """The file of a module; a package has none."""
+    """The file of a module; packages have none."""
     return source.joinpath(*module.split(".")).with_suffix(".py")

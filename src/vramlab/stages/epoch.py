@@ -31,7 +31,7 @@ from vramlab.training.parallel import ranks_of
 
 @dataclass(frozen=True)
 class Files:
-    """What a training run reads, and where it is saved."""
+    """The input files of a training run, and where it is saved."""
 
     train: Path
     validation: Path
@@ -80,10 +80,10 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
 
 
 def _reference(config: TrainingConfig, inputs: Any, sequences: int) -> int | None:
-    """The baseline's sequences a step, where the learning rate is scaled by them.
+    """The baseline's sequences per step, if the learning rate is scaled relative to them.
 
     Raises:
-        NoBatch: the baseline has no batch.
+        NoBatch: the search found no batch size for the baseline.
     """
     if config.lr_scaling == "none":
         return None
@@ -116,7 +116,7 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
     """Train and validate in this process; with several processes, all call this together.
 
     Returns:
-        The fields that only the record of a finished run has.
+        The fields that only a finished run's record has.
     """
     sequences = Sequences(files.train, job.workload.length)
     validation = Sequences(files.validation, job.workload.length)

@@ -16,7 +16,7 @@ from vramlab.stages.frame import stage
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    gc.freeze()  # garbage is collected for each technique; what was imported is none
+    gc.freeze()  # each technique collects garbage: do not scan the imported modules again
     with stage(snakemake):
         write(_record(snakemake.params), snakemake.output[0])
 

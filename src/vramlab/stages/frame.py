@@ -32,15 +32,15 @@ _ADVICE = {
     errno.EIO: "check the disk",
     errno.ESTALE: "check the network file system",
 }
-"""What the user can do about system errors that are not bugs of the program."""
+"""Advice for the user on system errors that are not bugs in this program."""
 
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[None]:
-    """Run the block with its log in the rule's `log:` file and on the terminal, one at a time.
+    """Run the block under the job's lock, and log to the rule's `log:` file and the terminal.
 
-    An error that the user can fix ends the script with its one sentence and exit status 1; any
-    other exception leaves its traceback in the log as well.
+    An error that the user can fix ends the script with a one-sentence message and exit status 1;
+    for any other exception, the traceback is logged as well.
     """
     path = Path(snakemake.log[0])
     logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
@@ -48,11 +48,11 @@ def stage(snakemake: Any) -> Iterator[None]:
     try:
         note_code(
             snakemake.input.get("code", [])
-        )  # before waiting for the lock, which may take hours
+        )  # before waiting for the lock, which can take hours
         with job_lock(path.with_name(f"{path.name}.lock")):
             logging.root.addHandler(
                 _file(path)
-            )  # only with the lock: another process may have been writing it
+            )  # only while holding the lock: another process may be writing it
             for output in snakemake.output:
                 remove_leftovers(output)
             yield
@@ -67,7 +67,7 @@ def stage(snakemake: Any) -> Iterator[None]:
         advice = _ADVICE[error.errno]
         log.error("%s: %s; %s, and run snakemake again", where, error.strerror, advice)
         sys.exit(1)
-    except Exception:  # noqa: BLE001  it ends the process, with its traceback in the log
+    except Exception:  # noqa: BLE001  ends the process after logging the traceback
         _unexpected(snakemake.rule)
 
 
@@ -113,7 +113,7 @@ def _file(path: Path) -> logging.Handler:
 
 
 def _job(snakemake: Any) -> str:
-    """Such as "epoch flash own 256 9": with several jobs at a time, whose line it is."""
+    """The job's name in log lines, such as "epoch flash own 256 9", to tell parallel jobs apart."""
     wildcards = dict(snakemake.wildcards.items())
     first = ("technique", "setting")
     names = [*(name for name in first if name in wildcards), *wildcards]

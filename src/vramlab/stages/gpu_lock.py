@@ -1,4 +1,4 @@
-"""One process at a time on a GPU, while the next ones import their libraries."""
+"""Lets one process at a time use a GPU, while waiting processes already import libraries."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SECONDS_TO_END = 60
 
 @contextmanager
 def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
-    """Wait until no other vramlab job uses the GPUs that this one sees, and hold them.
+    """Wait until no other vramlab job uses the GPUs visible to this one, and lock them.
 
     Two processes on one GPU would compete for memory and distort each other's timings. Enter it
     before any CUDA call, because a CUDA context alone occupies memory. The operating system
-    holds the lock, so it is released even if the process is killed. Without a memory limit, wait
-    also until the previous process has exited: its CUDA context would reduce the free memory.
+    holds the lock, so it is released even if the process is killed. If no memory limit is set,
+    also wait for the previous process to exit: its CUDA context would reduce the free memory.
 
     Args:
         measure: the configuration's section `measure`; a CPU needs no lock.
@@ -38,7 +38,7 @@ def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     if measure["device"] == "cpu":
         yield
         return
-    importlib.import_module("torch._dynamo")  # takes seconds: not while holding the lock
+    importlib.import_module("torch._dynamo")  # slow, so import it before taking the lock
     path = lock_path()
     lock = FileLock(path, timeout=0)
     start = time.monotonic()
@@ -84,7 +84,7 @@ def lock_path() -> Path:
     """The lock file for the visible GPUs; each SLURM job has its own GPUs, so its own lock.
 
     Raises:
-        VramlabError: there is no folder for it.
+        VramlabError: no folder can be used for it.
     """
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace("/", "-")
     job = os.environ.get("SLURM_JOB_ID", "local")

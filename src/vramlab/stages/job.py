@@ -1,4 +1,4 @@
-"""What the GPU stages share: workload, device, processes, and why a technique cannot run."""
+"""Shared by the GPU stages: workload, device, processes, and why a technique cannot run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NoBatch(Exception):
     """There is no batch size at which the technique can run.
 
     Attributes:
-        status: of the record to write.
+        status: status of the record to write.
         reason: one sentence for the record.
     """
 
@@ -45,12 +45,12 @@ class NoBatch(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A workload on this machine, as a rule asks for it."""
+    """A workload on this machine, built from the parameters of a rule."""
 
     workload: Workload
     measure: MeasureConfig
     budget: Budget
-    """For each process."""
+    """The budget of each process."""
     processes: int
     """Number of processes."""
     threads: int
@@ -84,7 +84,7 @@ class Job:
         )
 
     def obstacle(self) -> str | None:
-        """Why the technique cannot run here; None where it can."""
+        """Why the technique cannot run here; None if it can."""
         return obstacle(self.workload, Machine.here(self.budget.device))
 
     def memory_limit(self) -> int:
@@ -121,7 +121,7 @@ class Job:
         """Like `in_all_processes`, but report a batch that is too large as NoBatch.
 
         Raises:
-            NoBatch: memory ran out, or a kernel cannot take so many sequences.
+            NoBatch: out of memory, or a kernel does not support so many sequences.
         """
         try:
             return self.in_all_processes(function, *arguments)

@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def job_lock(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the file `path`, and hold it.
+    """Wait until no other process has locked the file `path`, and lock it.
 
     It is a lock of the operating system (flock), so it is released even if the process is killed,
     and it works across nodes if the file system supports flock. `filelock` is not used because the
     lock file has to store which process holds it.
 
     Args:
-        path: the lock file, which is created and stays.
+        path: the lock file; it is created if necessary and never deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # O_NOFOLLOW: in a shared folder, never write through another user's symbolic link.

@@ -12,11 +12,11 @@ Check = Callable[[Any, list[Any]], AsyncIterator[Any]]
 
 
 def keep_jobs_while_slurm_is_silent() -> None:
-    """Have Snakemake's executor for SLURM, where it is loaded, ask again about all its jobs.
+    """Make Snakemake's SLURM executor, if it is loaded, query all its jobs again after a failure.
 
-    snakemake-executor-plugin-slurm 2.8.0 forgets every job when all questions of one round failed,
-    and Snakemake then waits for ever. This can go with the first version of the plugin that
-    passes `tests/slurm` without it.
+    snakemake-executor-plugin-slurm 2.8.0 forgets all jobs if every status query of a round fails,
+    and Snakemake then waits forever. Remove this once a version of the plugin passes
+    `tests/slurm` without it.
     """
     plugin = sys.modules.get(PLUGIN)
     if plugin and not hasattr(plugin.Executor.check_active_jobs, "keeps_jobs"):
@@ -25,7 +25,7 @@ def keep_jobs_while_slurm_is_silent() -> None:
 
 def _keeping(check: Check) -> Check:
     async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        # Snakemake asks from a thread that starts before the executor is whole, without jobs yet.
+        # The polling thread starts, with no jobs yet, before the executor is fully initialised.
         answers = executor._status_query_calls if active_jobs else None
         async for job in check(executor, active_jobs):
             yield job

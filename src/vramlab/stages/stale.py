@@ -19,7 +19,7 @@ from vramlab.base.provenance import digest, recorded, source_digests
 
 
 def rerun_stale_results(dag_class: Any) -> None:
-    """Have Snakemake run the jobs again whose records are not of today's settings and code.
+    """Make Snakemake rerun jobs whose records come from other settings or code than the current.
 
     Args:
         dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
@@ -50,7 +50,7 @@ def stale(dag: Any, job: Any) -> str | None:
         return None
     found = recorded(job.output)
     if found is None:
-        # Tables and figures hold no digest; they take seconds to produce.
+        # Tables and figures store no digest, but are quick to rebuild.
         unknown = RerunTrigger.PARAMS in triggers and not dag.workflow.persistence.has_metadata(job)
         return "in a way that .snakemake no longer says" if unknown else None
     settings, code = found

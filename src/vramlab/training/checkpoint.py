@@ -108,6 +108,6 @@ class Checkpoints:
             return int(known["count"]) if known["identity"] == self.identity else 0
         except FileNotFoundError:
             return 0
-        except (ValueError, KeyError, TypeError):  # not worth failing a run for
+        except (ValueError, KeyError, TypeError):  # a damaged count must not fail the run
             log.warning("%s is damaged and is not used", self._resumptions)
             return 0

@@ -15,10 +15,10 @@ from vramlab.config.measure import Device as DeviceName
 
 
 def resolve(name: DeviceName) -> torch.device:
-    """The device of a configuration's name; `auto` takes the GPU where there is one.
+    """The device for a configured name; `auto` uses the GPU if there is one.
 
     Raises:
-        DeviceError: a GPU is asked for and torch sees none.
+        DeviceError: a GPU is configured, but torch finds none.
     """
     _use_expandable_segments()
     present = torch.cuda.is_available()
@@ -33,7 +33,7 @@ def resolve(name: DeviceName) -> torch.device:
 
 
 def _use_expandable_segments() -> None:
-    """Reduce fragmentation, so larger batches fit; torch reads this when CUDA is initialised."""
+    """Reduce fragmentation so that larger batches fit; call this before CUDA is initialised."""
     names = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
     if not any(name in os.environ for name in names):  # keep the user's setting
         os.environ[names[0]] = "expandable_segments:True"

@@ -36,7 +36,7 @@ from vramlab.training.step import retrying_step, warm_up
 log = logging.getLogger(__name__)
 
 MAX_POINTS = 500
-"""Most points of the loss curve that are kept; evenly spaced, always with the last one."""
+"""Maximum number of points of the loss curve; evenly spaced, always including the last one."""
 _SECONDS_BETWEEN_FETCHES = 1.0
 
 
@@ -112,10 +112,10 @@ def train_epochs(
     process with the same batch size, within rounding.
 
     Args:
-        learner: the model and its loss; its seed is that of the batch order and of dropout.
+        learner: the model and its loss; its seed also sets the batch order and dropout.
         sequences: the training corpus.
         schedule: epochs, batch size and learning rate.
-        checkpoints: to resume from; the caller removes them once the result is written.
+        checkpoints: where to save and resume; the caller removes them once the result is written.
 
     Raises:
         Interrupted: SIGTERM or SIGUSR1 was received; the step was finished and a checkpoint saved.
@@ -170,7 +170,7 @@ def train_epochs(
 
 
 class _Clock:
-    """Times and losses of the steps, fetched from the device about once a second.
+    """Records times and losses of the steps; fetches them from the device about once a second.
 
     Time in which the process was suspended (SIGSTOP, sleep) is subtracted from the training time,
     and each pause counts as an interruption.
@@ -198,7 +198,7 @@ class _Clock:
             self.fetch()
 
     def fetch(self) -> None:
-        """Wait for the device; append the steps since the last time to the curve."""
+        """Wait for the device; append the steps since the last fetch to the curve."""
         if not self._pending:
             return
         losses = torch.stack([loss for *_, loss in self._pending]).tolist()

@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 def evaluate(
     learner: Learner, sequences: Sequences, batch_size: int, utf8_bytes: int
 ) -> Validation:
-    """Sum the cross-entropy over every token, without dropout; each token weighs the same.
+    """Sum the cross-entropy over all tokens, with equal weights and without dropout.
 
-    The rows of a batch are divided among the processes; all get the result.
+    The rows of a batch are split over the ranks; every rank gets the result.
 
     Args:
         learner: the model and its loss.
         sequences: the validation corpus.
-        batch_size: sequences at a time; changes the result by rounding only. Where memory runs out
-            it is halved; not with several processes, where the other ranks would wait for ever.
-        utf8_bytes: size of the text that the tokens stand for.
+        batch_size: sequences at a time; affects the result only by rounding. It is halved when out
+            of memory, but not with several ranks, since the others would wait forever.
+        utf8_bytes: size of the text that the tokens encode.
 
     Raises:
         Diverged: the loss is infinite or NaN.

@@ -28,7 +28,7 @@ _COMPILED = {
 
 @dataclass(frozen=True)
 class Learner:
-    """A model with the way to compute its loss and to update its weights."""
+    """A model, with how to compute its loss and update its weights."""
 
     workload: Workload
     device: torch.device
@@ -49,7 +49,7 @@ class Learner:
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropy in nats over the targets that are not padding.
 
-        Compiled code is used in training mode only, so that evaluation is alike for all techniques.
+        Compiled code is used only in training mode, so that all techniques are evaluated alike.
 
         Args:
             inputs: tokens [batch, time], int64.
@@ -60,7 +60,7 @@ class Learner:
         """
         if self.compiled is None or not self.model.training:
             return self.eager_loss_sum(inputs, targets)
-        self.model.reserve(inputs.shape[1])  # not inside compiled code, which would own the tensor
+        self.model.reserve(inputs.shape[1])  # outside compiled code, which would own the tensor
         if self.technique.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         return self._loss_sum(*self.compiled, inputs, targets)
@@ -80,12 +80,12 @@ class Learner:
             return head(model(inputs), self.model.embedding.weight, targets)
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        """The technique's optimizer of the model's parameters."""
+        """The technique's optimizer for the model's parameters."""
         return OPTIMIZERS[self.technique.optimizer](self.model.parameters(), learning_rate)
 
 
 def build(workload: Workload, device: torch.device) -> Learner:
-    """Build the learner of a workload; equal seeds give equal weights whatever the technique.
+    """Build the learner of a workload; equal seeds give equal weights for all techniques.
 
     Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
     process runs one technique. All ranks of a parallel technique must call this together; each rank

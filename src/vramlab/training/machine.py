@@ -1,4 +1,4 @@
-"""What a machine has, and why a workload cannot run on it."""
+"""Properties of a machine, and why a workload cannot run on it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _GENERATIONS = {_AMPERE: "8.0 (Ampere)", _ADA: "8.9 (Ada)"}
 
 
 def _generation(capability: tuple[int, int] | None) -> str:
-    """A compute capability, with the name of the GPUs where it is known."""
+    """A compute capability, with the name of its GPU generation if known."""
     if capability is None:
         return "any"
     return _GENERATIONS.get(capability, ".".join(map(str, capability)))
 
 
 def _installed(_: str) -> None:
-    """No package is missing."""
+    """Default of `Machine.missing`: every package is available."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Machine:
     gpus: int = 0
     """GPUs that a process can use."""
     missing: Callable[[str], str | None] = _installed
-    """Why a package, given by the name that Python imports, cannot be used; None where it can."""
+    """Why a package, given by its import name, cannot be used; None if it can."""
 
     @classmethod
     def here(cls, device: torch.device) -> Machine:
@@ -73,7 +73,7 @@ def why_missing(package: str) -> str | None:
 class _Obstacle(NamedTuple):
     when: Callable[[Workload, Machine], bool]
     sentence: str
-    """Format string; `_Facts` gives the values."""
+    """Format string; `_Facts` provides the values."""
 
 
 def _has(machine: Machine, capability: tuple[int, int]) -> bool:
@@ -152,7 +152,7 @@ _OBSTACLES = (
 
 
 def obstacle(workload: Workload, machine: Machine) -> str | None:
-    """Why a workload cannot run on a machine, in one sentence; None where it can."""
+    """Why a workload cannot run on a machine, in one sentence; None if it can."""
     for when, sentence in _OBSTACLES:
         if when(workload, machine):
             return sentence.format_map(_Facts(workload, machine))
@@ -160,9 +160,9 @@ def obstacle(workload: Workload, machine: Machine) -> str | None:
 
 
 class _Facts(dict[str, object]):
-    """Values for the format string; an unknown name is taken as the name of a package.
+    """Values for the format string; an unknown key is treated as a package name.
 
-    Packages are looked for only where a sentence names them.
+    A package is checked only if a sentence mentions it.
     """
 
     def __init__(self, workload: Workload, machine: Machine) -> None:
@@ -186,13 +186,13 @@ class _Facts(dict[str, object]):
 
 
 def _packages(technique: Technique) -> list[str]:
-    """The optional packages that the values of a technique come from."""
+    """The optional packages that a technique needs."""
     values = ATTENTION_VALUES[technique.attention], OPTIMIZER_VALUES[technique.optimizer]
     return [value.package for value in values if value.package is not None]
 
 
 def _module(package: str) -> str:
-    """The name that Python imports a package by."""
+    """The import name of a package."""
     return package.replace("-", "_")
 
 
