@@ -1,6 +1,7 @@
 """What all tests share. pytest reads this before anything imports torch."""
 
 import os
+import sys
 
 import hypothesis
 import pytest
@@ -9,10 +10,21 @@ import pytest
 # in a busy loop: with other processes on the cores, six times as long (measured). The jobs of the
 # pipeline set their number of threads themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # An example may take longer than the 200 ms of hypothesis where others use the cores.
 hypothesis.settings.register_profile("shared cores", deadline=None)
 hypothesis.settings.load_profile("shared cores")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Stages set the number of torch's threads: one that runs in a test must not slow the next."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
 
 TOGETHER = (
     "tests/slurm/",  # one SLURM a machine

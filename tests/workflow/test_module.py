@@ -48,7 +48,7 @@ def other(request, fresh, tmp_path):
 
 def test_another_workflow_plans_all_jobs(other):
     plan = other("-n", *other.default)
-    for stage in ("tokenizer", "batch_size", "profile", "epoch", "tables", "index"):
+    for stage in ("tokenizer", "batch_size", "profile", "epoch", "tables", "page"):
         assert f"{stage} " in plan, plan
 
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vramlab.base.errors import CorpusError
@@ -115,7 +115,23 @@ class Server(ThreadingHTTPServer):
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
+CUT_WITH_A_DATE = {
+    "version": 1,
+    "ranges": True,
+    "validator": "date",
+    "minds_if_range": True,
+    "cut": 1,
+    "chunked": False,
+    "early": 0,
+    "status": 200,
+}
+ANOTHER_WITH = CUT_WITH_A_DATE | {"version": 0, "minds_if_range": False, "cut": None}
+
+
 @settings(max_examples=60)
+# A part that does not tell its date, though its ETag tells that it is of another file.
+@example(answers=[CUT_WITH_A_DATE, ANOTHER_WITH | {"validator": "strong"}], runs=1)
+@example(answers=[CUT_WITH_A_DATE, ANOTHER_WITH | {"validator": "weak"}], runs=1)
 @given(answers=st.lists(behaviours(), min_size=1, max_size=8), runs=st.integers(1, 3))
 def test_the_end_is_a_published_file_or_one_sentence(answers, runs):
     with Server(answers) as server, tempfile.TemporaryDirectory() as folder:

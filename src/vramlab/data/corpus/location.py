@@ -192,8 +192,12 @@ def _same(version: str, response: requests.Response) -> bool:
     """Whether a part is of the version that was asked for."""
     if version.startswith('"'):
         return bool(response.headers.get("ETag") == version)
-    # A server that has compared the date need not send it again.
-    return bool(response.headers.get("Last-Modified", version) == version)
+    changed = response.headers.get("Last-Modified")
+    if changed is None:
+        # A server that has compared the date need not send it again, but would send an ETag (RFC
+        # 9110, 15.3.7): with one, the part is of a file that had none.
+        return "ETag" not in response.headers
+    return bool(changed == version)
 
 
 class _Raw:
