@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pipeline import TINY, Checkout, make_checkout
+from pipeline import TINY, Checkout, made_once, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -69,15 +69,17 @@ STAGES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def saving(finished, tmp_path_factory) -> Checkout:
     """The pipeline with an epoch that saves all its steps."""
-    root = tmp_path_factory.mktemp("saving") / "vramlab"
-    shutil.copytree(finished.root, root, symlinks=True)
-    checkout = Checkout(root)
-    checkout.configure(SAVING)
-    checkout.run(str(RESULTS / EPOCH))
-    return checkout
+
+    def make(root: Path) -> None:
+        shutil.copytree(finished.root, root, symlinks=True)
+        checkout = Checkout(root)
+        checkout.configure(SAVING)
+        checkout.run(str(RESULTS / EPOCH))
+
+    return Checkout(made_once(tmp_path_factory, "saving", make))
 
 
 @pytest.fixture(params=STAGES)
@@ -311,5 +313,5 @@ def hit(snakemake: subprocess.Popen, whom: str, number: int, dice: random.Random
 
 
 def without_killed_jobs(said: str) -> str:
-    """The output without the traceback of Python in a job that was interrupted."""
-    return re.sub(r"Traceback[^~]*?KeyboardInterrupt", "", said)
+    """The output without the traceback of Python in a job that was interrupted as it began."""
+    return re.sub(r"Traceback.*?KeyboardInterrupt", "", said, flags=re.DOTALL)

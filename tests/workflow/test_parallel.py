@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from pipeline import TINY, make_checkout
+from pipeline import TINY, Checkout, made_once, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -36,13 +36,15 @@ def retrying_step(learner, *arguments, **options):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def spread(tmp_path_factory):
-    checkout = make_checkout(tmp_path_factory.mktemp("spread") / "vramlab")
-    checkout.configure(CONFIG)
-    done = checkout.snakemake(timeout=580)  # many processes that start
-    assert done.returncode == 0, done.stdout + done.stderr
-    return checkout
+    def make(folder):
+        checkout = make_checkout(folder)
+        checkout.configure(CONFIG)
+        done = checkout.snakemake(timeout=580)  # many processes that start
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return Checkout(made_once(tmp_path_factory, "spread", make))
 
 
 def record(checkout, name):
