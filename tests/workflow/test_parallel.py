@@ -1,6 +1,7 @@
 """The whole pipeline with techniques on two processes, on a CPU."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -88,20 +89,22 @@ def test_the_report_counts_the_tokens_of_all_processes(spread):
     assert "parallel: fsdp, processes: 2" in axes["fsdp"]
 
 
-def test_a_process_that_dies_ends_the_job_in_one_sentence_and_a_rerun_goes_on(spread):
-    source = spread.root / "src/vramlab/training/epoch.py"
-    whole, expected = source.read_text(), record(spread, "epoch/16/ddp/own/seed9.json")
-    (spread.root / EPOCH).unlink()
+def test_a_process_that_dies_ends_the_job_in_one_sentence_and_a_rerun_goes_on(spread, tmp_path):
+    checkout = Checkout(tmp_path / "vramlab")
+    shutil.copytree(spread.root, checkout.root, symlinks=True)
+    source = checkout.root / "src/vramlab/training/epoch.py"
+    whole, expected = source.read_text(), record(checkout, "epoch/16/ddp/own/seed9.json")
+    (checkout.root / EPOCH).unlink()
     try:
-        spread.append("src/vramlab/training/epoch.py", KILLED)
-        done = spread.snakemake(EPOCH)
+        checkout.append("src/vramlab/training/epoch.py", KILLED)
+        done = checkout.snakemake(EPOCH)
     finally:
         source.write_text(whole)
     assert done.returncode == 1
     said = "process 1 of 2 was ended by SIGKILL; if the machine ran out of memory"
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    log = spread.root / "results/tiny/logs/epoch/16/ddp/own/seed9.log"
+    log = checkout.root / "results/tiny/logs/epoch/16/ddp/own/seed9.log"
     assert "was ended by SIGKILL" in log.read_text()
-    spread.run(EPOCH)
-    assert record(spread, "epoch/16/ddp/own/seed9.json")["validation"] == expected["validation"]
+    checkout.run(EPOCH)
+    assert record(checkout, "epoch/16/ddp/own/seed9.json")["validation"] == expected["validation"]
