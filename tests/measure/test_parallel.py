@@ -91,7 +91,7 @@ def test_memory_that_runs_out_in_one_process_alone_hangs_nobody():
     assert len(trials) < 12
 
 
-def test_of_all_processes_the_one_that_takes_most_counts():
+def test_the_rank_with_the_most_memory_counts():
     def memory(allocated, reserved):
         point = MemoryPoint(allocated=allocated, reserved=reserved)
         names = ("before", "after_forward", "after_backward", "after_optimizer", "peak")

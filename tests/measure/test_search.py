@@ -113,7 +113,7 @@ def test_a_failure_that_overstates_what_is_missing_costs_a_bisection(excess):
     assert len(trials) <= 6 + excess.bit_length()
 
 
-def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
+def test_with_sequences_of_gigabytes_the_second_probe_is_small():
     """As on an H100 at 16,384 tokens: 12.7 GiB at 4, 39.4 GiB allowed."""
     found, trials = search(
         oracle(lambda b: 300 * MIB + 3_174 * MIB * b, 40_120 * MIB), Limit(40_120 * MIB, 999)
@@ -123,7 +123,7 @@ def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
 
 
 @pytest.mark.parametrize("error", [0.4, 0.7, 1.0])
-def test_two_failures_tell_more_than_one(error):
+def test_two_failures_predict_better_than_one(error):
     """What is missing at a failed allocation is a part of what the whole step lacks."""
     slope, largest_batch, bound = 3 * MIB, 13_000, 13_090 * 3 * MIB
     tells = lambda short: int(error * short)  # noqa: E731
@@ -133,7 +133,7 @@ def test_two_failures_tell_more_than_one(error):
     assert len(trials) <= 7
 
 
-def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
+def test_after_failures_without_sizes_the_search_steps_back_in_bytes():
     slope, largest_batch, bound = 2 * MIB, 16_000, 16_150 * 2 * MIB
     device = oracle(lambda b: slope * b, bound, 150 * slope)
     found, trials = search(device, Limit(bound, 2**20))
@@ -142,7 +142,7 @@ def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
-def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
+def test_the_search_is_shorter_than_doubling_and_bisection(largest_batch):
     found, trials = search(oracle(lambda b: b, largest_batch), Limit(largest_batch, 2**20))
     assert found == largest_batch
     tried = {t.batch_size: t.fits for t in trials}
@@ -175,7 +175,7 @@ def test_the_upper_bound_ends_the_search():
     limit=st.integers(0, 200_000),
     known=st.sets(st.integers(1, 400), max_size=8),
 )
-def test_what_is_known_before_leads_to_the_same_answer(jumps, limit, known):
+def test_known_probes_lead_to_the_same_answer(jumps, limit, known):
     costs = [0]
     for jump in jumps:
         costs.append(costs[-1] + jump)

@@ -45,7 +45,8 @@ _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (Block, "residual"),
     (Transformer, "embedding"),
 )
-"""The kind of what a module allocates outside its submodules; the first match counts."""
+"""The kind of what a module allocates itself; the first class that matches counts. Submodules of
+attention and feed-forward have the kind of these."""
 
 
 @dataclass
