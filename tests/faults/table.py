@@ -599,7 +599,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         *("epoch", "memory in pieces that are too small"),
         *("the step is retried with the same random numbers; the report says so", NOTHING),
-        "training/test_step.py::test_a_step_without_room_is_taken_again_and_computes_the_same",
+        "training/test_step.py::test_a_step_out_of_memory_is_retried_and_computes_the_same",
     ),
     Fault(
         *("epoch", "out of memory in the middle"),

@@ -305,7 +305,7 @@ def test_the_search_is_exact(name, device):
 
 
 @pytest.mark.parametrize("name", ["fp32", "sdpa", "recomputed_bf16", "8bit", "compiled"])
-def test_a_step_without_room_is_taken_again_and_computes_the_same(name, device, caplog):
+def test_a_step_out_of_memory_is_retried_and_computes_the_same(name, device, caplog):
     model = SMALL.model_copy(update={"dropout": 0.1})
     data = tokens(16, 64, device)
     ends = []
@@ -342,7 +342,7 @@ def run_out_of_memory(learner, device):
     "name",
     ["fp32", "checkpointing", "selective", "chunked", "fused", "offload", "8bit", "in_backward"],
 )
-def test_nothing_is_left_of_a_trial(name, device):
+def test_a_trial_leaves_no_memory_allocated(name, device):
     asked = runnable(of_default_model(TECHNIQUES[name]), device)
     peak = Trials(asked, Budget(device, 2**33), 3)(
         16

@@ -51,7 +51,7 @@ def measured():
 def test_the_kinds_add_up_to_the_measured_peak(measured, name):
     memory = measured[name]
     assert set(memory.by_kind) == set(KINDS)
-    # Far within 2 %: all that is missed is the meter's 64 bytes from priming the process.
+    # Far within 2 %: only the 64 bytes that warm_up left in the meter are missing.
     assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, abs=64)
     assert min(min(moment.by_kind.values()) for moment in memory.timeline) >= 0
     assert memory.by_kind["other"] < 0.02 * memory.peak.allocated
@@ -71,7 +71,7 @@ def test_scratch_memory_is_what_the_allocator_saw_inside_an_operation(monkeypatc
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: live["now"])
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: live["peak"])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
-    for grows in (700, 0, -300):  # what it frees is no scratch memory
+    for grows in (700, 0, -300):  # memory that it frees is no scratch memory
         with scratch_of(torch.device("cuda")) as scratch:
             operation(grows)
         assert scratch.size == 1_000
@@ -81,7 +81,7 @@ def test_scratch_memory_is_what_the_allocator_saw_inside_an_operation(monkeypatc
 
 
 @pytest.mark.parametrize("name", ["plain", "math", "block"])
-def test_what_lasts_is_as_large_as_it_must_be(measured, name):
+def test_parameters_and_optimizer_state_have_their_size(measured, name):
     kinds = measured[name].by_kind
     learner = build(of_axes(), CPU)
     size = 4 * parameter_count(learner.model)
@@ -91,11 +91,11 @@ def test_what_lasts_is_as_large_as_it_must_be(measured, name):
     assert kinds["optimizer state"] == 2 * size + 4 * tensors
 
 
-def test_logits_hold_most_until_the_head_goes_in_pieces(measured):
+def test_logits_are_the_largest_kind_unless_the_head_is_chunked(measured):
     logits = 4 * BATCH * LENGTH * VOCABULARY
-    full, pieces = measured["plain"].by_kind, measured["chunked"].by_kind
+    full, chunked = measured["plain"].by_kind, measured["chunked"].by_kind
     assert full["logits and loss"] > 2 * logits
-    assert pieces["logits and loss"] < logits
+    assert chunked["logits and loss"] < logits
     assert measured["fused"].by_kind["logits and loss"] < logits
 
 
@@ -103,7 +103,7 @@ def test_each_module_holds_what_it_saves(measured):
     hidden = 4 * BATCH * LENGTH * MODEL.d_model
     kinds = measured["plain"].by_kind
     wide = hidden * MODEL.d_ff // MODEL.d_model
-    # Before and after GELU, and what dropout made of it and its mask of one byte each.
+    # Input and output of GELU, output of dropout, and dropout's mask of one byte per value.
     assert kinds["feed-forward"] >= MODEL.layers * 2.25 * wide
     assert kinds["attention"] >= MODEL.layers * 4 * hidden  # queries, keys, values, result
     # Of the norm before attention, MultiheadAttention keeps its own transposed copy.
@@ -131,7 +131,7 @@ def test_the_timeline_rises_to_the_peak_and_falls_to_the_start(measured, name):
     assert totals[0] < max(totals) > totals[-1]
 
 
-def test_gradients_are_there_at_the_end_of_a_backward_pass_and_not_in_it(measured):
+def test_all_gradients_exist_at_once_except_with_in_backward(measured):
     size = measured["plain"].by_kind["parameters"] - 4 * LENGTH * MODEL.d_model
     most = {
         name: max(moment.by_kind["gradients"] for moment in measured[name].timeline)
@@ -141,7 +141,7 @@ def test_gradients_are_there_at_the_end_of_a_backward_pass_and_not_in_it(measure
     assert most["in-backward"] < most["plain"]
 
 
-def test_what_was_there_before_is_other_and_counts_once():
+def test_memory_from_before_the_step_is_other_and_counts_once():
     learner = build(of_axes(), CPU)
     optimizer = learner.optimizer(1e-3)
     tokens = torch.full((2, LENGTH), 5)

@@ -4,7 +4,7 @@ import in_ranks
 import pytest
 
 from vramlab.config.technique import Technique
-from vramlab.measure.profile import _of_all
+from vramlab.measure.profile import _combine
 from vramlab.measure.trial import DoesNotFit
 from vramlab.predict.estimate import unmodelled
 from vramlab.results.memory import Memory, MemoryPoint
@@ -91,7 +91,7 @@ def test_memory_that_runs_out_in_one_process_alone_hangs_nobody():
     assert len(trials) < 12
 
 
-def test_of_all_processes_the_one_that_takes_most_counts():
+def test_the_rank_with_the_most_memory_counts():
     def memory(allocated, reserved):
         point = MemoryPoint(allocated=allocated, reserved=reserved)
         names = ("before", "after_forward", "after_backward", "after_optimizer", "peak")
@@ -106,7 +106,7 @@ def test_of_all_processes_the_one_that_takes_most_counts():
 
     profile = in_ranks.profiled({})
     mine = type(profile)(memory(4, 8), [0.1, 0.3], 7.0, 4, 1, repeatable=True)
-    found = _of_all(mine, Both())
+    found = _combine(mine, Both())
     assert found.memory == memory(4, 9)
     assert found.step_seconds == [0.2, 0.3]
     assert found.energy_joules == 12.0

@@ -54,7 +54,7 @@ def test_memory_by_phase_is_that_of_the_tensors(measured):
     assert sum(memory.by_kind.values()) == pytest.approx(memory.peak.allocated, rel=0.02)
 
 
-def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkeypatch):
+def test_the_timed_steps_come_after_the_metered_ones_and_the_warm_up(measured, monkeypatch):
     assert len(measured.step_seconds) == 4
     counts = itertools.count()
 
@@ -71,7 +71,7 @@ def test_the_timed_steps_come_after_the_watched_and_the_warm_up(measured, monkey
     assert next(counts) == METERED_STEPS + 1 + 2 + 4  # one more is dissected
 
 
-def test_a_watched_step_without_room_costs_only_what_it_would_tell(monkeypatch, caplog):
+def test_out_of_memory_in_the_breakdown_loses_only_the_breakdown(monkeypatch, caplog):
     @contextlib.contextmanager
     def watching(self):
         raise torch.OutOfMemoryError("CUDA out of memory.")

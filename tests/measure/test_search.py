@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vramlab.measure.search import Limit, Seen, doubling_and_bisection, search
+from vramlab.measure.search import KnownPeak, Limit, doubling_and_bisection, search
 from vramlab.results.batch_size import Trial
 
 MIB = 2**20
@@ -77,7 +77,7 @@ def test_any_growing_memory_is_searched_exactly(jumps, limit):
     fragmentation=st.integers(0, 120 * MIB),
     limit=st.integers(4_000 * MIB, 40_000 * MIB),
 )
-def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, fragmentation, limit):
+def test_fragmentation_costs_no_more_trials(fixed, slope, fragmentation, limit):
     device = oracle(lambda b: fixed + slope * b, limit, fragmentation, tells=int)
     found, trials = search(device, Limit(limit, 2**20))
     assert found == (limit - fragmentation - fixed) // slope
@@ -93,7 +93,7 @@ def test_an_allocator_that_wastes_some_costs_no_more_trials(fixed, slope, fragme
     told=st.floats(0.3, 1),
     limit=st.integers(4_000 * MIB, 140_000 * MIB),
 )
-def test_what_an_h200_wastes_is_expected(fixed, slope, fragmentation, cached, told, limit):
+def test_the_fragmentation_of_an_h200_is_expected(fixed, slope, fragmentation, cached, told, limit):
     """What is missing is known in part only: the allocations after the failed one are not."""
     tells = lambda short: int(told * short)  # noqa: E731
     device = oracle(lambda b: fixed + slope * b, limit, fragmentation, cached, tells)
@@ -103,8 +103,8 @@ def test_what_an_h200_wastes_is_expected(fixed, slope, fragmentation, cached, to
 
 
 @pytest.mark.parametrize("excess", [1, 3, 10, 1000, 4000])
-def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
-    """Seen on an H200 and an H100: an error told of 7 sequences too many where 4 were."""
+def test_a_failure_that_overstates_what_is_missing_costs_a_bisection(excess):
+    """Observed on an H200 and an H100: the error implied 7 sequences too many, and it was 4."""
     slope, largest_batch, bound = 8 * MIB, 4685, 4689 * 8 * MIB
     tells = lambda short: short + (excess - 1) * slope  # noqa: E731
     device = oracle(lambda b: slope * b, bound, 4 * slope, tells=tells)
@@ -113,7 +113,7 @@ def test_a_failure_that_tells_too_much_costs_a_bisection(excess):
     assert len(trials) <= 6 + excess.bit_length()
 
 
-def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
+def test_with_sequences_of_gigabytes_the_second_probe_is_small():
     """As on an H100 at 16,384 tokens: 12.7 GiB at 4, 39.4 GiB allowed."""
     found, trials = search(
         oracle(lambda b: 300 * MIB + 3_174 * MIB * b, 40_120 * MIB), Limit(40_120 * MIB, 999)
@@ -123,7 +123,7 @@ def test_a_sequence_of_gigabytes_is_not_tried_eight_at_once():
 
 
 @pytest.mark.parametrize("error", [0.4, 0.7, 1.0])
-def test_two_failures_tell_more_than_one(error):
+def test_two_failures_predict_better_than_one(error):
     """What is missing at a failed allocation is a part of what the whole step lacks."""
     slope, largest_batch, bound = 3 * MIB, 13_000, 13_090 * 3 * MIB
     tells = lambda short: int(error * short)  # noqa: E731
@@ -133,7 +133,7 @@ def test_two_failures_tell_more_than_one(error):
     assert len(trials) <= 7
 
 
-def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
+def test_after_failures_without_sizes_the_search_steps_back_in_bytes():
     slope, largest_batch, bound = 2 * MIB, 16_000, 16_150 * 2 * MIB
     device = oracle(lambda b: slope * b, bound, 150 * slope)
     found, trials = search(device, Limit(bound, 2**20))
@@ -142,7 +142,7 @@ def test_failures_that_say_nothing_are_stepped_back_from_in_bytes():
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 4, 5, 31, 32, 33, 728, 12_544])
-def test_it_is_shorter_than_doubling_and_bisection(largest_batch):
+def test_the_search_is_shorter_than_doubling_and_bisection(largest_batch):
     found, trials = search(oracle(lambda b: b, largest_batch), Limit(largest_batch, 2**20))
     assert found == largest_batch
     tried = {t.batch_size: t.fits for t in trials}
@@ -175,29 +175,29 @@ def test_the_upper_bound_ends_the_search():
     limit=st.integers(0, 200_000),
     known=st.sets(st.integers(1, 400), max_size=8),
 )
-def test_what_is_known_before_leads_to_the_same_answer(jumps, limit, known):
+def test_known_probes_lead_to_the_same_answer(jumps, limit, known):
     costs = [0]
     for jump in jumps:
         costs.append(costs[-1] + jump)
-    before = [Seen(batch_size, costs[batch_size], limit) for batch_size in known]
-    found, looks = search(lambda b: Seen(b, costs[b], limit), Limit(limit, 400), before)
+    before = [KnownPeak(batch_size, costs[batch_size], limit) for batch_size in known]
+    found, probes = search(lambda b: KnownPeak(b, costs[b], limit), Limit(limit, 400), before)
     assert found == largest(costs.__getitem__, limit, 400)
-    assert not known & {look.batch_size for look in looks}
-    assert len(looks) <= 30
+    assert not known & {look.batch_size for look in probes}
+    assert len(probes) <= 30
 
 
-def test_a_prediction_that_is_right_is_confirmed_by_two_looks():
+def test_a_correct_prediction_is_confirmed_by_two_probes():
     """B fits and B + 1 does not, where two batches below are known on the same line."""
     cost = lambda b: 10**8 + 5 * 10**7 * b  # noqa: E731
     limit = cost(900) + 1
-    before = [Seen(batch_size, cost(batch_size), limit) for batch_size in (200, 512)]
-    found, looks = search(lambda b: Seen(b, cost(b), limit), Limit(limit, 2**20), before)
+    before = [KnownPeak(batch_size, cost(batch_size), limit) for batch_size in (200, 512)]
+    found, probes = search(lambda b: KnownPeak(b, cost(b), limit), Limit(limit, 2**20), before)
     assert found == 900
-    assert [look.batch_size for look in looks] == [900, 901]
+    assert [look.batch_size for look in probes] == [900, 901]
 
 
 def test_a_kernel_that_takes_no_more_ends_the_search_in_a_few_trials():
-    """Seen on an H100: 65,535 sequences fit and 65,536 are refused, with memory left for more."""
+    """As on an H100: 65,535 sequences fit and 65,536 are refused, though memory is left."""
     cost = lambda b: 10**8 + 2 * 10**5 * b  # noqa: E731
     limit = cost(90_000)
 

@@ -43,7 +43,7 @@ def test_real_training_steps_fit_up_to_the_limit_and_no_further():
     ],
     ids=lambda axes: "+".join(axes.values()) or "fp32",
 )
-def test_nothing_is_left_of_a_trial(axes, monkeypatch, caplog):
+def test_a_trial_leaves_no_memory_allocated(axes, monkeypatch, caplog):
     """Seen on an H100: a model that outlives its trial takes the next one's memory."""
     caplog.set_level("CRITICAL", "bitsandbytes")  # a record of an error keeps its frames alive
     alive = []

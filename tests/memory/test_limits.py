@@ -93,7 +93,7 @@ def test_a_system_without_control_groups(tmp_path):
     assert bounds(tmp_path)[0].by == "the memory of this machine"
 
 
-def test_a_limit_beyond_what_is_left_is_cut_and_the_log_says_by_what(monkeypatch, caplog):
+def test_a_limit_beyond_what_is_left_is_lowered_and_the_reason_is_logged(monkeypatch, caplog):
     bound = limits.Bound("ulimit -v", 2 * GIB, GIB)
     monkeypatch.setattr("vramlab.memory.meter.tightest", lambda: bound)
     with meter(torch.device("cpu"), 4 * GIB) as memory:
@@ -103,7 +103,7 @@ def test_a_limit_beyond_what_is_left_is_cut_and_the_log_says_by_what(monkeypatch
         assert memory.limit == GIB // 2
 
 
-def test_memory_that_the_system_refuses_below_the_limit_is_said(caplog):
+def test_memory_that_the_system_refuses_below_the_limit_is_logged(caplog):
     refusal = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
     with pytest.raises(RuntimeError), meter(torch.device("cpu"), GIB // 2):
         raise refusal

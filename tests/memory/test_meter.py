@@ -40,7 +40,7 @@ def test_a_storage_that_is_resized_counts_as_it_is():
     assert torch.UntypedStorage.resize_ is before
 
 
-def test_a_tensor_made_of_others_counts_as_these():
+def test_a_tensor_subclass_counts_as_its_inner_tensors():
     from torch.testing._internal.two_tensor import TwoTensor
 
     with meter(CPU, None) as memory:
@@ -52,14 +52,14 @@ def test_a_tensor_made_of_others_counts_as_these():
         assert memory.point().allocated == 2 * KIB
 
 
-def test_in_place_operations_take_nothing():
+def test_in_place_operations_allocate_nothing():
     with meter(CPU, None) as memory:
         a = torch.zeros(256)
         a.add_(1).mul_(2)
         assert memory.peak().allocated == KIB
 
 
-def test_what_autograd_keeps_for_the_backward_pass():
+def test_tensors_saved_for_the_backward_pass_count():
     with meter(CPU, None) as memory:
         layer = torch.nn.Linear(64, 32, bias=False)  # 8 KiB
         x = torch.randn(16, 64)  # 4 KiB, saved for the weight's gradient
@@ -83,7 +83,7 @@ def test_adam_keeps_two_moments_and_a_step_each():
         assert state == 2 * KIB + 4
 
 
-def test_crossing_the_cap_raises_and_leaves_the_meter_usable():
+def test_exceeding_the_limit_raises_and_leaves_the_meter_usable():
     with meter(CPU, 2 * KIB) as memory:
         torch.zeros(512)
         with pytest.raises(OutOfMemory, match="exceed the limit") as error:
@@ -95,13 +95,13 @@ def test_crossing_the_cap_raises_and_leaves_the_meter_usable():
         torch.zeros(512)
 
 
-def test_only_the_want_of_memory_counts_as_such():
+def test_only_out_of_memory_errors_are_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("device-side assert triggered"))
     assert not is_out_of_memory(ValueError("shape"))
 
 
-def test_without_a_cap_half_of_the_memory_available_is_the_limit():
+def test_without_a_configured_limit_half_of_the_memory_is_the_limit():
     with meter(CPU, None) as memory:
         assert 2**27 < memory.limit < 2**45
 
@@ -121,7 +121,7 @@ SHORTAGE = (
 )
 
 
-def test_a_shortage_is_told_without_advice_on_settings():
+def test_a_shortage_is_described_without_advice_on_settings():
     assert shortage(torch.OutOfMemoryError(CUDA_ERROR)) == SHORTAGE
     assert shortage(torch.OutOfMemoryError("CUDA error: out of memory")) == (
         "CUDA error: out of memory"

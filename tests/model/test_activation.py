@@ -7,7 +7,7 @@ from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_value_and_slope_agree_with_autograd(rate):
+def test_value_and_gradient_agree_with_autograd(rate):
     generator = torch.Generator().manual_seed(1)
     x, grad_output = torch.randn(2, 50, 40, dtype=torch.float64, generator=generator)
     seed = torch.tensor([7])
@@ -21,7 +21,7 @@ def test_value_and_slope_agree_with_autograd(rate):
     torch.testing.assert_close(found_slope, x.grad)
 
 
-def test_the_mask_drops_as_often_as_it_should_and_repeats():
+def test_the_dropout_mask_has_the_right_rate_and_is_reproducible():
     x = torch.full((1000, 100), 64.0)
     first, other = (gelu_dropout(x, torch.tensor([seed]), 0.1) for seed in (7, 8))
     assert torch.equal(first, gelu_dropout(x, torch.tensor([7]), 0.1))

@@ -86,7 +86,7 @@ def test_a_step_in_the_backward_pass_is_bit_equal_to_one_after_it(make_learner, 
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_gradients_that_are_gone_cannot_be_added_up(make_learner):
+def test_freed_gradients_cannot_be_accumulated(make_learner):
     learner = make_learner(optimizer="in-backward")
     tokens = torch.full((1, 8), 5)
     with pytest.raises(ValueError, match="several micro-batches"):

@@ -41,7 +41,7 @@ def test_the_answer_fits_and_one_more_does_not(name, limit):
     assert all(bytes_ == peak(b) for b, bytes_ in curve.peaks.items())
 
 
-def test_a_line_takes_a_look_or_two_for_a_limit():
+def test_on_a_line_a_limit_takes_one_or_two_predictions():
     curve = Curve(CURVES["line"])
     for limit in (8, 24, 80):
         curve.largest(limit * GIB, 2**20)
@@ -104,7 +104,7 @@ def test_what_changes_no_size_is_run_once(monkeypatch):
     assert (tf32.peaks, tf32.cards) == (fp32.peaks, fp32.cards)
 
 
-def test_what_is_left_out_is_said():
+def test_caveats_name_what_is_ignored():
     assert caveats(Technique()) == []
     compiled = Technique(compile="default", cuda_graphs=True, attention="flex")
     assert len(caveats(compiled)) == 3

@@ -176,7 +176,7 @@ def test_a_head_of_many_chunks_is_on_the_line(monkeypatch):
     assert told != run  # by the sums of the chunks, a granule each
 
 
-def test_what_cuda_keeps_otherwise():
+def test_what_cuda_saves_differently():
     def peak(**axes):
         run = FakeRun(of_axes(axes), cuda=True)
         return run.peak(100) - run.peak(50)
@@ -205,7 +205,7 @@ def test_the_counter_counts_granules():
     assert counter.point().allocated == 0
 
 
-def test_torch_is_left_as_it_was():
+def test_torch_is_restored():
     before = functional.dropout, functional.scaled_dot_product_attention
     with pytest.raises(KeyError), emulate_cuda():
         assert functional.dropout is not before[0]

@@ -158,7 +158,7 @@ def test_the_mask_is_exactly_the_window(window):
 
 
 @pytest.mark.parametrize(("window", "reach"), [(1, 1), (7, 7), (64, 64), (200, 100)])
-def test_a_token_is_felt_inside_the_window_and_nowhere_else(window, reach):
+def test_a_token_has_influence_only_inside_the_window(window, reach):
     model = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64, dropout=0.0)
     technique = learner(model, attention="masked", window=window)
     inputs, _ = batch(length=100, rows=1, padding=0)
@@ -211,7 +211,7 @@ def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monk
     assert not {shape for shape in moved if shape in shapes and len(shape) > 1}
 
 
-def test_the_default_model_has_the_parameters_of_the_mission():
+def test_the_default_model_has_the_required_parameter_count():
     technique = build(workload(model=ModelConfig(), vocab_size=12_000), CPU)
     assert parameter_count(technique.model) == 2_855_680
 
@@ -229,7 +229,7 @@ def test_all_techniques_start_from_the_same_weights():
         assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
-def test_a_new_model_knows_nothing():
+def test_the_initial_loss_is_that_of_a_uniform_guess():
     inputs, targets = batch(padding=0)
     loss = learner().loss_sum(inputs, targets).item() / targets.numel()
     assert loss == pytest.approx(math.log(VOCABULARY), rel=0.02)
@@ -257,14 +257,14 @@ def test_chunks_that_do_not_divide_give_the_same_loss(rows, length, chunk_tokens
         torch.testing.assert_close(technique.loss_sum(*data), learner().loss_sum(*data))
 
 
-def test_pieces_are_large_enough_for_a_gpu_and_small_beside_the_batch():
+def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
     assert loss_heads.chunk_size(512 * 256, 12_000) == 8192
     assert loss_heads.chunk_size(12_544 * 256, 12_000) == 8333
     assert loss_heads.chunk_size(1000, 1000) == 63
     assert loss_heads.chunk_size(1, 12_000) == 1
 
 
-def test_the_fused_head_scales_with_what_comes_back_and_goes_backward_once():
+def test_the_fused_head_scales_with_grad_output_and_runs_backward_once():
     technique, plain = learner(loss_head="fused"), learner()
     loss = technique.loss_sum(*batch()) / 7
     loss.backward(retain_graph=True)

@@ -23,11 +23,11 @@ CPU = torch.device("cpu")
         ({"compile": "default"}, "cannot be counted"),
     ],
 )
-def test_what_a_cpu_cannot_run_is_said(axes, says):
+def test_obstacles_on_a_cpu(axes, says):
     assert says in obstacle(workload(axes), Machine.here(CPU))
 
 
-def test_a_missing_bitsandbytes_is_said(monkeypatch):
+def test_a_missing_bitsandbytes_is_an_obstacle(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     eight_bit = workload({"optimizer": "8bit"})
     assert "bitsandbytes is not installed" in obstacle(eight_bit, Machine.here(CPU))
@@ -73,7 +73,7 @@ def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_pa
         ({"compile": "default"}, Machine("cuda", (9, 0), 1, lambda _: "is gone"), "which is gone"),
     ],
 )
-def test_what_another_machine_lacks_is_said(axes, machine, says):
+def test_obstacles_on_another_machine(axes, machine, says):
     found = obstacle(workload(axes), machine)
     assert (says is None and found is None) or says in found
 

@@ -348,7 +348,7 @@ def test_time_in_which_the_process_was_stopped_is_left_out(tmp_path):
     assert trained < 5
     assert interruptions == 1
     assert curve == sorted(curve)
-    assert "the process was stopped for a while (6 s so far)" in said
+    assert "the process was suspended (6 s in total so far)" in said
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ def test_perplexity_does_not_depend_on_the_batch_size(make_learner, sequences):
     assert learner.model.training
 
 
-def test_validation_goes_on_with_half_the_batch_where_memory_runs_out(make_learner, sequences):
+def test_validation_out_of_memory_is_retried_with_half_the_batch(make_learner, sequences):
     learner = make_learner()
     sizes, head = [], learner.loss_head
 
@@ -157,7 +157,7 @@ def test_a_model_that_the_last_update_broke_has_diverged(make_learner, sequences
         evaluate(learner, sequences, 16, 1000)
 
 
-def no_room(*_):
+def out_of_memory(*_):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 132.00 MiB.")
 
 
@@ -168,7 +168,7 @@ def failing(learner, times):
     def hook(*_):
         if left[0]:
             left[0] -= 1
-            no_room()
+            out_of_memory()
 
     learner.model.norm.register_forward_hook(hook)
 
@@ -180,7 +180,7 @@ def pair(sequences):
     return pair
 
 
-def test_a_step_without_room_is_taken_again_and_computes_the_same(make_learner, sequences, caplog):
+def test_a_step_out_of_memory_is_retried_and_computes_the_same(make_learner, sequences, caplog):
     ends = []
     for failures in (0, 1):
         learner = make_learner(dropout=0.1)
@@ -199,24 +199,24 @@ def test_a_step_without_room_is_taken_again_and_computes_the_same(make_learner, 
     assert all(map(torch.equal, others, weights))
 
 
-def test_a_step_is_not_taken_a_third_time(make_learner, pair):
+def test_a_step_is_retried_only_once(make_learner, pair):
     learner = make_learner()
     failing(learner, 2)
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(learner, learner.optimizer(1e-3), [pair])
 
 
-def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_learner, pair):
+def test_a_step_that_may_have_changed_weights_is_not_retried(make_learner, pair):
     learner = make_learner()
     optimizer = learner.optimizer(1e-3)
-    optimizer.step = no_room
+    optimizer.step = out_of_memory
     calls = []
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(learner, optimizer, [pair], calls.append)
     assert calls.count("before") == 1
     learner = make_learner(optimizer="in-backward")  # the backward pass changes them
     optimizer = learner.optimizer(1e-3)
-    learner.model.embedding.weight.register_hook(no_room)  # the last one
+    learner.model.embedding.weight.register_hook(out_of_memory)  # the last one
     with pytest.raises(torch.OutOfMemoryError):
         retrying_step(learner, optimizer, [pair])
     assert optimizer.updates > 0
@@ -225,7 +225,7 @@ def test_a_step_that_may_have_changed_weights_is_not_taken_again(make_learner, p
     assert retrying_step(learner, learner.optimizer(1e-3), [pair]) > 0
 
 
-def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_learner, pair):
+def test_an_unfinished_step_of_ddp_or_fsdp_is_not_retried(make_learner, pair):
     learner = make_learner()  # one process alone has such a module too, and it keeps its state
     spread = dataclasses.replace(learner, wrapped=LossModule(learner.model, learner.eager_loss_sum))
     failing(learner, 1)
@@ -233,7 +233,7 @@ def test_ddp_and_fsdp_are_not_left_in_the_midst_of_a_step(make_learner, pair):
         retrying_step(spread, learner.optimizer(1e-3), [pair])
 
 
-def test_what_live_bytes_alone_exceed_is_not_tried_again(make_learner, sequences):
+def test_a_limit_on_live_bytes_alone_is_not_retried(make_learner, sequences):
     learner = make_learner()
     [pair] = batches(sequences, [np.arange(30)], CPU)
     again = []

@@ -1,14 +1,18 @@
 """Which part of a training step each live byte belongs to, operation by operation.
 
-How it works: a dispatch mode sees each operation of a step and counts each new storage once, until
-it is freed. In the forward pass, hooks on the modules say which module runs, and the storage
-belongs to that one. In the backward pass no module runs, but autograd numbers the nodes of its
-graph in the order in which the forward pass made them; the hooks noted which numbers belong to
-which module, and the node that runs now tells whose storage it is. A gradient of a parameter counts
-as gradient, whoever made it. On CUDA an operation's kernels also take scratch memory that they give
-back before it ends: the highest count of torch's allocator within the operation shows it, and it is
-`other`. What no operation of torch's dispatcher makes (workspaces of libraries, the inside of
-compiled code) is not seen here.
+How it works: a dispatch mode receives each operation of a step, counts each new storage once until
+it is freed, and assigns it to a kind (attention, norm, gradients, ...):
+
+- Forward pass: hooks on the modules record which module runs; a new storage belongs to it.
+- Backward pass: no module runs, but autograd numbers the nodes of its graph in the order in which
+  the forward pass creates them. The hooks record the number at which each module starts and ends,
+  so the number of the node that runs now determines the module.
+- A tensor in the shape of a parameter that the backward pass creates is a gradient.
+- On CUDA, kernels also take scratch memory that they free before the operation returns. It is the
+  peak of torch's allocator during the operation, minus what lasts, and counts as `other`.
+
+Memory that is not allocated by an operation of torch's dispatcher (workspaces of libraries, the
+inside of compiled code) is not seen here.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ from vramlab.training.learner import Learner
 from vramlab.training.step import Phase
 
 MOMENTS = 200
-"""Most moments of a timeline."""
-_HEAD = "logits and loss"
+"""Maximum number of moments in a timeline."""
+_LOSS = "logits and loss"
 _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (SelfAttention, "attention"),
     (nn.LayerNorm, "norm"),
@@ -41,11 +45,13 @@ _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (Block, "residual"),
     (Transformer, "embedding"),
 )
+"""The kind of what a module allocates itself; the first class that matches counts. Submodules of
+attention and feed-forward have the kind of these."""
 
 
 @dataclass
 class Scratch:
-    """Bytes that were allocated inside a block and freed before its end."""
+    """Bytes that were allocated and freed again inside a block."""
 
     size: int = 0
 
@@ -53,24 +59,27 @@ class Scratch:
 @contextlib.contextmanager
 def scratch_of(device: torch.device) -> Iterator[Scratch]:
     """Measure the scratch memory of the operations inside the block; 0 on a CPU."""
-    found = Scratch()
+    scratch = Scratch()
     if device.type != "cuda":
-        yield found
+        yield scratch
         return
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    yield found
-    lasting = max(before, torch.cuda.memory_allocated(device))
-    found.size = torch.cuda.max_memory_allocated(device) - lasting
+    yield scratch
+    outlasting = max(before, torch.cuda.memory_allocated(device))
+    scratch.size = torch.cuda.max_memory_allocated(device) - outlasting
 
 
 class Breakdown(Counter):
-    """Counts the live bytes of one step, by kind; made before the step, entered around it."""
+    """Counts the live bytes of one step by kind. Create it before the step; see `watching`."""
 
     def __init__(
         self, learner: Learner, optimizer: torch.optim.Optimizer, outside: int | None = None
     ) -> None:
-        """`outside`: bytes that the device holds now; what is not the model's counts as other."""
+        """`outside`: bytes allocated now; those not of the model or the optimizer are `other`.
+
+        If it is None, tensors from before the step are counted when an operation uses them.
+        """
         super().__init__(sys.maxsize, learner.device.type)
         self.moments: list[dict[str, int]] = []
         self.at_peak: dict[str, int] = dict.fromkeys(KINDS, 0)
@@ -82,7 +91,7 @@ class Breakdown(Counter):
         self._phase: Phase = "before"
         self._shapes = {p.shape for p in learner.model.parameters()}
         self._current_kind, self._is_cast = "other", False
-        self._in_arguments, self._all_known = False, outside is not None
+        self._counting_inputs, self._knows_outside = False, outside is not None
         for tensor in (*learner.model.parameters(), *learner.model.buffers()):
             self._add_as(tensor, "parameters")
         for state in optimizer.state.values():
@@ -100,17 +109,19 @@ class Breakdown(Counter):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Count what happens inside the block."""
+        """Count the operations inside the block; run the step in it."""
         hooks = []
         for module in self._learner.model.modules():
             kind = next((kind for cls, kind in _MODULES if isinstance(module, cls)), None)
             if kind is not None:
-                hooks.append(module.register_forward_pre_hook(lambda *_, kind=kind: self._in(kind)))
-                hooks.append(module.register_forward_hook(self._out, always_call=True))
-        hooks += [p.register_hook(self._is_gradient) for p in self._learner.model.parameters()]
+                hooks.append(
+                    module.register_forward_pre_hook(lambda *_, kind=kind: self._enter_module(kind))
+                )
+                hooks.append(module.register_forward_hook(self._leave_module, always_call=True))
+        hooks += [p.register_hook(self._mark_gradient) for p in self._learner.model.parameters()]
         try:
-            # The exception that ends a recomputation early is lost on its way through hooks and
-            # dispatch mode (torch 2.11: "returned NULL without setting an exception").
+            # Checkpointing ends a recomputation early by an exception, which does not survive hooks
+            # and dispatch mode (torch 2.11: "returned NULL without setting an exception").
             with set_checkpoint_early_stop(False), self:
                 self._note_nodes()
                 yield
@@ -123,9 +134,9 @@ class Breakdown(Counter):
         stride = -(-len(self.moments) // MOMENTS) or 1
         chosen = []
         for start in range(0, len(self.moments), stride):
-            stretch = range(start, min(start + stride, len(self.moments)))
-            at = max(stretch, key=lambda i: sum(self.moments[i].values()))
-            chosen.append(Moment(operation=at, by_kind=self.moments[at]))
+            interval = range(start, min(start + stride, len(self.moments)))
+            peak_at = max(interval, key=lambda i: sum(self.moments[i].values()))
+            chosen.append(Moment(operation=peak_at, by_kind=self.moments[peak_at]))
         return chosen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -141,31 +152,30 @@ class Breakdown(Counter):
         return result
 
     def _kind(self) -> str:
-        """The kind of a tensor that is created now."""
+        """The kind of a tensor that is created by the current operation."""
         if self._modules:  # also in a recomputation during the backward pass
             return self._modules[-1]
         if self._phase in {"after_backward", "after_optimizer"}:
             return "other"
         node = torch._C._current_autograd_node()
         if node is None:
-            return _HEAD
+            return _LOSS
         index = bisect.bisect_right(self._nodes, node._sequence_nr(), key=lambda pair: pair[0])
         return self._nodes[index - 1][1] if index else "other"
 
-    def _count_found(self, args: Any) -> None:
-        self._in_arguments = self._all_known
-        super()._count_found(args)
-        self._in_arguments = False
+    def _count_inputs(self, args: Any) -> None:
+        self._counting_inputs = self._knows_outside
+        super()._count_inputs(args)
+        self._counting_inputs = False
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.shape in self._shapes:
             before, in_backward = self._current_kind, torch._C._current_autograd_node() is not None
             if in_backward and not self._modules:
-                self._current_kind = (
-                    "gradients"  # perhaps one of the two gradients of a tied weight
-                )
+                # Also each of the two gradients of the tied weight, before they are summed.
+                self._current_kind = "gradients"
             elif self._is_cast:
-                self._current_kind = "parameters"  # autocast's copy in 16 bits
+                self._current_kind = "parameters"  # autocast's 16-bit copy of a weight
             super()._count(value)
             self._current_kind = before
         else:
@@ -174,9 +184,9 @@ class Breakdown(Counter):
     def _add(self, storage: torch.UntypedStorage) -> None:
         before, new = self._live, id(storage) not in self._seen
         super()._add(storage)
-        if new and self._in_arguments:  # allocated before the step: part of `outside`
+        if new and self._counting_inputs:  # allocated before the step: part of `outside`
             self._live = before
-        kind = "other" if new and self._in_arguments else self._current_kind
+        kind = "other" if new and self._counting_inputs else self._current_kind
         self._change(self._kind_of.setdefault(id(storage), kind), self._live - before)
 
     def _remove(self, key: int, reference: object) -> None:
@@ -188,7 +198,8 @@ class Breakdown(Counter):
         self._current_kind = kind
         self._add(tensor.untyped_storage())
 
-    def _is_gradient(self, gradient: torch.Tensor) -> None:
+    def _mark_gradient(self, gradient: torch.Tensor) -> None:
+        """Hook of a parameter: its gradient may have been counted as another kind."""
         key = id(gradient.untyped_storage())
         if key in self._seen and self._kind_of[key] != "gradients":
             size = self._seen[key][1]
@@ -199,16 +210,16 @@ class Breakdown(Counter):
     def _change(self, kind: str, size: int) -> None:
         self._by_kind[kind] += size
 
-    def _in(self, kind: str) -> None:
+    def _enter_module(self, kind: str) -> None:
         inner = bool(self._modules) and self._modules[-1] in {"attention", "feed-forward"}
         self._modules.append(self._modules[-1] if inner else kind)
         self._note_nodes()
 
-    def _out(self, *_: object) -> None:
+    def _leave_module(self, *_: object) -> None:
         self._modules.pop()
         self._note_nodes()
 
     def _note_nodes(self) -> None:
-        """Assign autograd nodes created from now on to the current module."""
+        """Assign the autograd nodes that are created from now on to the current module."""
         number = torch._C._autograd._get_sequence_nr()
-        self._nodes.append((number, self._modules[-1] if self._modules else _HEAD))
+        self._nodes.append((number, self._modules[-1] if self._modules else _LOSS))

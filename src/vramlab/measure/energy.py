@@ -14,17 +14,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Energy:
-    """Joules over a block; None where the device has no counter, or the block was too short."""
+    """Joules used in a block; None if the device has no counter or the block was too short."""
 
     value: float | None = None
 
 
 @contextlib.contextmanager
 def joules(device: torch.device) -> Iterator[Energy]:
-    """Measure the energy that the device takes inside the block, other processes' included.
+    """Measure the energy that the device uses inside the block, including other processes.
 
-    The counter moves some ten times a second (it did not in 75 ms on an H100): a block should take
-    a second or more, and one in which it does not move is not measured.
+    The counter is updated about ten times a second (on an H100 it did not change in 75 ms), so a
+    block should take a second or more; if the counter does not change, the result is None.
     Source: nvmlDeviceGetTotalEnergyConsumption, Volta and newer, in millijoules.
     """
     energy = Energy()
@@ -37,7 +37,7 @@ def joules(device: torch.device) -> Iterator[Energy]:
         pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        torch.cuda.synchronize(device)  # work queued before the block is not of it
+        torch.cuda.synchronize(device)  # exclude work queued before the block
         before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         log.warning("the GPU reports no energy (%s)", error)

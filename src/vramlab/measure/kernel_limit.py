@@ -1,9 +1,9 @@
-"""Errors that say that a CUDA kernel cannot take so many sequences, whatever memory there is.
+"""Errors that mean that a CUDA kernel cannot take so many sequences, however much memory is free.
 
-CUDA starts a kernel as a grid of blocks, and two of the grid's three dimensions hold 65,535 blocks
-at most. Attention kernels give each sequence of a batch a place of its own in such a dimension, so
-that a batch of 65,536 fails, and says so by errors that do not name the reason. Seen on an H100
-(torch 2.11, 2026-11-26), after which the process went on as if nothing had happened:
+CUDA starts a kernel as a grid of blocks, and two of the grid's three dimensions are limited to
+65,535 blocks. Attention kernels use one of them for the sequences of a batch, so a batch of 65,536
+fails, with an error that does not name the reason. Observed on an H100 (torch 2.11, 2026-11-26);
+the process could continue after each of these:
 
 | kernel in 16 bits | its error |
 |---|---|
@@ -11,7 +11,7 @@ that a batch of 65,536 fails, and says so by errors that do not name the reason.
 | cuDNN, which torch prefers on Hopper | Expected mha_graph.execute(...).is_good() to be true |
 | flex_attention | CUDA driver error: invalid argument |
 
-torch's memory-efficient kernel and plain products took 262,144.
+torch's memory-efficient kernel and its math kernel accepted 262,144 sequences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.technique import SIXTEEN_BITS, Technique
 
 MOST_SEQUENCES = 65_535
-"""Sequences that a kernel takes which gives each of them a row of its grid."""
+"""Maximum batch of a kernel that uses a limited dimension of its grid for the sequences."""
 _SIGNS = (
     "CUDA error: invalid argument",
     "CUDA error: invalid configuration argument",
@@ -31,21 +31,21 @@ _SIGNS = (
 
 
 def most_sequences(technique: Technique) -> int | None:
-    """Sequences that the attention kernel of a technique takes at most; None for any number."""
+    """Maximum number of sequences for a technique's attention kernel; None if unlimited."""
     limited = ATTENTION_VALUES[technique.attention].sequences_limited
     in_16_bits = limited == "in 16 bits" and technique.precision in SIXTEEN_BITS
     return MOST_SEQUENCES if in_16_bits or limited == "always" else None
 
 
 def kernel_limit(error: BaseException, batch_size: int) -> int | None:
-    """The sequences that a kernel takes at most, where an error says that a batch is more.
+    """The maximum number of sequences for a kernel, if an error means that the batch exceeds it.
 
     Args:
-        error: what a training step raised.
-        batch_size: the sequences of its batch.
+        error: raised by a training step.
+        batch_size: number of sequences in the batch.
 
     Returns:
-        None where the error says something else, or the batch is small enough for any kernel.
+        None if the error means something else, or if the batch is small enough for any kernel.
     """
     if batch_size <= MOST_SEQUENCES or not isinstance(error, RuntimeError):
         return None

@@ -1,4 +1,4 @@
-"""A few training steps, measured one by one: memory by phase, seconds, energy."""
+"""Measure a few training steps: memory by phase, seconds per step, energy."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 _MOMENTS = ("before", "after_forward", "after_backward", "after_optimizer", "peak")
 ENERGY_SECONDS = 1.0
-"""How long the energy of steps is measured at least."""
+"""Minimum time over which energy is measured, because the GPU's counter is updated rarely."""
 METERED_STEPS = 3
-"""Steps watched for memory: from the second on, the optimizer has its state."""
+"""Steps whose memory is measured; the last one counts, when the optimizer has its state."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What the steps took."""
+    """The results of a profile."""
 
     memory: Memory
     step_seconds: list[float]
@@ -55,10 +55,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """Which steps are taken."""
+    """The steps of a profile."""
 
     batch_size: int
-    """Sequences a step, over all processes."""
+    """Sequences per step, over all processes."""
     learning_rate: float
     warmup_steps: int
     """Steps before the timed ones."""
@@ -72,23 +72,23 @@ def profile(
     plan: ProfilePlan,
     snapshot: Path | None = None,
 ) -> Profile:
-    """Watch the memory of a few steps, warm up, then time others without watching.
+    """Measure the memory of a few steps, then warm up and time others without measuring memory.
 
     On CUDA, if the timed steps take less than a second, the last one is repeated to measure energy.
 
-    With several processes, all get the same result: most memory, longest times, total energy.
+    All ranks get the same result: the most memory, the longest times, the total energy.
 
     Args:
-        workload: what is trained.
-        budget: where, and the bytes that the process may take.
-        sequences: the training corpus; it is gone through again where the steps need more.
+        workload: model, technique and seed.
+        budget: the device and the memory limit.
+        sequences: the training corpus; repeated if the steps need more.
         plan: the steps.
-        snapshot: on CUDA, where torch's snapshot of one step's allocations goes; None for nowhere.
-            Of several processes, rank 0 writes it.
+        snapshot: on CUDA, rank 0 writes torch's memory snapshot of one step to this path; None for
+            no snapshot.
     """
     device = budget.device
     count = METERED_STEPS + 1 + plan.warmup_steps + plan.timed_steps
-    parts = itertools.islice(_endless(sequences, plan.batch_size, workload.seed), count)
+    parts = itertools.islice(_full_batches(sequences, plan.batch_size, workload.seed), count)
     with contextlib.ExitStack() as capped:
         memory = capped.enter_context(meter(device, budget.limit))
         memory.reset_peak()
@@ -100,24 +100,24 @@ def profile(
         shares = (ranks.share(part, len(sequences)) for part in parts)
         feed = batches(sequences, shares, device)
         steps = _Steps(learner, optimizer)
-        watched = _watch(memory, steps, itertools.islice(feed, METERED_STEPS))
+        measured = _measure_memory(memory, steps, itertools.islice(feed, METERED_STEPS))
         with _snapshot(None if ranks.rank else snapshot, device):
             by_kind, timeline = _break_down(memory, learner, optimizer, feed)
-        watched = watched.model_copy(update={"by_kind": by_kind, "timeline": timeline})
+        measured = measured.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cpu":
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
         timed = _time(steps, feed, plan.warmup_steps)
         del learner, optimizer, feed, steps
         free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
-        return _of_all(Profile(watched, *timed, same), ranks)
+        return _combine(Profile(measured, *timed, same), ranks)
 
 
-def _of_all(mine: Profile, ranks: Ranks) -> Profile:
+def _combine(own: Profile, ranks: Ranks) -> Profile:
     """Combine the profiles of all processes."""
     if ranks.count == 1:
-        return mine
-    profiles = ranks.gather(mine)
+        return own
+    profiles = ranks.gather(own)
     memories = [p.memory for p in profiles]
     times = zip(*(p.step_seconds for p in profiles), strict=True)
     energies = [p.energy_joules for p in profiles if p.energy_joules is not None]
@@ -130,11 +130,11 @@ def _of_all(mine: Profile, ranks: Ranks) -> Profile:
         energy_joules=sum(energies) if len(energies) == len(profiles) else None,
         allocator_retries=max(retries) if len(retries) == len(profiles) else None,
         retried_steps=max(p.retried_steps for p in profiles),
-        repeatable=mine.repeatable,
+        repeatable=own.repeatable,
     )
 
 
-def _endless(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+def _full_batches(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:
     """Full batches, epoch after epoch; a batch larger than the corpus repeats sequences."""
     for epoch in itertools.count():
         indices = order(seed, epoch, len(sequences))
@@ -150,15 +150,15 @@ class _Steps:
     optimizer: torch.optim.Optimizer
     retried: int = 0
 
-    def take(self, batch: Batch, on_phase: Callable[[Phase], None] = lambda _: None) -> None:
-        """One step."""
+    def run(self, batch: Batch, on_phase: Callable[[Phase], None] = lambda _: None) -> None:
+        """Run one step."""
         retrying_step(self.learner, self.optimizer, [batch], on_phase, self._retry)
 
     def _retry(self) -> None:
         self.retried += 1
 
 
-def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
+def _measure_memory(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
     points: dict[Phase, MemoryPoint] = {}
 
     def note(phase: Phase) -> None:
@@ -166,7 +166,7 @@ def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
 
     for batch in feed:
         memory.reset_peak()
-        steps.take(batch, note)
+        steps.run(batch, note)
     return Memory(
         before=points["before"],
         after_forward=points["after_forward"],
@@ -179,14 +179,16 @@ def _watch(memory: Meter, steps: _Steps, feed: Iterable[Batch]) -> Memory:
 def _break_down(
     memory: Meter, learner: Learner, optimizer: torch.optim.Optimizer, feed: Iterator[Batch]
 ) -> tuple[dict[str, int], list[Moment]]:
-    """One more step: its bytes at the peak by kind, and its timeline."""
+    """Run one more step: its bytes at the peak by kind, and its timeline."""
     batch = next(feed)
-    if learner.compiled is not None:  # the dispatcher does not see inside compiled code
+    if learner.compiled is not None:  # compiled code bypasses the dispatcher
         return {}, []
-    if learner.wrapped is not None:  # nor do the copies that DDP and FSDP make belong to a module
-        train_step(learner, optimizer, [batch])  # for torch's snapshot
+    if learner.wrapped is not None:  # copies made by DDP and FSDP belong to no module
+        train_step(
+            learner, optimizer, [batch]
+        )  # so that there is a step in torch's memory snapshot
         return {}, []
-    # On a CPU the meter too counts a tensor only once an operation has met it.
+    # On a CPU the meter itself counts a tensor only after an operation used it.
     outside = memory.point().allocated if learner.device.type == "cuda" else None
     free_memory()
     breakdown = Breakdown(learner, optimizer, outside)
@@ -225,14 +227,14 @@ def _time(
     """Seconds of each step; energy and allocator retries of all; number of retried steps."""
     learner = steps.learner
     for batch in itertools.islice(feed, warmup):
-        steps.take(batch)
+        steps.run(batch)
     before, retried = _retries(learner.device), steps.retried
     last: list[Batch] = []
 
     def timed() -> Iterator[Callable[[], None]]:
         for batch in feed:
             last[:] = [batch]
-            yield functools.partial(steps.take, batch)
+            yield functools.partial(steps.run, batch)
 
     with joules(learner.device) as energy:
         seconds = time_each(timed(), learner.device)
@@ -243,12 +245,12 @@ def _time(
         # A retried step would distort the energy, so measure it again.
         short = statistics.median(seconds) * len(seconds) < ENERGY_SECONDS
         if any(learner.ranks.any(short or steps.retried > retried)):
-            spent = _joules(functools.partial(steps.take, last[0]), seconds, learner)
+            spent = _joules(functools.partial(steps.run, last[0]), seconds, learner)
     return seconds, spent, retries, steps.retried
 
 
 def _joules(step: Callable[[], None], seconds: list[float], learner: Learner) -> float | None:
-    """The energy of as many steps as were timed, going by enough of them for the counter."""
+    """The energy of `len(seconds)` steps, scaled from as many as take at least ENERGY_SECONDS."""
     enough = math.ceil(ENERGY_SECONDS / statistics.median(seconds))
     count = max(learner.ranks.gather(enough))  # each process takes part in each step
     with joules(learner.device) as energy:

@@ -1,4 +1,4 @@
-"""Whether a technique computes the same bits twice."""
+"""Whether training with a technique is deterministic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vramlab.training.parallel import local, ranks_of
 from vramlab.training.step import retrying_step
 
 STEPS = 3
-"""Steps compared; a difference in the first one shows in the losses from the second on."""
+"""Steps to compare; a difference in the first update changes the loss of the second step."""
 
 
 def repeatable(
@@ -25,22 +25,22 @@ def repeatable(
     batch_size: int,
     learning_rate: float,
 ) -> bool:
-    """Whether a few training steps, done twice, give equal losses and equal weights, bit for bit.
+    """Whether a few training steps, run twice, give bit-identical losses and weights.
 
-    Kernels that use atomic additions do not, because the order of the threads varies.
+    Kernels with atomic additions do not, because the order of their threads varies.
 
     Args:
-        workload: what is trained; its seed gives the same weights, order and dropout each time.
-        device: where.
+        workload: its seed determines the weights, the order of the batches, and dropout.
+        device: to run on.
         sequences: the training corpus.
-        batch_size: sequences a step, over all processes.
+        batch_size: sequences per step, over all processes.
         learning_rate: of the optimizer.
     """
     ranks = ranks_of(workload.technique)
     indices = np.resize(order(workload.seed, 0, len(sequences)), STEPS * batch_size)
 
     def run() -> list[Tensor]:
-        """The losses, then this process's weights, on the CPU."""
+        """The losses, then the weights of this rank, on the CPU."""
         learner = build(workload, device)
         optimizer = learner.optimizer(learning_rate)
         torch.manual_seed(ranks.seed(workload.seed))
@@ -52,6 +52,6 @@ def repeatable(
         return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)]
 
     first = run()
-    free_memory()  # DDP and FSDP hold the model in reference cycles
+    free_memory()  # collects the model, which DDP and FSDP keep in reference cycles
     differs = not all(torch.equal(a, b) for a, b in zip(first, run(), strict=True))
     return not any(ranks.any(differs))

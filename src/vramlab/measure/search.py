@@ -1,8 +1,9 @@
-"""The largest batch within a memory limit: predicted from other batches, confirmed by looking.
+"""The largest batch within a memory limit: predicted from other batches, confirmed by probes.
 
-Peak memory is nearly a line over the batch size: what the model takes, and the bytes of each
-sequence. Two batches that fit give the line, the line says where it crosses the limit, and what is
-seen there corrects it. The same search serves trials on a device, predicted peaks, and cards.
+A probe runs one batch size, or predicts its peak. Peak memory is nearly linear in the batch size: a
+constant for the model, plus some bytes for each sequence. Two batches that fit determine the line;
+the next probe is where the line crosses the limit, and its result corrects the line. The same
+search is used for trials on a device, for predicted peaks and for GPUs of a given size.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 FIRST_PROBE, GROWTH = 4, 8
-"""The first batch size tried; a prediction this many times larger is approached first."""
+"""The first batch size probed. A prediction beyond GROWTH times the largest batch that fits is
+uncertain, so the search goes nine tenths of the way first."""
 
 PATIENCE = 8
-"""Number of looks after which the search bisects instead of extrapolating."""
+"""Number of probes after which the search bisects instead of extrapolating."""
 
 STEP_BACK = 64 * 2**20
-"""Bytes less to try after a failure that does not say what it was short of; doubled each time."""
+"""Bytes to go back by if a failure does not say how much was missing; doubled each time."""
 
 
-class Look(Protocol):
-    """What was seen at one batch size; a trial of a measured search is one."""
+class Probe(Protocol):
+    """The result for one batch size, such as a trial on a device."""
 
     @property
     def batch_size(self) -> int:
-        """Sequences."""
+        """Number of sequences."""
 
     @property
     def fits(self) -> bool:
@@ -35,36 +37,36 @@ class Look(Protocol):
 
     @property
     def peak_allocated(self) -> int | None:
-        """Peak of the bytes in live tensors; None where memory ran out."""
+        """Peak bytes of live tensors; None if memory ran out."""
 
     @property
     def peak_reserved(self) -> int | None:
-        """The same, with what the allocator holds beside them."""
+        """Peak bytes reserved by the allocator; None if memory ran out."""
 
     @property
     def missing(self) -> int | None:
-        """Bytes beyond the limit, at least; None where that is not known."""
+        """A lower bound on the bytes beyond the limit; None if unknown."""
 
     @property
     def kernel_limit(self) -> int | None:
-        """Sequences that a kernel takes at most, where that ended the look and not memory."""
+        """Maximum number of sequences for a kernel, if that and not memory made the probe fail."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a search must stay within."""
+    """The limits of a search."""
 
     memory: int
     """Bytes."""
     batch_size: int
-    """The largest batch to look at."""
+    """The largest batch to probe."""
     fragmentation: int = 0
-    """Bytes beyond the live ones that the allocator takes at most near the limit."""
+    """Maximum bytes that the allocator loses to fragmentation near the limit."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A look at a peak that is known, such as a predicted one."""
+class KnownPeak:
+    """A probe with a peak that is known without running it, such as a predicted one."""
 
     batch_size: int
     peak: int
@@ -77,126 +79,139 @@ class Seen:
 
     @property
     def peak_allocated(self) -> int | None:
-        """The peak; None where it crosses the limit, as after a trial."""
+        """The peak; None if it exceeds the limit, as in a trial."""
         return self.peak if self.fits else None
 
     @property
     def peak_reserved(self) -> int | None:
-        """The same: a prediction knows of no allocator."""
+        """The same: a prediction has no allocator, and so no fragmentation."""
         return self.peak_allocated
 
     @property
     def missing(self) -> int | None:
-        """Bytes beyond the limit; None where it fits."""
+        """Bytes beyond the limit; None if it fits."""
         return None if self.fits else self.peak - self.limit
 
     @property
     def kernel_limit(self) -> None:
-        """None: a prediction knows it before it looks."""
+        """None: callers of a predicted search put the kernel's maximum into the limit."""
 
 
-L = TypeVar("L", bound=Look)
+P = TypeVar("P", bound=Probe)
 
 
-def search(look: Callable[[int], L], limit: Limit, known: Sequence[L] = ()) -> tuple[int, list[L]]:
-    """Find the largest batch that fits; batches that are larger than it do not.
+def search(probe: Callable[[int], P], limit: Limit, known: Sequence[P] = ()) -> tuple[int, list[P]]:
+    """Find the largest batch that fits; it is assumed that no larger one fits.
 
-    The first batch's bytes a sequence, which hold the model's as well, lead to a second, larger one
-    that fits. A line through the peaks of the two largest batches that fitted predicts where memory
-    runs out; a prediction from far away is approached first, to be made again from nearby. A batch
-    that does not fit says by how much, and the line says how many sequences that is; two of them
-    say it themselves, since what is missing falls with the batch as well.
-    The answer never rests on the prediction: the search ends only when B was seen to fit and B + 1
-    was seen not to. Where failures say nothing, the step back doubles until something fits. From
-    there, where more fits than a failure told, and after PATIENCE looks, the search bisects, so
-    that the looks stay logarithmic.
+    1. The first probe is small. Its bytes per sequence include the model's, so dividing the limit
+       by them underestimates: the second batch is larger and still fits.
+    2. The line through the two largest batches that fit predicts where memory runs out. If that is
+       far away, the next probe goes only part of the way, and the line is drawn again from there.
+    3. A failure says how many bytes were missing. The line's slope turns them into sequences; after
+       two failures, the slope is that of the missing bytes between them.
+    4. If failures do not say what was missing, the step back doubles until something fits.
+    5. After that, or if more fits than a failure suggested, or after PATIENCE probes, the search
+       bisects, so the number of probes stays logarithmic.
+
+    Predictions only choose what to probe: the search ends only when B was seen to fit and B + 1 was
+    seen to fail.
 
     Args:
-        look: runs or predicts one batch size.
-        limit: what there is.
-        known: looks from before, under the same limit.
+        probe: runs or predicts one batch size.
+        limit: memory, and the largest batch size to consider.
+        known: earlier probes under the same limit.
 
     Returns:
-        The largest batch size (0 where not even 1 fits; the limit's where that fits), and the new
-        looks in their order.
+        The largest batch size (0 if not even 1 fits; `limit.batch_size` if that fits), and the new
+        probes in order.
     """
-    fits = max((seen.batch_size for seen in known if seen.fits), default=0)
-    fails = min((s.batch_size for s in known if not s.fits), default=limit.batch_size + 1)
-    seen = sorted(known, key=lambda s: (not s.fits, s.batch_size if s.fits else -s.batch_size))
-    candidate = _next(seen, 0, limit, fits, fails) if seen else min(FIRST_PROBE, limit.batch_size)
+    fits = max((p.batch_size for p in known if p.fits), default=0)
+    fails = min((p.batch_size for p in known if not p.fits), default=limit.batch_size + 1)
+    probes = sorted(known, key=lambda p: (not p.fits, p.batch_size if p.fits else -p.batch_size))
+    candidate = (
+        _next(probes, 0, limit, fits, fails) if probes else min(FIRST_PROBE, limit.batch_size)
+    )
     while fails - fits > 1:
-        seen.append(look(candidate))
-        if seen[-1].fits:
+        probes.append(probe(candidate))
+        if probes[-1].fits:
             fits = candidate
         else:
             fails = candidate
-        candidate = _next(seen, len(seen) - len(known), limit, fits, fails)
-    return fits, seen[len(known) :]
+        candidate = _next(probes, len(probes) - len(known), limit, fits, fails)
+    return fits, probes[len(known) :]
 
 
-def _next(seen: Sequence[Look], new: int, limit: Limit, fits: int, fails: int) -> int:
-    """The next batch size to look at, between the largest that fits and the smallest that fails.
+def _next(probes: Sequence[Probe], new: int, limit: Limit, fits: int, fails: int) -> int:
+    """The next batch size to probe, between the largest that fits and the smallest that fails.
 
     Args:
-        seen: all looks; those that failed each smaller than the one before.
-        new: how many of them this search made.
+        probes: all probes so far; each failed one is smaller than the failed one before it.
+        new: how many of them this search has made.
         limit: of the search.
         fits: the largest batch size that fits.
         fails: the smallest that does not.
     """
-    guess = _guess(seen, new, limit)
+    guess = _guess(probes, new, limit)
     return (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
 
 
-def _guess(seen: Sequence[Look], new: int, limit: Limit) -> int | None:
-    """The next batch size, going by the looks so far; None where they are no guide."""
-    failed = [look for look in seen if not look.fits]
+def _guess(probes: Sequence[Probe], new: int, limit: Limit) -> int | None:
+    """The next batch size, predicted from the probes so far; None means bisect."""
+    failed = [probe for probe in probes if not probe.fits]
     if not failed:  # if predictions advance slowly, double the step
-        least = seen[-1].batch_size + (1 << max(new - PATIENCE, 0))
-        return max(_predict(seen, limit), least)
+        least = probes[-1].batch_size + (1 << max(new - PATIENCE, 0))
+        return max(_predict(probes, limit), least)
     if failed[-1].kernel_limit is not None:
         return failed[-1].kernel_limit
-    line = _line(seen)
+    line = _line(probes)
     if line is None or new > PATIENCE:
         return None
     estimate = failed[-1].batch_size - _excess(failed, line[2])
-    if not seen[-1].fits:
+    if not probes[-1].fits:
         return estimate
     if not failed[-1].missing or line[0] > estimate:
         return None
-    return min(estimate, _predict(seen, limit))
+    return min(estimate, _predict(probes, limit))
 
 
-def _predict(seen: Sequence[Look], limit: Limit) -> int:
+def _predict(probes: Sequence[Probe], limit: Limit) -> int:
     """The largest batch size if memory is linear in it."""
-    last = max((look for look in seen if look.fits), key=lambda look: look.batch_size)
-    if (line := _line(seen)) is None:
-        if len(seen) > 1:  # memory does not grow between them
+    last = max((probe for probe in probes if probe.fits), key=lambda probe: probe.batch_size)
+    if (line := _line(probes)) is None:
+        if len(probes) > 1:  # memory did not grow between the batches
             return GROWTH * last.batch_size
         return last.batch_size * limit.memory // max(last.peak_allocated or 0, 1) * 9 // 10
     batch, peak, slope = line
     largest = batch + int((limit.memory - peak) / slope)
-    if largest > GROWTH * batch and all(look.fits for look in seen):
+    if largest > GROWTH * batch and all(probe.fits for probe in probes):
         return batch + (largest - batch) * 9 // 10
     fragmented = min(limit.fragmentation, (last.peak_reserved or peak) - peak)
     expected = largest - int(fragmented / slope)
     return expected if expected > batch else largest
 
 
-def _excess(failed: Sequence[Look], slope: float) -> int:
-    """How many sequences too many the last look that failed had, at so many bytes each."""
+def _excess(failed: Sequence[Probe], slope: float) -> int:
+    """How many sequences too many the last failed probe had.
+
+    Args:
+        failed: the failed probes.
+        slope: bytes of one more sequence.
+    """
     last = failed[-1]
     if not last.missing:
         return math.ceil((STEP_BACK << (len(failed) - 1)) / slope)
     if len(failed) > 1 and (earlier := failed[-2].missing):
-        falls = (earlier - last.missing) / (failed[-2].batch_size - last.batch_size)
-        slope = falls if falls > 0 else slope
+        bytes_per_sequence = (earlier - last.missing) / (failed[-2].batch_size - last.batch_size)
+        slope = bytes_per_sequence if bytes_per_sequence > 0 else slope
     return math.ceil(last.missing / slope)
 
 
-def _line(seen: Sequence[Look]) -> tuple[int, int, float] | None:
-    """The largest batch that fitted, its peak, and the bytes of one more sequence."""
-    points = sorted((look.batch_size, look.peak_allocated or 0) for look in seen if look.fits)
+def _line(probes: Sequence[Probe]) -> tuple[int, int, float] | None:
+    """The largest batch that fits, its peak, and the bytes of one more sequence.
+
+    None if fewer than two batches fit, or if memory does not grow between the two largest.
+    """
+    points = sorted((probe.batch_size, probe.peak_allocated or 0) for probe in probes if probe.fits)
     if len(points) < 2:
         return None
     (b1, m1), (b2, m2) = points[-2:]
@@ -204,15 +219,15 @@ def _line(seen: Sequence[Look]) -> tuple[int, int, float] | None:
 
 
 def doubling_and_bisection(largest: int) -> int:
-    """Number of looks of the usual search for `largest`: double until it fails, then bisect."""
-    fits, fails, looks = 0, 1, 0
+    """Number of probes that the usual search takes: double until one fails, then bisect."""
+    fits, fails, probes = 0, 1, 0
     while True:
-        looks += 1
+        probes += 1
         if fails > largest:
             break
         fits, fails = fails, 2 * fails
     while fails - fits > 1:
-        looks += 1
+        probes += 1
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if middle <= largest else (fits, middle)
-    return looks
+    return probes

@@ -1,4 +1,4 @@
-"""Seconds of single steps, without waiting for the device in between."""
+"""Times of single steps, without synchronising with the device between them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 
 def time_each(actions: Iterable[Callable[[], object]], device: torch.device) -> list[float]:
-    """Run the actions one after the other; return the seconds that each took.
+    """Run the actions one after the other; return the seconds of each.
 
-    What happens between two actions, such as gathering the next batch, is in neither time. On CUDA
-    the times are those between events on the current stream, and the host waits once, at the end:
-    what counts is the device's pace, or the host's where that is the slower one.
+    The time between two actions, such as that of loading the next batch, is not included. On CUDA,
+    events on the current stream take the times, and the host waits only at the end. So kernels are
+    queued as in training, and a step takes as long as the slower of device and host.
     """
     if device.type == "cpu":
         return [_seconds(action) for action in actions]

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class DoesNotFit(Exception):
-    """A batch did not fit in one of several processes; the others hang in a collective operation.
+    """A batch did not fit in one rank, and the others wait forever in a collective operation.
 
     Attributes:
-        trials: those that fitted, and that one.
+        trials: all trials so far, including this one.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -40,15 +40,15 @@ class DoesNotFit(Exception):
 class Trials:
     """Tries batch sizes of a workload, each by a few full training steps on random tokens.
 
-    Each trial builds a new model and starts with an empty allocator cache. The first step makes the
-    optimizer's state, so that the second one finds memory as a long run does. Of several
-    micro-batches in a step, all but the first find its gradients. Any error but one that says that
-    memory ran out is raised.
+    Each trial builds a new model and starts with an empty allocator cache. The first step creates
+    the optimizer's state, so the second one uses memory as a step of a long run does. With several
+    micro-batches in a step, gradients of the first one exist during the others. Errors other than
+    out-of-memory are raised.
 
-    Of several processes each tries the batch size, and all get the same trial. Where it does not
-    fit into one, the others hang in a collective operation, and the only way out is to end
-    them: DoesNotFit is raised. The caller ends the processes and begins the
-    search anew in fresh ones, with `known`: the trials up to then, which are not run again.
+    With several ranks, each of them tries the batch size, and all get the same trial. If the batch
+    does not fit in one rank, the others wait forever in a collective operation, and only ending
+    their processes helps: DoesNotFit is raised. The caller ends the processes and continues the
+    search in new ones, with `known`: the trials so far, which are not repeated.
     """
 
     def __init__(
@@ -59,29 +59,29 @@ class Trials:
         micro_batches: int = 1,
         known: Sequence[Trial] = (),
     ) -> None:
-        """`steps`: of a trial; `micro_batches`: of a step."""
+        """`steps`: number of steps in a trial; `micro_batches`: number per step."""
         self._workload, self._budget = workload, budget
         self._steps, self._micro_batches = steps, micro_batches
         self._known = {trial.batch_size: trial for trial in known}
         self._sequences = _random_sequences(workload, budget.device)
 
     def __call__(self, batch_size: int) -> Trial:
-        """Try a batch of so many sequences."""
+        """Try a batch of `batch_size` sequences."""
         if batch_size in self._known:
             return self._known[batch_size]
         free_memory()
         start = time.monotonic()
         peak: MemoryPoint | None = None
         short: int | None = None
-        most: int | None = None
+        most_sequences: int | None = None
         try:
             peak = self._peak(batch_size)
         except RuntimeError as error:
-            most = kernel_limit(error, batch_size)
-            if most is None and not is_out_of_memory(error):
+            most_sequences = kernel_limit(error, batch_size)
+            if most_sequences is None and not is_out_of_memory(error):
                 raise
             short = missing(error)
-            if most is not None:
+            if most_sequences is not None:
                 log.info("a kernel cannot take %d sequences: %s", batch_size, shortage(error))
             release(error)
         free_memory()
@@ -91,7 +91,7 @@ class Trials:
             peak_allocated=peak.allocated if peak else None,
             peak_reserved=peak.reserved if peak else None,
             missing=short,
-            kernel_limit=most,
+            kernel_limit=most_sequences,
             seconds=time.monotonic() - start,
         )
         state = f"fits, peak {peak.allocated / 2**30:.3f} GiB" if peak else "does not fit"
@@ -103,7 +103,7 @@ class Trials:
         return trial
 
     def _peak(self, batch_size: int) -> MemoryPoint:
-        """The peak of the steps, of the process that took most."""
+        """The peak of the steps, on the rank with the highest one."""
         device = self._budget.device
         with meter(device, self._budget.limit) as memory:
             memory.reset_peak()
@@ -111,20 +111,18 @@ class Trials:
             warm_up(learner)
             optimizer = learner.optimizer(1e-3)
             whole = len(self._sequences) - 1  # the last one is padded
-            # The same rows in each process: what they say does not matter.
+            # All ranks use the same rows: their content does not matter.
             parts = [np.arange(batch_size) % whole] * (self._steps * self._micro_batches)
             feed = batches(self._sequences, parts, device)
             for _ in range(self._steps):
                 train_step(learner, optimizer, [next(feed) for _ in range(self._micro_batches)])
-            if (
-                device.type == "cuda"
-            ):  # so that an asynchronous error of the last step is raised here
+            if device.type == "cuda":  # raise asynchronous errors of the last step here
                 torch.cuda.synchronize(device)
             return most(learner.ranks.gather(memory.peak()))
 
 
 def _random_sequences(workload: Workload, device: torch.device) -> Sequences:
-    """Random tokens; on a GPU as many as are kept there at most, so that a run's own will fit."""
+    """Random tokens; on a GPU, as many as the largest corpus that stays there, so that any fits."""
     dtype = np.min_scalar_type(workload.vocab_size - 1)
     count = RESIDENT_BYTES // dtype.itemsize if device.type == "cuda" else 2**16
     count = max(count, 2 * workload.length + 1)

@@ -1,4 +1,13 @@
-"""Counts the bytes of live tensors on a device, operation by operation."""
+"""Counts the bytes of live tensors on a device, operation by operation.
+
+How it works: a TorchDispatchMode receives every operation of torch, also those of the backward pass
+and of the optimizer. It adds the size of each storage the first time that an operation returns it
+or takes it as an argument; views share a storage, so they add nothing. A weak reference to the
+storage subtracts the size again at the moment when torch frees it. The sum after each operation is
+the live memory, and its maximum is the peak. On a CPU, which has no allocator statistics, this is
+the only way to measure; it also enforces the limit, by raising OutOfMemory. Memory that an
+operation uses inside and frees before it returns is not seen.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +23,7 @@ from vramlab.results.memory import MemoryPoint
 
 
 class Counter(TorchDispatchMode):
-    """Counts the bytes of live storages on the devices of one type, op by op."""
+    """Counts the bytes of live storages on the devices of one type; use it as a context manager."""
 
     def __init__(self, limit: int, device_type: str = "cpu") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -28,11 +37,11 @@ class Counter(TorchDispatchMode):
         return MemoryPoint(allocated=self._live, reserved=self._live)
 
     def peak(self) -> MemoryPoint:
-        """The most bytes since the last `reset_peak`."""
+        """The peak in bytes since the last `reset_peak`."""
         return MemoryPoint(allocated=self._peak, reserved=self._peak)
 
     def reset_peak(self) -> None:
-        """Forget the peak."""
+        """Start a new peak at the current memory."""
         self._peak = self._live
 
     def __enter__(self) -> Self:
@@ -55,10 +64,10 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(hasattr(kind, "__tensor_flatten__") for kind in types):
-            return NotImplemented  # tensor subclass: its operations on plain tensors are counted
+            return NotImplemented  # tensor subclass: the plain tensors inside it are counted
         result = func(*args, **(kwargs or {}))
         self._count(result)
-        self._count_found(args)
+        self._count_inputs(args)
         self._peak = max(self._peak, self._live)
         if self._live > self.limit:
             raise OutOfMemory(
@@ -68,8 +77,8 @@ class Counter(TorchDispatchMode):
             )
         return result
 
-    def _count_found(self, args: Any) -> None:
-        self._count(args)  # created outside the block, or grown in place
+    def _count_inputs(self, args: Any) -> None:
+        self._count(args)  # tensors created before the block, or resized in place
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):

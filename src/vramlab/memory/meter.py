@@ -32,10 +32,10 @@ class Meter(Protocol):
         """Current memory in bytes."""
 
     def peak(self) -> MemoryPoint:
-        """The most bytes since the last `reset_peak`."""
+        """The peak in bytes since the last `reset_peak`."""
 
     def reset_peak(self) -> None:
-        """Forget the peak."""
+        """Start a new peak at the current memory."""
 
 
 @contextlib.contextmanager
@@ -83,17 +83,17 @@ def _warn_if_refused(counter: Counter) -> Iterator[None]:
 
 def _cpu_limit(limit: int | None) -> int:
     """The limit, lowered to what the system allows."""
-    wanted = half_of_memory() if limit is None else limit
+    requested = half_of_memory() if limit is None else limit
     bound = tightest()
-    if bound.usable < 2 * wanted:
+    if bound.usable < 2 * requested:
         return_freed_memory_at_once()
-    if bound.usable >= wanted:
-        return wanted
+    if bound.usable >= requested:
+        return requested
     log.warning(
         "tensors can take only %.3f GiB: %s leaves %.3f of %.3f GiB to this process. That is the "
         "limit, and not %.3f GiB",
         *(bound.usable / 2**30, bound.by, bound.left / 2**30, bound.total / 2**30),
-        wanted / 2**30,
+        requested / 2**30,
     )
     return bound.usable
 
@@ -128,10 +128,10 @@ class _Cuda:
 
 
 def idle_in_pools(segments: list[dict[str, Any]], device: int) -> int:
-    """Bytes that CUDA graphs hold on a device beyond the live tensors in their pools.
+    """Bytes in the memory pools of CUDA graphs that no live tensor uses.
 
     Args:
-        segments: as torch.cuda.memory_snapshot gives them.
+        segments: the result of torch.cuda.memory_snapshot.
         device: index of the device.
     """
     return sum(

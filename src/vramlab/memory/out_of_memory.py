@@ -51,7 +51,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def missing(error: BaseException) -> int | None:
-    """Bytes that were missing when memory ran out, as far as the error says; at least these."""
+    """A lower bound on the bytes that were missing, from the error; None if it names no sizes.
+
+    It is a lower bound because the allocations after the failed one are unknown.
+    """
     if isinstance(error, OutOfMemory):
         return error.missing
     sizes = _sizes(error)
@@ -62,7 +65,7 @@ def missing(error: BaseException) -> int | None:
 
 
 def shortage(error: BaseException) -> str:
-    """What an out-of-memory error says, without torch's advice to its users."""
+    """The sizes in an out-of-memory error as a phrase, without torch's advice about settings."""
     sizes = _sizes(error)
     if sizes is None:
         return str(error).partition("\n")[0].partition(" GPU ")[0]

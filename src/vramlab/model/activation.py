@@ -1,4 +1,8 @@
-"""GELU with dropout: one Triton kernel on CUDA, and the same mask again from the same seed."""
+"""GELU followed by dropout, as one Triton kernel on CUDA.
+
+The dropout mask is a function of the seed, so the backward pass computes it again instead of
+storing it. Without Triton, torch's operations do the same with a generator of that seed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from torch.nn import functional
 from vramlab.model.triton import has_triton
 
 _BLOCK, _WARPS = 512, 4
-"""Quadruples of values that a program takes: a random number generator gives four at a time."""
+"""Groups of four values for each Triton program, since the random number generator returns four
+numbers for each call; and the warps of a program."""
 
 
 @torch.library.custom_op("vramlab::gelu_dropout", mutates_args=())
@@ -20,8 +25,8 @@ def gelu_dropout(x: Tensor, seed: Tensor, rate: float) -> Tensor:
 
     Args:
         x: of any shape, contiguous.
-        seed: one int64 on x's device, of the mask.
-        rate: of the values that become 0; the others are divided by 1 - rate.
+        seed: one int64 on x's device; equal seeds give equal masks.
+        rate: the probability that a value becomes 0; the others are divided by 1 - rate.
     """
     if not has_triton(x.device, x.dtype):
         return functional.gelu(x).mul_(_mask(x, seed, rate))
@@ -34,7 +39,11 @@ def gelu_dropout(x: Tensor, seed: Tensor, rate: float) -> Tensor:
 
 @torch.library.custom_op("vramlab::gelu_dropout_backward_", mutates_args={"grad_output"})
 def gelu_dropout_backward_(grad_output: Tensor, x: Tensor, seed: Tensor, rate: float) -> None:
-    """Replace the gradient of `gelu_dropout(x, seed, rate)` by that of x, a contiguous tensor."""
+    """Turn the gradient of `gelu_dropout(x, seed, rate)` into the gradient of x, in place.
+
+    Both tensors are contiguous. GELU(x) = x * Phi(x), so its derivative is Phi(x) + x * phi(x),
+    where Phi is the distribution function of a standard normal variable and phi its density.
+    """
     if not has_triton(x.device, x.dtype):
         density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         grad_output.mul_((1 + torch.erf(x / math.sqrt(2))) / 2 + x * density)
@@ -62,7 +71,7 @@ def _grid(x: Tensor) -> tuple[int]:
 
 
 def _mask(x: Tensor, seed: Tensor, rate: float) -> Tensor:
-    """0 with probability `rate`, else 1 / (1 - rate); the same again from the same seed."""
+    """The factors of dropout: 0 with probability `rate`, else 1 / (1 - rate); shaped like x."""
     generator = torch.Generator(x.device).manual_seed(int(seed))
     kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
     return kept.div_(1 - rate)

@@ -1,8 +1,8 @@
-"""Causal self-attention: one set of parameters, and a kernel for each value of the axis.
+"""Causal self-attention: the same parameters for all, one kernel for each value of `attention`.
 
 A kernel takes queries of shape [batch, time, heads, head width], keys and values of the same shape
-or with fewer heads, and returns the attended values in the shape of the queries. Position i sees
-position j where i - window < j <= i; without a window, where j <= i.
+or with fewer heads, and returns the attended values in the shape of the queries. Position i
+attends to position j where i - window < j <= i; without a window, where j <= i.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Kernel = Callable[[Tensor, Tensor, Tensor, int | None, float], Tensor]
 class SelfAttention(nn.MultiheadAttention):
     """Multi-head causal self-attention whose parameters do not depend on the kernel.
 
-    With `kernel` None it is torch.nn.MultiheadAttention as it comes: without returned weights torch
-    sends it through its fused kernels. Source: Vaswani et al., 2017 (arXiv:1706.03762); fewer heads
-    of keys and values than of queries: Ainslie et al., 2023 (arXiv:2305.13245).
+    With `kernel` None it is an unchanged torch.nn.MultiheadAttention, which uses torch's fused
+    kernels because no attention weights are returned. Source: Vaswani et al., 2017
+    (arXiv:1706.03762); grouped heads: Ainslie et al., 2023 (arXiv:2305.13245).
     """
 
     def __init__(self, config: ModelConfig, kernel: Kernel | None, window: int | None) -> None:
@@ -59,14 +59,14 @@ class SelfAttention(nn.MultiheadAttention):
 
 @functools.lru_cache(maxsize=4)
 def causal_mask(length: int, window: int | None, device: torch.device) -> Tensor:
-    """Boolean [length, length]: True where the row's position sees the column's."""
+    """Boolean [length, length]: True where the row's position attends to the column's."""
     position = torch.arange(length, device=device)
     distance = position[:, None] - position[None, :]
     return (distance >= 0) & (distance < (window or length))
 
 
-def _one_for_each(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values repeated until each head of queries has its own."""
+def _repeat_groups(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat keys and values so that each query head has its own."""
     group = q.shape[2] // k.shape[2]
     if group == 1:
         return k, v
@@ -74,8 +74,11 @@ def _one_for_each(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def explicit_softmax(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
-    """Softmax in float32 over stored [time, time] scores: what the fused kernels save."""
-    q, k, v = (x.transpose(1, 2) for x in (q, *_one_for_each(q, k, v)))
+    """Attention that stores the [time, time] scores, which the fused kernels avoid.
+
+    torch's softmax computes in float32 inside its kernel, whatever type the scores have.
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, *_repeat_groups(q, k, v)))
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     mask = causal_mask(q.shape[-2], window, q.device)
     weights = scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=scores.dtype)
@@ -85,11 +88,11 @@ def explicit_softmax(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropou
 def torch_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
     """torch.nn.functional.scaled_dot_product_attention; torch chooses the kernel.
 
-    A window becomes a dense mask, which rules out the flash kernel but runs on any device.
+    A window becomes a dense mask, which excludes the flash kernel but works on any device.
     """
     mask = None if window is None else causal_mask(q.shape[1], window, q.device)
-    if mask is not None:  # of the kernels that take a mask, only the slow one takes groups
-        k, v = _one_for_each(q, k, v)
+    if mask is not None:  # with a mask, only torch's slow math kernel supports grouped heads
+        k, v = _repeat_groups(q, k, v)
     grouped = q.shape[2] != k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     attended = functional.scaled_dot_product_attention(
@@ -101,7 +104,7 @@ def torch_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: flo
 def flash_attn(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
     """The flash-attn package. Source: Dao, 2023 (arXiv:2307.08691).
 
-    Its `window_size` counts the tokens seen before the position itself: hence window - 1.
+    Its `window_size` counts only the tokens before the current position, hence window - 1.
     """
     from flash_attn import flash_attn_func  # noqa: PLC0415  optional, and only with a GPU
 
@@ -111,8 +114,8 @@ def flash_attn(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: flo
 
 
 _FLEX_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True}
-"""Not the decoding kernel for short sequences: it was seen to lack a version for one group of heads
-in float32 (torch 2.11, H200)."""
+"""Do not use the flex-decoding kernel, which torch prefers for short sequences: in float32, with
+one group of heads, torch 2.11 had no version of it for an H200."""
 
 
 def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
@@ -135,19 +138,19 @@ def flex(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) ->
 def _flex_attention() -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415  slow to import
 
-    return torch.compile(flex_attention)  # uncompiled it stores the scores
+    return torch.compile(flex_attention)  # uncompiled, it would store all scores
 
 
 @functools.lru_cache(maxsize=4)
 def _block_mask(length: int, window: int | None, device: torch.device) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask  # noqa: PLC0415
 
-    reach = window or length
+    span = window or length
 
-    def sees(_batch: Tensor, _head: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        return (column <= row) & (row - column < reach)
+    def mask_mod(_batch: Tensor, _head: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        return (column <= row) & (row - column < span)
 
-    return create_block_mask(sees, None, None, length, length, device=str(device))
+    return create_block_mask(mask_mod, None, None, length, length, device=str(device))
 
 
 ATTENTION: dict[str, Kernel | None] = {

@@ -1,8 +1,10 @@
-"""Cross-entropy of a piece of logits, its gradient written in their place, in one Triton kernel.
+"""Cross-entropy of a chunk of logits in one Triton kernel, which replaces them by their gradient.
 
-As torch's operations, the same takes seven passes over the logits and two copies in float32.
+In place, because the logits are the largest tensor of the loss and are not needed afterwards. The
+same from torch's own operations reads or writes the logits seven times and makes two float32
+copies of them.
 Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2; Milakov and Gimelshein, 2018
-(arXiv:1805.02867), for the sum of exponentials in one pass.
+(arXiv:1805.02867), for the softmax in a single pass.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from torch import Tensor
 from vramlab.config.tokenizer import PAD_ID
 
 _BLOCK, _WARPS = 4096, 8
+"""Logits that a Triton program loads at a time, and its warps."""
 
 
 @torch.library.custom_op("vramlab::cross_entropy_", mutates_args={"logits"})
@@ -21,7 +24,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: [tokens, vocabulary], contiguous; becomes the gradient.
-        targets: [tokens], int64; padding takes no part.
+        targets: [tokens], int64; padding adds neither loss nor gradient.
 
     Returns:
         The sum in nats, a float32 scalar.

@@ -17,7 +17,7 @@ from vramlab.model.offload import OFFLOAD
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each on a normalised copy of the residual stream.
+    """Attention, then a feed-forward layer: each sees the normalised input, and adds to it.
 
     Source of the order: Xiong et al., 2020 (arXiv:2002.04745).
     """
@@ -56,7 +56,8 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, technique) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.d_model)
-        # The embedding is the head too: a small one gives small logits, a loss of ln(vocabulary).
+        # The loss head shares this weight. If it is small, so are the first logits, and the first
+        # loss is ln(vocabulary).
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.register_buffer("positions", torch.empty(0, config.d_model), persistent=False)
 
@@ -64,7 +65,7 @@ class Transformer(nn.Module):
         """Tokens [batch, time] (int64) to hidden states [batch, time, d_model]."""
         length, width = tokens.shape[1], self.embedding.embedding_dim
         self.reserve(length)
-        # Scaled as in section 3.4 of Vaswani et al., or the positions would drown the embedding.
+        # Scaled as in section 3.4 of Vaswani et al.: else the positions outweigh the embedding.
         x = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
         x = self.dropout(x)
         if not torch.is_grad_enabled():
@@ -78,7 +79,7 @@ class Transformer(nn.Module):
         return hidden
 
     def reserve(self, length: int) -> None:
-        """Have positions for sequences of `length` tokens."""
+        """Compute the positions of sequences of `length` tokens, unless they exist already."""
         if self.positions.shape[0] < length:
             width = self.embedding.embedding_dim
             self.positions = sinusoids(length, width).to(self.embedding.weight)

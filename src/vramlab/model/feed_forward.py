@@ -10,14 +10,15 @@ from torch.nn import functional
 
 from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
 
-Make = type[nn.Sequential]
+LayerType = type[nn.Sequential]
 
 
 class Recomputed(nn.Sequential):
-    """The same, keeping the input of GELU alone: its output and the dropout mask are made again.
+    """The same layers, but only the input of GELU is saved for the backward pass.
 
-    Of a hidden width w, autograd would keep two tensors of w values a token and a mask of w bytes.
-    Source: Chen et al., 2016 (arXiv:1604.06174), for what is cheap to compute.
+    The output of GELU and the dropout mask are recomputed, because that is cheap. Without this,
+    autograd saves two tensors of d_ff values for each token, and a dropout mask of d_ff bytes.
+    Source of the idea: Chen et al., 2016 (arXiv:1604.06174).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,20 +28,20 @@ class Recomputed(nn.Sequential):
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         rate = dropout.p if self.training else 0.0
-        out: Tensor = _Tail.apply(  # type: ignore[no-untyped-call]
+        out: Tensor = _GeluDropoutLinear.apply(  # type: ignore[no-untyped-call]
             hidden.to(dtype), second.weight, second.bias, rate
         )
         return out
 
 
-class _Tail(torch.autograd.Function):
-    """What follows the first layer."""
+class _GeluDropoutLinear(torch.autograd.Function):
+    """GELU, dropout and the second linear layer; the backward pass recomputes the first two."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, rate: float) -> Tensor:
         seed = torch.randint(2**31 - 1, (1,), device=hidden.device)
         ctx.save_for_backward(hidden, weight, seed)
-        ctx.rate, ctx.bias = rate, bias.dtype
+        ctx.rate, ctx.bias_dtype = rate, bias.dtype
         with torch.autocast(hidden.device.type, enabled=False):
             active = gelu_dropout(hidden, seed, rate)
             return functional.linear(active, weight.to(hidden.dtype), bias.to(hidden.dtype))
@@ -49,12 +50,12 @@ class _Tail(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         hidden, weight, seed = ctx.saved_tensors
         rows = grad_output.flatten(0, -2)
-        grad_bias = rows.sum(0, dtype=ctx.bias)
+        grad_bias = rows.sum(0, dtype=ctx.bias_dtype)
         grad_weight = rows.T @ gelu_dropout(hidden, seed, ctx.rate).flatten(0, -2)
         grad_input = grad_output @ weight.to(grad_output.dtype)
         gelu_dropout_backward_(grad_input, hidden, seed, ctx.rate)
         return grad_input, grad_weight.to(weight.dtype), grad_bias, None
 
 
-FEED_FORWARD: dict[str, Make] = {"full": nn.Sequential, "recomputed": Recomputed}
-"""How the layers are run one after the other, for each value of the `feed_forward` axis."""
+FEED_FORWARD: dict[str, LayerType] = {"full": nn.Sequential, "recomputed": Recomputed}
+"""The container that runs the layers in order, for each value of the `feed_forward` axis."""

@@ -1,7 +1,9 @@
-"""A linear layer whose matrix products multiply 8-bit floats.
+"""A linear layer with matrix products in 8-bit floating point.
 
-Each tensor is scaled as a whole so that its largest value is the largest of the format: e4m3 for
-activations and weights, e5m2 for gradients. Source: Micikevicius et al., 2022 (arXiv:2209.05433).
+A tensor is divided by one scale, chosen so that its largest absolute value becomes the largest
+value of the format; the product is multiplied by the scales of both factors. The format is e4m3
+for activations and weights, and e5m2, which has a wider range, for gradients.
+Source: Micikevicius et al., 2022 (arXiv:2209.05433).
 """
 
 from __future__ import annotations
@@ -13,46 +15,47 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MULTIPLE = 16
-"""What the sizes of a product must be multiples of."""
+"""torch._scaled_mm needs matrix sizes that are multiples of this."""
 FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
+"""The formats of activations and weights, and of gradients."""
 
 
 class Float8Linear(nn.Linear):
-    """torch.nn.Linear with the same parameters; its output and gradients are bfloat16 at best."""
+    """torch.nn.Linear with the same parameters; output and gradients have bfloat16 precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs], in bfloat16."""
         rows = x.flatten(0, -2)
-        short = -rows.shape[0] % MULTIPLE
-        padded = functional.pad(rows, (0, 0, 0, short))
-        product: Tensor = _Product.apply(padded, self.weight)  # type: ignore[no-untyped-call]
+        missing_rows = -rows.shape[0] % MULTIPLE
+        padded = functional.pad(rows, (0, 0, 0, missing_rows))
+        product: Tensor = _Float8Matmul.apply(padded, self.weight)  # type: ignore[no-untyped-call]
         product = product[: rows.shape[0]] + self.bias.to(product.dtype)
         return product.view(*x.shape[:-1], -1)
 
 
-class _Product(torch.autograd.Function):
-    """x [n, inputs] times the transpose of weight [outputs, inputs]; x is kept in 8 bits."""
+class _Float8Matmul(torch.autograd.Function):
+    """x [n, inputs] times the transpose of weight [outputs, inputs]; both are saved in 8 bits."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        small_x, small_weight = _quantize(x, FORWARD), _quantize(weight, FORWARD)
-        ctx.save_for_backward(*small_x, *small_weight)
+        x8, weight8 = _quantize(x, FORWARD), _quantize(weight, FORWARD)
+        ctx.save_for_backward(*x8, *weight8)
         ctx.dtypes = x.dtype, weight.dtype
-        return _multiply(small_x[0], small_weight[0].t(), small_x[1], small_weight[1])
+        return _multiply(x8[0], weight8[0].t(), x8[1], weight8[1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         x, x_scale, weight, weight_scale = ctx.saved_tensors
-        small, scale = _quantize(grad_output, BACKWARD)
-        # The second factor must lie column by column in memory, hence the double transposes.
-        by_x = _multiply(small, weight.t().contiguous().t(), scale, weight_scale)
-        grad_weight = _multiply(small.t().contiguous(), x.t().contiguous().t(), scale, x_scale)
-        return by_x.to(ctx.dtypes[0]), grad_weight.to(ctx.dtypes[1])
+        grad8, scale = _quantize(grad_output, BACKWARD)
+        # torch._scaled_mm needs a column-major second factor, hence the double transposes.
+        grad_input = _multiply(grad8, weight.t().contiguous().t(), scale, weight_scale)
+        grad_weight = _multiply(grad8.t().contiguous(), x.t().contiguous().t(), scale, x_scale)
+        return grad_input.to(ctx.dtypes[0]), grad_weight.to(ctx.dtypes[1])
 
 
 def _quantize(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x in 8 bits, and the float32 factor that gives it back."""
+    """x / scale in 8 bits, and the scale in float32."""
     scale = x.abs().amax().float().clamp_min(1e-12) / torch.finfo(dtype).max
     return (x.float() / scale).to(dtype), scale
 

@@ -1,6 +1,16 @@
-"""Triton kernels. To be imported only where the package triton is installed.
+"""Triton kernels. Import this module only where the package triton is installed.
 
-Without annotations: Triton would take them for types of its own.
+`cross_entropy`: one program handles one row of logits, in blocks of columns. The first loop finds
+the maximum m and the sum s of exp(x - m) in a single pass (online softmax): when a block raises the
+maximum from m to n, the old sum is multiplied by exp(m - n). The loss is m + log(s) - x[target].
+The second loop overwrites each logit with its gradient, exp(x - m) / s - [column == target].
+
+`gelu_dropout` and `gelu_dropout_backward`: one program handles 4 * BLOCK values. The random numbers
+depend only on the seed and the position of a value, so both kernels compute the same dropout mask
+and none is stored. A call of Philox gives four random numbers, hence four blocks for each program.
+
+All kernels compute in float32 and store in the type of the tensor. They have no type annotations,
+because Triton would interpret them.
 """
 
 import triton
@@ -17,36 +27,39 @@ def cross_entropy(
     PADDING: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """One row: its loss, and the gradient in place of its logits. In float32 inside."""
+    """Store the loss of one row, and replace its logits by their gradient."""
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets + row)
     start = logits + row * stride
-    picked = tl.load(start + target).to(tl.float32)
+    target_logit = tl.load(start + target).to(tl.float32)
     columns = tl.arange(0, BLOCK)
-    largest = -float("inf")
-    total = 0.0
+    maximum = -float("inf")
+    exp_sum = 0.0
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY
         x = tl.load(start + first + columns, mask=inside, other=-float("inf")).to(tl.float32)
-        higher = tl.maximum(largest, tl.max(x, 0))
-        total = total * tl.exp(largest - higher) + tl.sum(tl.exp(x - higher), 0)
-        largest = higher
-    kept = target != PADDING
-    tl.store(losses + row, tl.where(kept, largest + tl.log(total) - picked, 0.0))
-    scale = tl.where(kept, 1.0 / total, 0.0)
-    one = tl.where(kept, 1.0, 0.0)
-    tl.debug_barrier()  # the target's logit is read before another warp writes over it
+        new_maximum = tl.maximum(maximum, tl.max(x, 0))
+        exp_sum = exp_sum * tl.exp(maximum - new_maximum) + tl.sum(tl.exp(x - new_maximum), 0)
+        maximum = new_maximum
+    not_padding = target != PADDING
+    tl.store(losses + row, tl.where(not_padding, maximum + tl.log(exp_sum) - target_logit, 0.0))
+    scale = tl.where(not_padding, 1.0 / exp_sum, 0.0)
+    one = tl.where(not_padding, 1.0, 0.0)
+    tl.debug_barrier()  # read the target's logit before another warp overwrites it
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY
         x = tl.load(start + first + columns, mask=inside, other=-float("inf")).to(tl.float32)
-        grad_output = tl.exp(x - largest) * scale - tl.where(first + columns == target, one, 0.0)
-        tl.store(start + first + columns, grad_output.to(logits.dtype.element_ty), mask=inside)
+        grad_logits = tl.exp(x - maximum) * scale - tl.where(first + columns == target, one, 0.0)
+        tl.store(start + first + columns, grad_logits.to(logits.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _kept(seed, quadruples, rate):
-    """Four factors each: 0 for what dropout drops. Philox of 7 rounds: Salmon et al., 2011."""
-    a, b, c, d = tl.rand4x(tl.load(seed), quadruples, n_rounds=7)
+def _dropout_factors(seed, indices, rate):
+    """Four dropout factors for each index: 0, or 1 / (1 - rate).
+
+    Philox4x32 with 7 rounds, the fewest that pass BigCrush: Salmon et al., 2011.
+    """
+    a, b, c, d = tl.rand4x(tl.load(seed), indices, n_rounds=7)
     factor = 1.0 / (1.0 - rate)
     return (
         tl.where(a >= rate, factor, 0.0),
@@ -76,21 +89,21 @@ def gelu_dropout(
     rate,
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """GELU, then dropout, of 4 * BLOCK values. In float32 inside."""
+    """GELU followed by dropout, for 4 * BLOCK values."""
     program = tl.program_id(0)
-    a, b, c, d = _kept(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
-    at = program.to(tl.int64) * (4 * BLOCK) + tl.arange(0, BLOCK)
-    _gelu_dropout(x, out, at, size, a)
-    _gelu_dropout(x, out, at + BLOCK, size, b)
-    _gelu_dropout(x, out, at + 2 * BLOCK, size, c)
-    _gelu_dropout(x, out, at + 3 * BLOCK, size, d)
+    a, b, c, d = _dropout_factors(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
+    offsets = program.to(tl.int64) * (4 * BLOCK) + tl.arange(0, BLOCK)
+    _gelu_dropout(x, out, offsets, size, a)
+    _gelu_dropout(x, out, offsets + BLOCK, size, b)
+    _gelu_dropout(x, out, offsets + 2 * BLOCK, size, c)
+    _gelu_dropout(x, out, offsets + 3 * BLOCK, size, d)
 
 
 @triton.jit
-def _gelu_dropout(x, out, at, size, factor):
-    inside = at < size
-    value = tl.load(x + at, mask=inside).to(tl.float32)
-    tl.store(out + at, (_gelu(value) * factor).to(out.dtype.element_ty), mask=inside)
+def _gelu_dropout(x, out, offsets, size, factor):
+    inside = offsets < size
+    value = tl.load(x + offsets, mask=inside).to(tl.float32)
+    tl.store(out + offsets, (_gelu(value) * factor).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -102,20 +115,20 @@ def gelu_dropout_backward(
     rate,
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """The grad_output of 4 * BLOCK values of GELU with dropout, in place. In float32 inside."""
+    """Replace the gradients of 4 * BLOCK outputs of `gelu_dropout` by those of its inputs."""
     program = tl.program_id(0)
-    a, b, c, d = _kept(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
-    at = program.to(tl.int64) * (4 * BLOCK) + tl.arange(0, BLOCK)
-    _gelu_dropout_backward(grad_output, x, at, size, a)
-    _gelu_dropout_backward(grad_output, x, at + BLOCK, size, b)
-    _gelu_dropout_backward(grad_output, x, at + 2 * BLOCK, size, c)
-    _gelu_dropout_backward(grad_output, x, at + 3 * BLOCK, size, d)
+    a, b, c, d = _dropout_factors(seed, program * BLOCK + tl.arange(0, BLOCK), rate)
+    offsets = program.to(tl.int64) * (4 * BLOCK) + tl.arange(0, BLOCK)
+    _gelu_dropout_backward(grad_output, x, offsets, size, a)
+    _gelu_dropout_backward(grad_output, x, offsets + BLOCK, size, b)
+    _gelu_dropout_backward(grad_output, x, offsets + 2 * BLOCK, size, c)
+    _gelu_dropout_backward(grad_output, x, offsets + 3 * BLOCK, size, d)
 
 
 @triton.jit
-def _gelu_dropout_backward(grad_output, x, at, size, factor):
-    inside = at < size
-    value = tl.load(x + at, mask=inside).to(tl.float32)
-    incoming = tl.load(grad_output + at, mask=inside).to(tl.float32)
-    outgoing = incoming * factor * _gelu_derivative(value)
-    tl.store(grad_output + at, outgoing.to(grad_output.dtype.element_ty), mask=inside)
+def _gelu_dropout_backward(grad_output, x, offsets, size, factor):
+    inside = offsets < size
+    value = tl.load(x + offsets, mask=inside).to(tl.float32)
+    grad = tl.load(grad_output + offsets, mask=inside).to(tl.float32)
+    grad_x = grad * factor * _gelu_derivative(value)
+    tl.store(grad_output + offsets, grad_x.to(grad_output.dtype.element_ty), mask=inside)

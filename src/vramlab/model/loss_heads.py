@@ -2,7 +2,7 @@
 
 A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
 `targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
-over the targets that are not padding. LOSS_HEADS holds functions that make a head.
+over the targets that are not padding. The functions in LOSS_HEADS make a head.
 
 How they save memory: the logits, [tokens, vocabulary], are often the largest tensor of a step. The
 loss is a sum over tokens, so it can be computed chunk by chunk with the logits of one chunk at a
@@ -33,17 +33,17 @@ from vramlab.model.triton import has_triton
 F = TypeVar("F", bound=Callable[..., Any])
 LossHead = Callable[[Tensor, Tensor, Tensor], Tensor]
 Compiler = Callable[[F], F]
-"""torch.compile with its options, or the identity."""
+"""torch.compile with its options, or a function that returns its argument."""
 
 CHUNKS = 16
-"""Fewest chunks of a batch: their logits are then a small part of a step's memory."""
+"""Minimum number of chunks for a batch, so that the logits of one take little memory."""
 CHUNK_LOGITS = 100_000_000
-"""Most logits of a chunk: 200 MB in 16 bits. Enough to keep a GPU busy: with the smaller chunks of
-Hsu et al. (94 for 131,072 tokens and a vocabulary of 12,000) it waits for the host."""
+"""Maximum number of logits in a chunk: 200 MB in 16 bits. Chunks as small as in Hsu et al. (94
+for 131,072 tokens and a vocabulary of 12,000) leave the GPU waiting for the host's launches."""
 
 
 def chunk_size(tokens: int, vocabulary: int) -> int:
-    """Tokens of a chunk where the configuration names no number."""
+    """Default number of tokens in a chunk."""
     return max(1, min(math.ceil(tokens / CHUNKS), CHUNK_LOGITS // vocabulary))
 
 
@@ -51,9 +51,9 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """All logits at once, [batch * time, vocabulary]: often the largest tensor of a step."""
     logits = functional.linear(hidden, weight).flatten(0, -2)
     # log_softmax in float32; for bfloat16 logits torch makes a float32 copy.
-    exact = torch.promote_types(logits.dtype, torch.float32)
+    loss_dtype = torch.promote_types(logits.dtype, torch.float32)
     return functional.nll_loss(
-        functional.log_softmax(logits, dim=-1, dtype=exact),
+        functional.log_softmax(logits, dim=-1, dtype=loss_dtype),
         targets.flatten(),
         ignore_index=PAD_ID,
         reduction="sum",
@@ -66,7 +66,7 @@ def make_full(_: int | None, compiler: Compiler[LossHead]) -> LossHead:
 
 
 def make_chunked(chunk_tokens: int | None, compiler: Compiler[LossHead]) -> LossHead:
-    """A chunk of the tokens at a time, whose logits are computed again in the backward pass.
+    """The loss chunk by chunk; the backward pass recomputes the logits of each chunk.
 
     Source: the chunks of Hsu et al., 2024 (arXiv:2410.10989), under the checkpointing of
     Chen et al., 2016 (arXiv:1604.06174).
@@ -90,17 +90,18 @@ def make_chunked(chunk_tokens: int | None, compiler: Compiler[LossHead]) -> Loss
 
 
 def make_fused(chunk_tokens: int | None, compiler: Compiler[Any]) -> LossHead:
-    """A chunk of the tokens at a time; its gradients are taken before its logits are dropped.
+    """The loss chunk by chunk; the forward pass also computes the gradients of each chunk.
 
-    Nothing is computed twice: the backward pass only scales the gradients. The weight's gradient is
-    added up in the weight's own type. Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
+    Nothing is computed twice: the backward pass only scales the gradients. grad_weight is
+    accumulated in the type of the weight: in bfloat16 each chunk adds a rounding error.
+    Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2.
     """
     chunk, gradients = compiler(full), compiler(_loss_and_gradients)
 
     def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            how = _Chunking(chunk_tokens, gradients)
-            loss: Tensor = _Fused.apply(hidden, weight, targets, how)  # type: ignore[no-untyped-call]
+            chunking = _Chunking(chunk_tokens, gradients)
+            loss: Tensor = _Fused.apply(hidden, weight, targets, chunking)  # type: ignore[no-untyped-call]
             return loss
         chunks = _chunks(hidden, weight, targets, chunk_tokens)
         return torch.stack([chunk(rows, weight, row_targets) for rows, row_targets in chunks]).sum()
@@ -118,7 +119,7 @@ def _chunks(
 def _loss_and_gradients_by_kernel(
     hidden: Tensor, weight: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_loss_and_gradients`, with one kernel between the matrix products."""
+    """Like `_loss_and_gradients`, with one Triton kernel between the matrix products."""
     logits = functional.linear(hidden, weight)
     loss = cross_entropy_(logits, targets)
     grad_logits = logits  # the kernel overwrote the logits with their gradient
@@ -128,50 +129,54 @@ def _loss_and_gradients_by_kernel(
 def _loss_and_gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of one chunk: the summed loss, and its gradients by `hidden` and by `weight`."""
+    """Of one chunk: the summed loss, grad_hidden and grad_weight.
+
+    The gradient of the logits is softmax(logits) minus the one-hot targets.
+    """
     logits = functional.linear(hidden, weight)
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=exact)
+    loss_dtype = torch.promote_types(logits.dtype, torch.float32)
+    log_probabilities = functional.log_softmax(logits, dim=-1, dtype=loss_dtype)
     loss = functional.nll_loss(log_probabilities, targets, ignore_index=PAD_ID, reduction="sum")
-    grad_logits = log_probabilities.exp_()  # in place: a chunk has one such tensor
+    grad_logits = log_probabilities.exp_()  # in place, so that a chunk has one such tensor
     grad_logits.scatter_add_(-1, targets[:, None], grad_logits.new_full((len(targets), 1), -1.0))
     grad_logits = grad_logits.to(weight.dtype)
-    # Padding is masked in the small factors: in the logits it would be one more pass over them.
-    kept = (targets != PAD_ID)[:, None]
-    return loss, (grad_logits @ weight) * kept, grad_logits.T @ (hidden * kept)
+    # Mask padding here: masking grad_logits, the largest tensor, would take another pass over it.
+    not_padding = (targets != PAD_ID)[:, None]
+    return loss, (grad_logits @ weight) * not_padding, grad_logits.T @ (hidden * not_padding)
 
 
 class _Chunking(NamedTuple):
-    """How the fused head goes through a batch."""
+    """How the fused head splits a batch, and the function that it runs on each chunk."""
 
     tokens: int | None
-    """Of a chunk."""
+    """Tokens in a chunk; None for the default."""
     gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    """`_loss_and_gradients`, compiled or not."""
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, how: _Chunking
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunking: _Chunking
     ) -> Tensor:
-        kind, (chunk_tokens, gradients) = hidden.device.type, how
+        kind, (chunk_tokens, gradients) = hidden.device.type, chunking
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         size = chunk_tokens or chunk_size(targets.numel(), weight.shape[0])
-        parts = iter(grad_hidden.flatten(0, -2).split(size))
+        grad_hidden_chunks = iter(grad_hidden.flatten(0, -2).split(size))
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        cast = weight.to(dtype)
+        cast_weight = weight.to(dtype)
         if has_triton(hidden.device, dtype):
             gradients = _loss_and_gradients_by_kernel
         with torch.autocast(kind, enabled=False):
             for chunk_hidden, chunk_targets in _chunks(hidden, weight, targets, chunk_tokens):
                 loss, grad_chunk, grad_weight_chunk = gradients(
-                    chunk_hidden.to(dtype), cast, chunk_targets
+                    chunk_hidden.to(dtype), cast_weight, chunk_targets
                 )
                 total += loss
-                next(parts).copy_(grad_chunk)
+                next(grad_hidden_chunks).copy_(grad_chunk)
                 grad_weight += grad_weight_chunk
-        # Not saved through autograd: the backward pass scales them in place.
+        # On ctx, not by save_for_backward, because the backward pass scales them in place.
         ctx.gradients = grad_hidden, grad_weight
         return total
 
@@ -189,4 +194,4 @@ LOSS_HEADS: dict[str, Callable[[int | None, Compiler[Any]], LossHead]] = {
     "chunked": make_chunked,
     "fused": make_fused,
 }
-"""What makes the head of each value of the `loss_head` axis."""
+"""The function that makes the head, for each value of the `loss_head` axis."""

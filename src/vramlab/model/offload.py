@@ -1,4 +1,4 @@
-"""Offload: where the blocks keep what they save for the backward pass."""
+"""Activation offload: where the tensors that blocks save for the backward pass are stored."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-Keeper = Callable[[Iterable[nn.Parameter]], contextlib.AbstractContextManager[object]]
+OffloadContext = Callable[[Iterable[nn.Parameter]], contextlib.AbstractContextManager[object]]
 
 
 SMALLEST = 2**16
-"""Bytes under which a tensor is not worth a transfer."""
+"""Bytes; smaller tensors stay on the device, because a transfer costs more than it saves."""
 
 
 def on_device(_: Iterable[nn.Parameter]) -> contextlib.AbstractContextManager[object]:
-    """Leave what is saved where it is."""
+    """No offload."""
     return contextlib.nullcontext()
 
 
 def on_host(parameters: Iterable[nn.Parameter]) -> contextlib.AbstractContextManager[object]:
-    """Move what autograd saves inside the context to pinned host memory, and back when needed.
+    """Move the tensors that autograd saves to pinned host memory; move them back when needed.
 
-    The parameters stay. As torch.autograd.graph.save_on_cpu, which would copy them for each use.
+    Like torch.autograd.graph.save_on_cpu, but parameters stay on the device: they are there anyway,
+    and save_on_cpu would copy them each time they are saved.
     Source: Rhu et al., 2016 (arXiv:1602.08124).
     """
-    staying = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    parameter_pointers = {parameter.untyped_storage().data_ptr() for parameter in parameters}
 
     def pack(tensor: Tensor) -> tuple[torch.device, Tensor]:
-        if tensor.nbytes < SMALLEST or tensor.untyped_storage().data_ptr() in staying:
+        if tensor.nbytes < SMALLEST or tensor.untyped_storage().data_ptr() in parameter_pointers:
             return tensor.device, tensor
         pinned = tensor.device.type == "cuda"
         packed = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
@@ -44,5 +45,5 @@ def on_host(parameters: Iterable[nn.Parameter]) -> contextlib.AbstractContextMan
     return saved_tensors_hooks(pack, unpack)
 
 
-OFFLOAD: dict[str, Keeper] = {"none": on_device, "activations": on_host}
-"""Where the blocks keep their tensors, for each value of the `offload` axis."""
+OFFLOAD: dict[str, OffloadContext] = {"none": on_device, "activations": on_host}
+"""The context that the blocks run in, for each value of the `offload` axis."""

@@ -1,4 +1,4 @@
-"""Optimizers: Adam by four routes. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
+"""Optimizers: four implementations of Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Make = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
 
 
 class InBackward(torch.optim.Adam):
-    """Adam that updates a parameter as soon as its gradient is there, and then frees the gradient.
+    """Adam that updates a parameter as soon as its gradient is computed, then frees the gradient.
 
-    From its making on, each backward pass updates the parameters; `step` has nothing left to do.
-    `updates` counts them.
+    Gradients of all parameters never exist at the same time. Once this optimizer is created, each
+    backward pass updates the parameters, and `step` does nothing. `updates` counts the updates.
     Source: "How to save memory by fusing the optimizer step into the backward pass", a tutorial of
     PyTorch; Lv et al., 2023 (arXiv:2306.09782).
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
-        # One parameter at a time has a gradient: there is nothing to batch.
+        # Only one parameter at a time has a gradient, so foreach has nothing to batch.
         super().__init__(parameters, lr=learning_rate, foreach=False)
         self.updates = 0
-        # Python cannot collect a cycle through a hook: the model would outlive its last user.
+        # A strong reference would make a cycle through a hook, which Python cannot collect: the
+        # model's memory would never be freed.
         update = weakref.WeakMethod(self._update)
 
         def hook(parameter: Tensor) -> None:
-            if alive := update():
-                alive(parameter)
+            if method := update():
+                method(parameter)
 
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -39,15 +40,15 @@ class InBackward(torch.optim.Adam):
 
     def _update(self, parameter: Tensor) -> None:
         self.updates += 1
-        super().step()  # Adam passes over parameters without a gradient
+        super().step()  # Adam skips parameters without a gradient
         parameter.grad = None
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Do nothing: the backward pass did it."""
+        """Do nothing: the backward pass has updated the parameters."""
 
 
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """torch's default: on CUDA, one kernel for each of its operations over all parameters."""
+    """torch's default: on CUDA `foreach`, which runs each operation over all parameters at once."""
     return torch.optim.Adam(parameters, lr=learning_rate)
 
 
@@ -66,10 +67,10 @@ def eight_bit(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch
     return optimizer
 
 
-OPTIMIZERS: dict[str, Make] = {
+OPTIMIZERS: dict[str, OptimizerFactory] = {
     "adam": adam,
     "fused": fused,
     "8bit": eight_bit,
     "in-backward": InBackward,
 }
-"""What makes the optimizer of each value of the `optimizer` axis."""
+"""The factory for each value of the `optimizer` axis."""

@@ -1,4 +1,4 @@
-"""Where kernels written in Triton can run."""
+"""Whether Triton kernels can run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
 
 def has_triton(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether such a kernel runs there: on CUDA with the package triton, in at most 32 bits."""
+    """Whether Triton kernels run on a device: CUDA, the package triton, 16- or 32-bit floats."""
     return (
         device.type == "cuda"
         and dtype in _DTYPES

@@ -2,10 +2,15 @@
 
 A CPU build of torch has no autograd for fake CUDA tensors, so the step runs on fake CPU tensors.
 Most operations create tensors of the same sizes on both devices. This module covers the rest:
-`emulate_cuda` replaces functions that select another kernel on CUDA (dropout, attention, Triton);
-`adapt_to_cuda` replaces flash-attn, flex_attention and offload, whose real code needs CUDA;
-`CudaCounter` rounds sizes as the CUDA caching allocator does and adds scratch memory and the
-workspaces of cuBLAS. docs/estimate.md has the source of each rule.
+
+- torch selects another kernel on CUDA, which saves other tensors (dropout, attention, Triton):
+  `emulate_cuda` replaces the functions that select it while a step runs.
+- flash-attn, flex_attention and offload have no code for a CPU: `adapt_to_cuda` replaces them in a
+  learner, by code that saves tensors of the same sizes.
+- The caching allocator rounds each size up, kernels take scratch memory while they run, and cuBLAS
+  keeps a workspace for each thread that calls it: `CudaCounter` adds these bytes.
+
+docs/estimate.md has the source of each rule.
 """
 
 from __future__ import annotations
@@ -32,15 +37,15 @@ from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
 
 CUBLAS_WORKSPACE = 32 * 2**20
-"""What cuBLAS keeps for each thread that multiplies matrices, on Hopper; 8.1 MiB elsewhere."""
+"""Workspace of cuBLAS for each thread that multiplies matrices: on Hopper; elsewhere 8.1 MiB."""
 
 
 CUBLASLT_WORKSPACE = 2**20
-"""What cuBLASLt, used for products with a bias, keeps in addition."""
+"""Additional workspace of cuBLASLt, which computes matrix products with a bias."""
 
 
 FLASH_WIDTH = 256
-"""Widest head of the flash kernels."""
+"""Maximum head width of the flash kernels."""
 
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -51,9 +56,10 @@ _ATEN = torch.ops.aten
 
 @contextlib.contextmanager
 def emulate_cuda() -> Iterator[None]:
-    """Replace functions that select another kernel on CUDA by ones that allocate the same.
+    """Replace functions that select another kernel on CUDA by ones that allocate as it does.
 
-    A TorchFunctionMode would not do: torch switches it off during a backward pass.
+    A TorchFunctionMode is not enough: torch disables it in the backward pass, where checkpointing
+    calls these functions again.
     """
     before = {place: getattr(*place) for place in _FUNCTIONS}
     try:
@@ -66,36 +72,39 @@ def emulate_cuda() -> Iterator[None]:
 
 
 class CudaCounter(Counter):
-    """Counts as torch's CUDA allocator does: whole granules, with the kernels' scratch space."""
+    """Counts as torch's CUDA allocator does: sizes rounded up to granules, plus scratch memory."""
 
     def __init__(self) -> None:
         super().__init__(sys.maxsize)
-        self._on_host: set[int] = set()
+        self._host_storages: set[int] = set()
         self._workspaces: dict[tuple[str, bool], int] = {}
 
     def leave_out(self, tensors: Iterable[Tensor]) -> None:
-        """Stop counting tensors that CUDA's code keeps in the host's memory."""
+        """Stop counting tensors that are in host memory when training on CUDA."""
         for tensor in tensors:
             key = id(tensor.untyped_storage())
             self._remove(key, None)
-            self._on_host.add(key)
+            self._host_storages.add(key)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run `func`, and count what it made and took."""
+        """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
         result = super().__torch_dispatch__(func, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
-        for library, size in _LIBRARIES.get(func, {}).items():
+        for library, size in _WORKSPACES.get(func, {}).items():
             in_backward = torch._C._current_autograd_node() is not None
             self._workspaces[library, in_backward] = size
         return result
 
     def workspaces(self) -> int:
-        """Bytes that libraries keep from their first use on: each of the two passes has a thread,
-        and with it workspaces, of its own."""
+        """Bytes of the workspaces that libraries never free.
+
+        They belong to a thread, and autograd runs the backward pass in a thread of its own, so a
+        library used in both passes has two.
+        """
         return sum(self._workspaces.values())
 
     def _add(self, storage: torch.UntypedStorage) -> None:
-        if id(storage) not in self._on_host:
+        if id(storage) not in self._host_storages:
             super()._add(storage)
 
     def _size(self, storage: torch.UntypedStorage) -> int:
@@ -103,17 +112,17 @@ class CudaCounter(Counter):
 
 
 def adapt_to_cuda(learner: Learner) -> None:
-    """Replace what a learner does differently on CUDA; call it under FakeTensorMode."""
+    """Replace the attention and offload of a learner whose code needs CUDA; changes it in place."""
     if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
         for module in learner.model.modules():
             if isinstance(module, SelfAttention):
                 module.kernel = _flash_kernel
     if learner.technique.offload != "none":
-        learner.model.offload = _on_host
+        learner.model.offload = _offload
 
 
 def cuda_optimizer(learner: Learner, learning_rate: float) -> torch.optim.Optimizer:
-    """The learner's optimizer; torch's own takes all parameters at once where CUDA's does."""
+    """The learner's optimizer, with the default that torch has on CUDA: `foreach`."""
     optimizer = learner.optimizer(learning_rate)
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None and not group.get("fused"):
@@ -122,15 +131,15 @@ def cuda_optimizer(learner: Learner, learning_rate: float) -> torch.optim.Optimi
 
 
 def _dropout(
-    other: Callable[..., Tensor],
+    original: Callable[..., Tensor],
     x: Tensor,
     p: float = 0.5,
     training: bool = True,
     inplace: bool = False,
 ) -> Tensor:
-    """One kernel, which keeps a mask of one byte per value."""
+    """CUDA's dropout is one kernel, which saves a mask of one byte per value."""
     if inplace or not training or not 0 < p < 1:
-        return other(x, p, training, inplace)
+        return original(x, p, training, inplace)
     return torch.native_dropout(x, p, True)[0]
 
 
@@ -148,7 +157,7 @@ class _Attention(NamedTuple):
 
 
 def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
-    """The kernel that torch prefers: flash, else the memory-efficient one, else plain products."""
+    """The kernel that torch prefers on CUDA: flash, else memory-efficient, else matrix products."""
     q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa = _Attention(*arguments, **options)
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (x.to(torch.get_autocast_dtype("cpu")) for x in (q, k, v))
@@ -171,8 +180,11 @@ def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Ten
 
 
 def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
-    """torch's, for kernels of packages that a CPU cannot run and that save the same:
-    q, k, v, the result and its log-sum-exp."""
+    """torch's flash kernel in place of those of flash-attn and flex_attention.
+
+    All of them save the same tensors: q, k, v, the output and its log-sum-exp. The window, which
+    changes no size, is ignored.
+    """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     grouped = q.shape[1] != k.shape[1]
     out = functional.scaled_dot_product_attention(
@@ -182,7 +194,7 @@ def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: 
 
 
 def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype) -> bool:
-    """Triton comes with the CUDA builds of torch."""
+    """True for CUDA: Triton is part of the CUDA builds of torch."""
     return dtype in {torch.float32, *_HALF}
 
 
@@ -191,16 +203,16 @@ _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
     (functional, "scaled_dot_product_attention"): _attention,
     (loss_heads, "has_triton"): _has_triton,
 }
-"""By module and name; each is given the function that it replaces first."""
+"""Replacements by module and name; the first argument is the function that is replaced."""
 
 
 @contextlib.contextmanager
-def _on_host(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Like offload.on_host; the host copies are not counted, and return as new tensors."""
-    staying = {parameter.untyped_storage()._cdata for parameter in parameters}
+def _offload(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Like offload.on_host, but saves only shape and type: host memory is not counted."""
+    parameter_storages = {parameter.untyped_storage()._cdata for parameter in parameters}
 
     def pack(tensor: Tensor) -> Tensor | tuple[torch.Size, torch.dtype]:
-        if tensor.nbytes < SMALLEST or tensor.untyped_storage()._cdata in staying:
+        if tensor.nbytes < SMALLEST or tensor.untyped_storage()._cdata in parameter_storages:
             return tensor
         return tensor.shape, tensor.dtype
 
@@ -216,11 +228,11 @@ def _on_host(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
 
 
-_LIBRARIES: Mapping[Any, Mapping[str, int]] = {
+_WORKSPACES: Mapping[Any, Mapping[str, int]] = {
     _ATEN.mm.default: _CUBLAS,
     _ATEN.bmm.default: _CUBLAS,
     _ATEN.baddbmm.default: _CUBLAS,
     _ATEN.addmm.default: _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
     _ATEN._scaled_mm.default: _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
 }
-"""By operation: the workspaces that it takes, of each library."""
+"""The workspaces that an operation needs, by library."""

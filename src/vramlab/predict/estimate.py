@@ -1,6 +1,7 @@
-"""The largest batch of each technique on each card, and its peak memory, predicted.
+"""Predict the largest batch of each technique on each card, and its peak memory.
 
-The peaks come from fake_run; the search of measured trials follows them to the limits of the cards.
+fake_run predicts the peak of a batch; the search that measured trials use as well then finds the
+largest batch below the limit of each card.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import most_sequences
-from vramlab.measure.search import Limit, Seen, search
+from vramlab.measure.search import KnownPeak, Limit, search
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.predict.fake_run import FakeRun
@@ -27,31 +28,31 @@ from vramlab.training.machine import Machine, obstacle
 
 log = logging.getLogger(__name__)
 
-SEEN = 0.985
-"""Share of the memory in a card's name that torch sees: 0.98 on an RTX 4090, 0.985 on an A100 of
+VISIBLE_SHARE = 0.985
+"""Share of the memory in a card's name that torch can see: 0.98 on an RTX 4090, 0.985 on an A100 of
 40 GB, 0.989 on one of 80 GB, 0.991 on an H200."""
 CONTEXT_BYTES = 528 * 2**20
-"""What CUDA takes before the first tensor; 527 MiB on an H200 (driver 580)."""
+"""Size of the CUDA context, before the first tensor: 527 MiB on an H200 (driver 580)."""
 _MACHINES = {
     torch.device("cpu"): Machine("cpu"),
     torch.device("cuda"): Machine.with_gpus(capability=(9, 0)),
 }
-"""What is predicted for: a CPU, and a Hopper card."""
-_START = (32, 512)
-"""The first batch sizes that a curve is drawn through."""
-_SLACK = 2**17
-"""Bytes by which a curve is off its line, since each tensor takes whole granules."""
+"""The machines that predictions are made for: a CPU, and one with Hopper cards."""
+_FIRST_BATCH_SIZES = (32, 512)
+"""The batch sizes whose peaks give the first line."""
+_ROUNDING = 2**17
+"""Bytes by which a peak can deviate from the line, since tensors are rounded up to granules."""
 _CPU, _CUDA = _MACHINES
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much memory there is."""
+    """The memory limits that a largest batch is predicted for."""
 
     measure: MeasureConfig
     """The device, its memory limit, and the largest batch size to consider."""
     cards: Sequence[float] = ()
-    """Memory of GPUs in GiB, as their names give it."""
+    """Nominal memory of GPUs in GiB: the number in the card's name."""
 
 
 def estimates(
@@ -60,19 +61,19 @@ def estimates(
     limits: Limits,
     micro_batches: int = 1,
 ) -> Iterator[Estimate]:
-    """Predict what each workload takes: on CUDA, and on a CPU where the configuration names it.
+    """Predict the memory of each workload: on CUDA, and on a CPU if the configuration names it.
 
     Args:
-        workloads: with the names of their techniques.
-        baseline: the technique at whose largest batch all are compared.
-        limits: the memory that there is.
-        micro_batches: in a step; from the second on, gradients are there when it begins.
+        workloads: pairs of a technique's name and a workload.
+        baseline: the technique at whose largest batch the peaks of all others are predicted too.
+        limits: the configured limit and the cards.
+        micro_batches: per step; from the second one on, gradients exist when it begins.
     """
-    found: dict[tuple[Workload, torch.device], dict[str, Any]] = {}
-    of_baseline = {w.length: _in_sizes(w) for name, w in workloads if name == baseline}
+    results: dict[tuple[Workload, torch.device], dict[str, Any]] = {}
+    baseline_workloads = {w.length: _same_sizes(w) for name, w in workloads if name == baseline}
     for name, workload in sorted(workloads, key=lambda pair: pair[0] != baseline):
         for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
-            head: dict[str, Any] = {
+            identity: dict[str, Any] = {
                 "technique": name,
                 "axes": workload.technique,
                 "sequence_length": workload.length,
@@ -80,29 +81,31 @@ def estimates(
             }
             reason = unmodelled(workload.technique) or obstacle(workload, _MACHINES[device])
             if reason:
-                yield Estimate(**head, status="skipped", reason=reason)
+                yield Estimate(**identity, status="skipped", reason=reason)
                 continue
-            key = _in_sizes(workload), device
-            if key not in found:
+            key = _same_sizes(workload), device
+            if key not in results:
                 run = FakeRun(workload, device == _CUDA, micro_batches)
-                first = found.get((of_baseline[workload.length], device), {})
+                of_baseline = results.get((baseline_workloads[workload.length], device), {})
                 most = most_sequences(workload.technique) if device == _CUDA else None
-                limit = _within(limits, most)
-                found[key] = _largest_batches(run.peak, device, limit, first.get("batch_size"))
+                limit = _cap_batch_size(limits, most)
+                results[key] = _largest_batches(
+                    run.peak, device, limit, of_baseline.get("batch_size")
+                )
                 run.close()
             estimate = Estimate(
-                **head,
+                **identity,
                 status="ok",
-                **found[key],
+                **results[key],
                 fragmentation=fragmentation(device),
                 caveats=caveats(workload.technique) if device == _CUDA else [],
             )
-            _say(estimate)
+            _log(estimate)
             yield estimate
 
 
 def unmodelled(technique: Technique) -> str | None:
-    """Why no step on fake tensors can stand for the technique; None where one can."""
+    """Why a technique cannot be predicted by a step on fake tensors; None if it can."""
     if technique.parallel != "none":
         return (
             f"parallel {technique.parallel} cannot be predicted: a step without values has no "
@@ -118,9 +121,11 @@ def unmodelled(technique: Technique) -> str | None:
     return None
 
 
-def _in_sizes(workload: Workload) -> Workload:
-    """A workload whose tensors have the same sizes: TF32 products and windows inside a kernel
-    change none."""
+def _same_sizes(workload: Workload) -> Workload:
+    """A simpler workload with the same predicted peak, so that each is run only once.
+
+    TF32 changes no tensor's size, nor does a window that the attention kernel applies itself.
+    """
     changes: dict[str, Any] = {}
     if workload.technique.precision == "tf32":
         changes["precision"] = "fp32"
@@ -130,8 +135,8 @@ def _in_sizes(workload: Workload) -> Workload:
     return workload.model_copy(update={"technique": technique})
 
 
-def _within(limits: Limits, most: int | None) -> Limits:
-    """The same limits, with at most so many sequences in a batch."""
+def _cap_batch_size(limits: Limits, most: int | None) -> Limits:
+    """The same limits, with at most `most` sequences in a batch."""
     if most is None or most >= limits.measure.max_batch_size:
         return limits
     measure = limits.measure.model_copy(update={"max_batch_size": most})
@@ -141,7 +146,10 @@ def _within(limits: Limits, most: int | None) -> Limits:
 def _largest_batches(
     peak: Callable[[int], int], device: torch.device, limits: Limits, batch_size: int | None
 ) -> dict[str, Any]:
-    """The largest batches of a run, and its peak at `batch_size`; None stands for its largest."""
+    """The largest batches, and all peaks on the way, including that of `batch_size`.
+
+    If `batch_size` is None, the largest batch itself takes its place.
+    """
     curve, upper = Curve(peak), limits.measure.max_batch_size
     limit = limit_of(limits.measure, device)
     own = None if limit is None else curve.largest(limit, upper)
@@ -158,7 +166,7 @@ def _largest_batches(
     }
 
 
-def _say(estimate: Estimate) -> None:
+def _log(estimate: Estimate) -> None:
     batches = [b for b in (estimate.max_batch_size, *estimate.cards) if b is not None]
     log.info(
         "%s at %d tokens on %s: %s",
@@ -168,7 +176,7 @@ def _say(estimate: Estimate) -> None:
 
 
 def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
-    """Bytes that live tensors may take under the configured limit; None where it sets none."""
+    """Bytes that live tensors may take under the configured limit; None if none is configured."""
     if measure.memory_limit_gib is None or (measure.device == "cpu") != (device == _CPU):
         return None
     limit = int(measure.memory_limit_gib * 2**30)
@@ -176,13 +184,13 @@ def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
 
 
 def usable(card: float) -> int:
-    """Bytes that live tensors may take on a card of so many GiB, going by its name."""
-    limit = int(card * SEEN * 2**30) - CONTEXT_BYTES - KERNEL_BYTES
+    """Bytes that live tensors may take on a card with a nominal memory of `card` GiB."""
+    limit = int(card * VISIBLE_SHARE * 2**30) - CONTEXT_BYTES - KERNEL_BYTES
     return limit - headroom(_CUDA, limit) - fragmentation(_CUDA)
 
 
 def caveats(technique: Technique) -> list[str]:
-    """What of a technique on CUDA the model leaves out, in sentences without a full stop."""
+    """What the prediction for CUDA ignores, in sentences without a full stop."""
     left_out = {
         "compiled code is counted as if it were not; the compiler chooses what to keep": (
             technique.compile != "none"
@@ -195,15 +203,15 @@ def caveats(technique: Technique) -> list[str]:
             technique.precision == "fp8"
         ),
     }
-    return [reason for reason, stands in left_out.items() if stands]
+    return [reason for reason, applies in left_out.items() if applies]
 
 
 class Curve:
-    """Peak memory by batch size, looked up once each; it never falls as the batch grows."""
+    """Peak memory by batch size, predicted once for each; it never falls as the batch grows."""
 
     def __init__(self, peak: Callable[[int], int]) -> None:
         self.peaks: dict[int, int] = {}
-        """All that was looked up."""
+        """The peaks predicted so far."""
         self._peak = peak
 
     def __call__(self, batch_size: int) -> int:
@@ -213,25 +221,28 @@ class Curve:
         return self.peaks[batch_size]
 
     def largest(self, limit: int, upper: int) -> int:
-        """The largest batch whose peak is at most `limit`: 0 where none is, and at most `upper`.
+        """The largest batch, up to `upper`, whose peak is at most `limit`; 0 if there is none.
 
-        The answer was looked up, and so was the next larger batch, unless the curve below it alone
-        says that it is too large.
+        The peaks of that batch and of the next larger one were predicted; the latter only if its
+        lower bound does not already exceed the limit.
         """
-        for start in _START:
+        for start in _FIRST_BATCH_SIZES:
             self(min(start, upper))
-        known = [Seen(batch_size, peak, limit) for batch_size, peak in self.peaks.items()]
-        return search(lambda b: self._look(b, limit), Limit(limit, upper), known)[0]
+        known = [KnownPeak(batch_size, peak, limit) for batch_size, peak in self.peaks.items()]
+        return search(lambda b: self._probe(b, limit), Limit(limit, upper), known)[0]
 
-    def _look(self, batch_size: int, limit: int) -> Seen:
-        """The peak of a batch; what it is at least, where that crosses the limit by far enough."""
-        least = self._least(batch_size)
-        if least is not None and least > limit + _SLACK:
-            return Seen(batch_size, least, limit)
-        return Seen(batch_size, self(batch_size), limit)
+    def _probe(self, batch_size: int, limit: int) -> KnownPeak:
+        """The peak of a batch, or only its lower bound if that is clearly beyond the limit."""
+        lower_bound = self._lower_bound(batch_size)
+        if lower_bound is not None and lower_bound > limit + _ROUNDING:
+            return KnownPeak(batch_size, lower_bound, limit)
+        return KnownPeak(batch_size, self(batch_size), limit)
 
-    def _least(self, batch_size: int) -> int | None:
-        """The peak on the line through the two batches below, since a curve never gets flatter."""
+    def _lower_bound(self, batch_size: int) -> int | None:
+        """A lower bound of the peak: the line through the two next smaller batches.
+
+        The curve never gets flatter as the batch grows, so the peak is on that line or above it.
+        """
         below = sorted(b for b in self.peaks if b < batch_size)[-2:]
         if len(below) < 2 or batch_size in self.peaks:
             return None

@@ -1,8 +1,8 @@
 """Peak memory of a training step without running it.
 
-The step itself runs, on fake tensors: shapes and types without values, which take almost no
-memory and no time, whatever the batch size. What is counted on them is what the meters of
-vramlab.memory.meter count on real ones. docs/estimate.md says what is modelled, and what is not.
+The code of the step runs on torch's fake tensors, which have a shape and a type but no values, and
+so take almost no memory or time at any batch size. A dispatch mode counts their bytes as
+vramlab.memory.meter counts those of real tensors. docs/estimate.md lists what is modelled.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
 
 CHUNKS = 32
-"""Most chunks of a loss head that are run."""
+"""Maximum number of chunks of a loss head that are run; larger batches are extrapolated."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
 class FakeRun:
-    """The training steps of a technique on fake tensors; its model and optimizer last."""
+    """Training steps of a technique on fake tensors; all of them use one model and optimizer."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class FakeRun:
         cuda: bool,
         micro_batches: int = 1,
     ) -> None:
-        """Build the model, and make the optimizer's state by a first step.
+        """Build the model, and create the optimizer's state by a first step.
 
         Args:
             workload: compiled code is counted as if it were not compiled.
-            cuda: count as on a CUDA device instead of as on a CPU.
-            micro_batches: in a step.
+            cuda: predict for a CUDA device instead of a CPU.
+            micro_batches: per step.
         """
         self._micro_batches = micro_batches
         self._cuda = cuda
@@ -61,9 +61,9 @@ class FakeRun:
         dtype = np.min_scalar_type(workload.vocab_size - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
-        self._reach = _reach(workload)
+        self._largest_run = _largest_run(workload)
         self._peaks = functools.cache(self._run)
-        causal_mask.cache_clear()  # it may hold real tensors, or those of another FakeRun
+        causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
             warm_up(self._learner)
             self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
@@ -72,29 +72,30 @@ class FakeRun:
             self._counter.leave_out(_host_scalars(self._optimizer))
 
     def peak(self, batch_size: int) -> int:
-        """The most bytes that a training step has live, the model and its optimizer included.
+        """Peak bytes of a training step, including the model and the optimizer's state.
 
-        A step of more than CHUNKS chunks is not run: the head's peak and that of the rest are each
-        on a line by then, since a chunk is as large as before.
+        A batch of more than CHUNKS chunks is not run. All its chunks have the same size, so the
+        peak inside the loss head and the peak outside it are each linear in the batch size: both
+        are extrapolated from two smaller batches, and the larger one is the answer.
         """
-        if batch_size <= self._reach:
+        if batch_size <= self._largest_run:
             peaks = self._peaks(batch_size)
         else:
-            ends = self._reach * 3 // 4, self._reach
+            ends = self._largest_run * 3 // 4, self._largest_run
             before, last = map(self._peaks, ends)
-            more = (batch_size - ends[1]) / (ends[1] - ends[0])
-            peaks = tuple(m2 + int((m2 - m1) * more) for m1, m2 in zip(before, last, strict=True))
-        kept = self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
-        return max(peaks) + kept
+            factor = (batch_size - ends[1]) / (ends[1] - ends[0])
+            peaks = tuple(m2 + int((m2 - m1) * factor) for m1, m2 in zip(before, last, strict=True))
+        workspaces = self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
+        return max(peaks) + workspaces
 
     def _run(self, batch_size: int) -> tuple[int, ...]:
-        """The peaks of one step: inside the loss head, both ways, and outside it."""
+        """The peaks of one step: inside the loss head (forward and backward), and outside it."""
         inside = outside = 0
 
         def head(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
             nonlocal outside
             outside = self._peak_so_far()
-            hidden.register_hook(leave)  # runs when the head's backward pass is through
+            hidden.register_hook(leave)  # runs after the head's backward pass
             return self._learner.loss_head(hidden, weight, targets)
 
         def leave(_: Tensor) -> None:
@@ -111,17 +112,17 @@ class FakeRun:
         return inside, outside
 
     def _peak_so_far(self) -> int:
-        """The peak since the last call."""
+        """The peak since the last call; also resets it."""
         peak = self._counter.peak().allocated
         self._counter.reset_peak()
         return peak
 
     def close(self) -> None:
-        """Drop the fake tensors that would disturb real steps."""
+        """Remove fake tensors from caches that real steps use."""
         causal_mask.cache_clear()
 
     def _batches(self, batch_size: int) -> Iterator[Batch]:
-        """The micro-batches of a step, made as for training: on CUDA their indices are live."""
+        """The micro-batches of a step, as in training: on CUDA, their indices are live too."""
         parts = [np.zeros(batch_size, np.int64)] * self._micro_batches
         if self._cuda:
             yield from resident(self._sequences, parts, _CPU)
@@ -139,7 +140,7 @@ class FakeRun:
 
 
 class _Scalars(TorchDispatchMode):
-    """Answers with 1 where code asks for a value, which a fake tensor does not have."""
+    """Returns 1 for `item()` and the like, because a fake tensor has no value."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -148,7 +149,7 @@ class _Scalars(TorchDispatchMode):
 
 
 def _eager(workload: Workload) -> Workload:
-    """The same, not compiled."""
+    """The same workload without compilation."""
     axes = {"compile": "none", "cuda_graphs": False}
     technique = workload.technique.model_copy(update=axes)
     return workload.model_copy(update={"technique": technique})
@@ -156,23 +157,23 @@ def _eager(workload: Workload) -> Workload:
 
 def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
-    with _META:  # without values at once: to draw them takes long, and a fake model cannot move
+    with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
         learner = build(workload, _META)
     with mode:
         for module in learner.model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                module.register_parameter(name, nn.Parameter(_like(parameter)))
+                module.register_parameter(name, nn.Parameter(_fake_like(parameter)))
             for name, buffer in module.named_buffers(recurse=False):
-                module.register_buffer(name, _like(buffer), persistent=False)
+                module.register_buffer(name, _fake_like(buffer), persistent=False)
     return dataclasses.replace(learner, device=_CPU)
 
 
-def _like(tensor: Tensor) -> Tensor:
+def _fake_like(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
 
 
 def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The counts of steps that torch's optimizers keep on the host, unless they run fused."""
+    """The step counters that torch's optimizers keep on the host, unless they are fused."""
     return [
         state["step"]
         for group in optimizer.param_groups
@@ -181,8 +182,8 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _reach(workload: Workload) -> int:
-    """The largest batch whose step is run: beyond it each chunk of the head adds the same."""
+def _largest_run(workload: Workload) -> int:
+    """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
     if workload.technique.loss_head == "full":
         return sys.maxsize
     chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, workload.vocab_size)

@@ -20,69 +20,78 @@ _ATEN = torch.ops.aten
 
 
 GRANULE = 512
-"""Bytes that the sizes of torch's CUDA allocator are multiples of (kMinBlockSize)."""
+"""torch's CUDA allocator rounds sizes up to a multiple of this many bytes (kMinBlockSize)."""
 
 
 PROCESSORS, THREADS = 132, 2048
-"""The multiprocessors of a Hopper card, and the threads that each can hold."""
+"""Number of multiprocessors of a Hopper card, and maximum number of threads on each."""
 
 
 _ROWS, _WIDTHS = 128, 32
-"""What the flash kernels round the time, and the width of a head, up to in their scratch space."""
+"""The flash kernels round sequence length and head width up to multiples of these."""
 
 
 _BLOCK, _WARP = 512, 32
-"""Threads of a block that adds up one column each, and those that read side by side."""
+"""Maximum number of threads in a block of a reduction, for one column each; size of a warp."""
 
 
 _UNSORTED = 3072
-"""Most tokens whose gradients the embedding adds up without sorting them."""
+"""Maximum number of tokens for which the embedding's backward pass does not sort them."""
 
 
 def scratch(func: Any, args: Any) -> int:
-    """Bytes that an operation's CUDA kernel takes from torch's allocator until it ends."""
+    """Bytes that an operation's CUDA kernel allocates and frees before the operation returns."""
     return sum(map(granules, _SCRATCH[func](args))) if func in _SCRATCH else 0
 
 
 def granules(size: int) -> int:
-    """A size in bytes, rounded up as the allocator does."""
+    """A size in bytes, rounded up as the CUDA allocator does."""
     return -(-size // GRANULE) * GRANULE
 
 
 def _flash_backward(args: Any) -> Iterator[int]:
-    """Sums for the softmax, and the queries' gradient, both in float32 and rounded up."""
+    """Row sums for the softmax's gradient, and grad_query, both in float32 and padded."""
     q, k = args[1], args[2]
     batch, heads, time, width = q.shape
-    rows, columns = _up(time, _ROWS), _up(width, _WIDTHS)
+    rows, columns = _round_up(time, _ROWS), _round_up(width, _WIDTHS)
     yield 4 * batch * heads * rows
     yield 4 * batch * heads * rows * columns
-    if k.shape[1] != heads:  # each head of queries first has gradients of its own
+    if k.shape[1] != heads:  # grad_key and grad_value of each query head, before they are summed
         for _ in range(2):
             yield q.element_size() * batch * heads * time * width
 
 
 def _efficient_backward(args: Any) -> Iterator[int]:
-    """The sum over each row of the result times its gradient, in float32."""
+    """For each row, the sum of the output times its gradient, in float32."""
     batch, heads, time, _ = args[1].shape
     yield 4 * batch * heads * time
 
 
 def _embedding_backward(args: Any) -> Iterator[int]:
-    """The tokens sorted, and the sums of at most 10 of their gradients each, in float32."""
+    """The sorted tokens, and partial sums of at most 10 gradients each, in float32.
+
+    The kernel sorts the tokens, so that the gradients of one vocabulary entry are adjacent (a
+    segment). It sums a segment in parts of at most 10 rows, and then adds up these parts.
+    """
     count, width = args[1].numel(), args[0].shape[-1]
     if count <= _UNSORTED:
         return
     segments = min(count, args[2])
     parts = count // 10 + segments
-    yield from (8 * count, 8 * count)  # the tokens, and where each stood
+    yield from (8 * count, 8 * count)  # the sorted tokens, and their original positions
     yield from (8 * segments, 8 * segments, 8 * segments, 8 * parts)
     yield 4 * parts * width
 
 
 def _sum(args: Any) -> Iterator[int]:
-    """The sums of the blocks of threads that share the rows of a matrix, as for a bias' gradient.
+    """Partial sums of a reduction over all dimensions but the last, as for the gradient of a bias.
 
-    A thread adds up to four columns, of up to 256 rows where there are many, of 16 at least.
+    The kernel covers the matrix [rows, columns] with blocks of `wide` by `high` threads, and each
+    thread reads `columns_per_thread` (at most 4) columns at once. If each thread then has at least
+    256 rows to add, and the `blocks_across` that cover all columns leave room on the card,
+    `blocks_down` blocks share the rows: enough to fill the card, as long as each thread has 16
+    rows, and enough that none has over 256. The scratch memory is their partial sums, and for each
+    of the `blocks_across` a counter, from which a block learns that it is the last to finish.
     """
     x, dims = args[0], args[1]
     if x.dim() < 2 or not x.numel():
@@ -91,24 +100,26 @@ def _sum(args: Any) -> Iterator[int]:
         return
     columns = x.shape[-1]
     rows = x.numel() // columns
-    together = math.gcd(columns, 4)
-    most = _BLOCK // together
-    wide, high = (min(_power_of_2(n), most) for n in (columns // together, rows))
-    high = min(high, most // min(wide, _WARP))
-    wide = min(wide, most // high)
-    each = -(-rows // high) if rows >= min(16 * high, 256) else rows
-    across = -(-columns // (together * wide))
-    room = PROCESSORS * (THREADS // (wide * high))
-    if each < 256 or across > room:
+    columns_per_thread = math.gcd(columns, 4)
+    most_threads = _BLOCK // columns_per_thread
+    wide, high = (min(_power_of_2(n), most_threads) for n in (columns // columns_per_thread, rows))
+    high = min(high, most_threads // min(wide, _WARP))
+    wide = min(wide, most_threads // high)
+    rows_per_thread = -(-rows // high) if rows >= min(16 * high, 256) else rows
+    blocks_across = -(-columns // (columns_per_thread * wide))
+    most_blocks = PROCESSORS * (THREADS // (wide * high))
+    if rows_per_thread < 256 or blocks_across > most_blocks:
         return
-    down = max(min(-(-room // across), -(-each // 16)), -(-each // 256))
-    if down > 1:
-        yield 4 * columns * down * wide * together
-        yield 4 * across
+    blocks_down = max(
+        min(-(-most_blocks // blocks_across), -(-rows_per_thread // 16)), -(-rows_per_thread // 256)
+    )
+    if blocks_down > 1:
+        yield 4 * columns * blocks_down * wide * columns_per_thread
+        yield 4 * blocks_across
 
 
 def _power_of_2(number: int) -> int:
-    """The largest one up to a number."""
+    """The largest power of 2 that is at most `number`."""
     return 1 << (max(number, 1).bit_length() - 1)
 
 
@@ -117,7 +128,7 @@ def _cross_entropy(args: Any) -> Iterator[int]:
     yield 4 * args[1].numel()
 
 
-def _up(number: int, multiple: int) -> int:
+def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
@@ -128,4 +139,4 @@ _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN.sum.dim_IntList: _sum,
     torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
 }
-"""By operation: the bytes of each temporary tensor inside its CUDA kernel."""
+"""The bytes of each temporary tensor in the CUDA kernel of an operation."""

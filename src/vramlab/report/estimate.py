@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from vramlab.measure.search import Limit, Seen
+from vramlab.measure.search import KnownPeak, Limit
 from vramlab.measure.search import search as search_largest
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
@@ -126,4 +126,4 @@ def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
 
 def largest_under(peaks: Mapping[int, int], limit: int) -> int:
     """The largest batch whose peak is at most `limit`, on the lines between the known ones."""
-    return search_largest(lambda b: Seen(b, peak_at(peaks, b), limit), Limit(limit, _MOST))[0]
+    return search_largest(lambda b: KnownPeak(b, peak_at(peaks, b), limit), Limit(limit, _MOST))[0]

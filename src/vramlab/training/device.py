@@ -1,4 +1,4 @@
-"""The device that the models run on."""
+"""Select and describe the device that models run on."""
 
 from __future__ import annotations
 

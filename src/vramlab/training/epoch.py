@@ -162,7 +162,7 @@ def train_epochs(
                     signal_name = stop.received or "a signal"  # another rank received it
                     raise Interrupted(
                         f"stopped by {signal_name} after step {done.steps}, which is saved in "
-                        f"{checkpoints.newest}; run snakemake again to go on from there"
+                        f"{checkpoints.newest}; run snakemake again to resume from there"
                     )
         clock.fetch()
         advance(0, note=clock.note)
@@ -186,12 +186,12 @@ class _Clock:
 
     def restart(self) -> None:
         """Exclude the time since the last fetch, such as that spent writing a checkpoint."""
-        self._look_for_pauses()
+        self._count_pauses()
         self._before, self._start = self.done.seconds, self._now()
         self._paused = self.pauses.seconds
 
     def record(self, loss: Tensor) -> None:
-        self._look_for_pauses()
+        self._count_pauses()
         paused = self.pauses.seconds - self._paused
         self._pending.append((self.done.steps, self.done.tokens, self._now(), paused, loss))
         if time.monotonic() - self._fetched >= _SECONDS_BETWEEN_FETCHES:
@@ -216,12 +216,12 @@ class _Clock:
         speed = self.done.tokens / self.done.seconds
         self.note = f"loss {losses[-1]:.3f}, {speed:,.0f} tokens/s, {self._memory()}"
 
-    def _look_for_pauses(self) -> None:
+    def _count_pauses(self) -> None:
         self.pauses.look()
         if self.pauses.count > self._pauses:
             log.warning(
-                "the process was stopped for a while (%.0f s so far): this is left out of the time "
-                "of training, and counts as an interruption",
+                "the process was suspended (%.0f s in total so far); this is not counted as "
+                "training time, and counts as an interruption",
                 self.pauses.seconds,
             )
         self.done.interruptions += self.pauses.count - self._pauses
@@ -284,7 +284,7 @@ def _resume(
     torch.set_rng_state(state["rng"].cpu())
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), learner.device)
-    log.info("going on from step %d, saved in %s", state["steps"], checkpoints.newest.parent)
+    log.info("resuming from step %d, saved in %s", state["steps"], checkpoints.newest.parent)
     return Progress(
         steps=state["steps"],
         tokens=state["tokens"],

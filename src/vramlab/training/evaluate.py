@@ -46,7 +46,9 @@ def evaluate(
             release(error)
         free_memory()
         batch_size //= 2
-        log.warning("validation ran out of memory; it goes on with %d sequences", batch_size)
+        log.warning(
+            "validation ran out of memory; it is retried with batches of %d sequences", batch_size
+        )
     if not math.isfinite(total):
         raise Diverged(f"the validation loss is {total}; lower training.learning_rate")
     mean = total / sequences.tokens
@@ -62,7 +64,7 @@ def evaluate(
 
 @torch.inference_mode()
 def _nats(learner: Learner, sequences: Sequences, batch_size: int) -> float:
-    """The summed cross-entropy, over all processes."""
+    """The summed cross-entropy in nats, over all ranks."""
     learner.model.eval()
     nats = torch.zeros((), dtype=torch.float64, device=learner.device)
     parts = split(np.arange(len(sequences)), batch_size)

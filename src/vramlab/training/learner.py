@@ -17,6 +17,7 @@ from vramlab.model.optimizers import OPTIMIZERS
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
 _AUTOCAST = frozenset({"bf16", "fp8"})
+"""Precisions for which torch.autocast runs matrix products in bfloat16."""
 _COMPILED = {
     ("default", False): "default",
     ("default", True): "reduce-overhead",
@@ -43,7 +44,7 @@ class Learner:
 
     @property
     def technique(self) -> Technique:
-        """How a training step is computed."""
+        """The technique of the workload."""
         return self.workload.technique
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -60,7 +61,9 @@ class Learner:
         """
         if self.compiled is None or not self.model.training:
             return self.eager_loss_sum(inputs, targets)
-        self.model.reserve(inputs.shape[1])  # outside compiled code, which would own the tensor
+        self.model.reserve(
+            inputs.shape[1]
+        )  # not in compiled code: a CUDA graph would reuse the tensor's memory
         if self.technique.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         return self._loss_sum(*self.compiled, inputs, targets)
@@ -94,9 +97,8 @@ def build(workload: Workload, device: torch.device) -> Learner:
     technique = workload.technique
     ranks = ranks_of(technique)
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
-    torch.backends.mha.set_fastpath_enabled(
-        value=False
-    )  # evaluate with the kernel used in training
+    # Evaluate with the kernel that is used in training.
+    torch.backends.mha.set_fastpath_enabled(value=False)
     torch.manual_seed(workload.seed)
     transformer = Transformer(workload.model, workload.vocab_size, technique)
     if technique.precision == "pure-bf16":

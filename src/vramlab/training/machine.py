@@ -72,11 +72,13 @@ def why_missing(package: str) -> str | None:
 
 class _Obstacle(NamedTuple):
     when: Callable[[Workload, Machine], bool]
+    """Whether the workload cannot run on the machine."""
     sentence: str
     """Format string; `_Facts` provides the values."""
 
 
 def _has(machine: Machine, capability: tuple[int, int]) -> bool:
+    """Whether a machine has GPUs of this compute capability or newer."""
     return machine.kind == "cuda" and machine.capability >= capability
 
 

@@ -91,11 +91,11 @@ class Ranks:
         return part if len(part) else np.array([padding])
 
     def most(self, sequences: int) -> int:
-        """The number of sequences of the rank that gets most."""
+        """The largest number of sequences that any rank gets of a batch."""
         return -(-sequences // self.count)
 
     def seed(self, seed: int) -> int:
-        """A seed for what must differ between processes, such as dropout; rank 0 takes `seed`."""
+        """A seed for what must differ between ranks, such as dropout; that of rank 0 is `seed`."""
         if self.rank == 0:
             return seed
         mixed = np.random.SeedSequence([seed % 2**64, self.rank]).generate_state(1)
@@ -103,11 +103,11 @@ class Ranks:
 
 
 SINGLE = Ranks()
-"""For a technique that is not parallel."""
+"""The group of a technique that is not parallel: one process."""
 
 
 def ranks_of(technique: Technique) -> Ranks:
-    """The processes that this one was started with by vramlab.stages.launch.
+    """The process group that vramlab.stages.launch started for this process.
 
     Raises:
         RuntimeError: the technique is parallel, and this process was started alone.
@@ -115,12 +115,14 @@ def ranks_of(technique: Technique) -> Ranks:
     if technique.parallel == "none":
         return SINGLE
     if not distributed.is_initialized():
-        raise RuntimeError(f"parallel {technique.parallel} needs processes that were launched")
+        raise RuntimeError(
+            f"parallel {technique.parallel} needs the processes that vramlab.stages.launch starts"
+        )
     return Ranks(distributed.get_rank(), distributed.get_world_size())
 
 
 def processes_of(technique: Technique, gpus: int) -> int:
-    """Number of processes that a technique takes on a machine of so many GPUs; at least 1."""
+    """Number of processes that a technique starts on a machine with `gpus` GPUs; at least 1."""
     return max(gpus, 1) if technique.processes == "all" else technique.processes
 
 

@@ -18,10 +18,11 @@ from vramlab.training.parallel import no_sync
 log = logging.getLogger(__name__)
 
 Phase = Literal["before", "after_forward", "after_backward", "after_optimizer"]
+"""The points of a training step at which memory is measured."""
 
 
 def _nothing(_: Phase) -> None:
-    """Observe nothing."""
+    """The default of `on_phase`: do nothing."""
 
 
 def warm_up(learner: Learner) -> None:
@@ -60,14 +61,13 @@ def train_step(
         The mean loss in nats per token, a detached scalar on the device.
 
     Raises:
-        ValueError: several micro-batches, and a technique that cannot add up their gradients.
+        ValueError: several micro-batches, and a technique that cannot accumulate their gradients.
     """
     if len(micro_batches) > 1 and not learner.technique.accumulates:
-        raise ValueError("this technique cannot add up the gradients of several micro-batches")
+        raise ValueError("this technique cannot accumulate the gradients of several micro-batches")
     own_tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
-    tokens = learner.ranks.mean(
-        own_tokens
-    )  # because DDP and FSDP average gradients over the processes
+    # The mean over the ranks, because DDP and FSDP average the gradients over the ranks.
+    tokens = learner.ranks.mean(own_tokens)
     total = torch.zeros((), device=learner.device)
     on_phase("before")
     for index, (inputs, targets) in enumerate(micro_batches, 1):
