@@ -2,9 +2,15 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+
+include: "rules/package.smk"
+
+
 # A configuration is one whole file: one given with --configfile, or by a workflow that includes this
 # one, replaces this; nothing is merged.
 if not workflow.configfiles:
+    with one_sentence():  # Snakemake would end in a traceback
+        check_file("config/config.yaml")
 
     configfile: "config/config.yaml"
 

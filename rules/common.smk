@@ -7,21 +7,10 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-# This checkout, even if another workflow imports this one as a module. The package is imported from
-# it, so the code that runs is the code that the rules track.
-CHECKOUT = Path(str(workflow.current_basedir)).parent
-if not CHECKOUT.is_dir():
-    sys.exit(
-        f"vramlab: {workflow.current_basedir} is no folder of this machine; clone the repository, "
-        "and name the Snakefile of the clone in the module statement"
-    )
-SOURCE = str(CHECKOUT / "src")
-sys.path.insert(0, SOURCE)
-
 from vramlab.config import experiment
 from vramlab.config.corpus import Limits, LocalSource
 from vramlab.data.corpus.folder import find_files
-from vramlab.base.errors import ConfigError, CorpusError
+from vramlab.base.errors import CorpusError
 from vramlab.base.text import without_credentials
 from vramlab.report import catalog, language
 from vramlab.report.earlier import record_files
@@ -35,14 +24,12 @@ keep_jobs_while_slurm_is_silent()
 accept_whatever_the_clock(DAG)
 rerun_stale_results(DAG)
 
-try:
+with one_sentence():
     for path in workflow.configfiles:
         experiment.check_file(path)
     CONFIG = experiment.parse(
         config, ", ".join(map(str, workflow.configfiles)) or "--config"
     )
-except ConfigError as error:
-    sys.exit(f"vramlab: {error}")
 if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
     sys.exit(
         f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "

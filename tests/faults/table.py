@@ -18,6 +18,7 @@ RESUME = "training/test_resume.py::test_"
 BAD = "workflow/test_bad_input.py::test_"
 SLURM = "slurm/test_slurm.py::test_"
 RERUN = "workflow/test_rerun.py::test_"
+ENVIRONMENT = "workflow/test_environment.py::test_"
 CONFIG = "config/test_experiment.py::test_"
 HERE = "faults/test_faults.py::test_"
 STAGES = (
@@ -470,6 +471,43 @@ FAULTS: tuple[Fault, ...] = (
         *("any", "a home that cannot be written"),
         *("locks are below the temporary folder", NOTHING),
         "base/test_private.py::test_a_home_that_cannot_be_written_gives_way",
+    ),
+    Fault(
+        *("any", "a temporary folder that is missing"),
+        *("done without it", NOTHING),
+        ENVIRONMENT + "a_temporary_folder_that_cannot_be_used_is_not_needed[missing]",
+    ),
+    Fault(
+        *("any", "`ulimit -f` is less than an output"),
+        *("one sentence, no half-written file", "raise the limit"),
+        ENVIRONMENT + "a_limit_on_the_size_of_files_is_one_sentence",
+    ),
+    Fault(
+        *("download", "a password in the address of a server"),
+        *("used, and kept in no log, record or note of Snakemake's", NOTHING),
+        ENVIRONMENT + "a_password_reaches_the_server_and_no_file",
+    ),
+    *(
+        Fault(
+            *("any", f"config/config.yaml {what}"),
+            *("refused in one sentence", "correct the file"),
+            ENVIRONMENT + f"the_configuration_of_the_checkout_is_read_with_care[{case}]",
+        )
+        for what, case in (
+            ("is not in UTF-8", "not UTF-8"),
+            ("is nested 20,000 deep", "deep"),
+            ("is a folder", "folder"),
+        )
+    ),
+    Fault(
+        *("local", "a pattern of files with many `**/`"),
+        *("matched at once, or refused in one sentence", "use `*`, which takes slashes too"),
+        "data/corpus/test_local.py::test_a_pattern_with_many_folders_is_matched_at_once_or_refused",
+    ),
+    Fault(
+        *("report", "a batch larger than the training corpus"),
+        *("the report says which techniques, and what follows", "give more text"),
+        "report/test_discussion.py::test_a_batch_larger_than_the_corpus_is_said",
     ),
     Fault(
         *("any", "a configuration that stands for billions of values"),

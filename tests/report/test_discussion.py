@@ -9,8 +9,10 @@ from vramlab.report import discussion, pareto
 from vramlab.report.metrics import METRICS
 from vramlab.report.superlatives import superlative
 from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.profile import ProfileRecord
+from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import TokenizerRecord
 
 
@@ -190,6 +192,31 @@ def test_a_validation_text_that_the_tokenizer_does_not_know_is_told(two):
     text = discussion.unknown_characters(foreign)
     assert text.startswith("Of the validation characters, 12.4% are unknown to the tokenizer")
     assert text in discussion.summary(foreign)
+
+
+def test_a_share_that_is_not_the_wanted_one_is_said(two):
+    assert discussion.held_out(two) == ""
+    kept = replaced(two, lambda r: isinstance(r, CorpusRecord), held_out=0.61, held_out_wanted=0.05)
+    text = discussion.held_out(kept)
+    assert text.startswith("For validation 61.0% of the documents are held out instead of 5.0%")
+    assert text in discussion.summary(kept)
+
+
+def test_a_batch_larger_than_the_corpus_is_said(two):
+    assert discussion.beyond_the_corpus(two) == ""
+    per_step = {run.technique: run.profile.batch_size for run in two.runs("own")}
+    count = sorted(per_step.values())[-1] - 1
+    small = replaced(
+        two,
+        lambda r: isinstance(r, SequencesRecord) and r.split == "train",
+        sequences={two.lengths[0]: count},
+    )
+    text = discussion.beyond_the_corpus(small)
+    assert text.startswith(f"The training corpus has only {count:,} sequences, fewer than")
+    assert [name for name, taken in per_step.items() if taken > count] == [
+        name for name in per_step if f"`{name}`" in text
+    ]
+    assert text in discussion.summary(small)
 
 
 def test_every_case_has_a_summary_without_holes(case):

@@ -17,6 +17,8 @@ OverlapPolicy = Literal["none", "exact", "near"]
 
 DEFAULT_QUALITY = "meta.quality"
 """Where local documents have their quality label, unless the configuration says otherwise."""
+MAX_ANY_FOLDERS = 8
+"""How often a pattern of files may have `**/`: each doubles the work for a name."""
 SPEAKLEASH_BASE = "https://d6t0.c15.e2-2.dev/speakleash-ds-pub/datasets_text/"
 
 
@@ -64,6 +66,10 @@ class LocalSource(Limits):
     def _inside(cls, pattern: str | None) -> str | None:
         if pattern and (pattern.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", pattern)):
             raise ValueError(f"{pattern!r} leads out of the folder; name files below path")
+        if pattern and len(re.findall(r"(?:\*\*/)+", pattern)) > MAX_ANY_FOLDERS:
+            raise ValueError(
+                f"{pattern[:40]!r} has more than {MAX_ANY_FOLDERS} times **/; a * takes slashes too"
+            )
         return pattern
 
 

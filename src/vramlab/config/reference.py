@@ -36,26 +36,27 @@ def schema() -> str:
 def readme() -> str:
     """The explanation of each key, as Markdown."""
     parts = [_INTRODUCTION]
-    for title, model in _sections("", Experiment):
+    for title, model in _sections("", Experiment, set()):
         parts.append(f"\n## {title or 'Top level'}\n\n{_text(model.__doc__)}\n")
         parts.append("| key | default | meaning |\n|---|---|---|")
         parts += [_row(key, field) for key, field in model.model_fields.items()]
     return "\n".join(parts) + "\n"
 
 
-def _sections(title: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Each section once, under the keys that lead to it."""
+def _sections(
+    title: str, model: type[BaseModel], seen: set[type[BaseModel]]
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section once, under the keys that first lead to it; `seen` are those given already."""
     yield title, model
-    seen: set[type[BaseModel]] = set()
     for key, field in model.model_fields.items():
         for member in _models(field.annotation):
-            if member in seen:  # train and validation take the same sources
+            if member in seen:  # train, validation and the parts of a mix take the same sources
                 continue
             seen.add(member)
             name = f"{key}.<name>" if get_origin(field.annotation) is dict else key
             if "source" in member.model_fields:
                 name = f"train and {title}.validation, from {_source(member)}"
-            yield from _sections(".".join(filter(None, [title, name])), member)
+            yield from _sections(".".join(filter(None, [title, name])), member, seen)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -24,9 +24,11 @@ from vramlab.report.superlatives import (
     throughput,
 )
 from vramlab.report.wording import code, codes, integer, listing, memory, number, percent
+from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.memory import Memory
 from vramlab.results.profile import ProfileRecord
+from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
 
 
@@ -40,6 +42,8 @@ def summary(results: Results) -> list[str]:
         f"{throughput(results)} {how_sure_of_throughput(results)}",
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         unknown_characters(results),
+        held_out(results),
+        beyond_the_corpus(results),
         fewest_steps(results),
         energy(results),
         memory_pressure(results),
@@ -62,6 +66,46 @@ def unknown_characters(results: Results) -> str:
                 share=percent(unknown, 1),
             )
     return ""
+
+
+def held_out(results: Results) -> str:
+    """That a split holds out another share than it was asked for, where that is so."""
+    for corpus in results.records(CorpusRecord):
+        share, wanted = corpus.held_out, corpus.held_out_wanted
+        if share is not None and wanted is not None and abs(share - wanted) > 0.2 * wanted:
+            return say(
+                "For validation {share} of the documents are held out instead of {wanted}: equal "
+                "texts stay on one side, and the corpus has many or is small.",
+                share=percent(share, 1),
+                wanted=percent(wanted, 1),
+            )
+    return ""
+
+
+def beyond_the_corpus(results: Results) -> str:
+    """That the corpus has fewer sequences than a step of some techniques takes."""
+    for stream in results.records(SequencesRecord):
+        count = stream.sequences.get(results.lengths[0], 0)
+        if stream.split != "train" or not count:
+            continue
+        larger = [
+            run.technique
+            for run in results.runs("own")
+            if run.profile and _taken(run.profile) > count
+        ]
+        if larger:
+            return say(
+                "The training corpus has only {count} sequences, fewer than the largest batch of "
+                "{names}: their profiles repeat sequences, and their epochs have one step each.",
+                count=integer(count),
+                names=codes(larger),
+            )
+    return ""
+
+
+def _taken(profile: ProfileRecord) -> int:
+    """Sequences of a profiled step; a run that completed has them."""
+    return profile.sequences_per_step or profile.batch_size or 0
 
 
 def breakdown(results: Results) -> str:

@@ -8,6 +8,7 @@ import random
 import re
 import string
 import subprocess
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from pydantic import ValidationError
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.corpus import LocalSource
@@ -591,3 +593,15 @@ def odd(name: bytes) -> bool:
         return any(unicodedata.category(character) == "Cc" for character in name.decode())
     except UnicodeDecodeError:
         return True
+
+
+def test_a_pattern_with_many_folders_is_matched_at_once_or_refused(tmp_path):
+    folder = tmp_path.joinpath(*"abcdefgh")
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "a.jsonl")
+    begin = time.monotonic()
+    for pattern in ("**/" * 30 + "a.jsonl", "**/b/**/c/**/d/**/e/**/f/**/g/**/h/*.jsonl"):
+        assert find_files(source(tmp_path, files=pattern)) == [folder / "a.jsonl"]
+    assert time.monotonic() - begin < 1
+    with pytest.raises(ValidationError, match="has more than 8 times"):
+        source(tmp_path, files="**/a*" * 9)

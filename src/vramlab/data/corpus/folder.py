@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -124,8 +125,11 @@ def _check(path: Path) -> None:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern takes the name; `**/` in it also stands for no folder at all."""
-    parts = pattern.split("**/")
+    """Whether a pattern takes the name; `**/` in it also stands for no folder at all.
+
+    Both meanings of each are tried, so that the configuration allows few.
+    """
+    parts = re.sub(r"(\*\*/)+", "**/", pattern).split("**/")
     return any(
         fnmatchcase(name, "".join(itertools.chain(*zip(parts, [*between, ""], strict=True))))
         for between in itertools.product(("*/", ""), repeat=len(parts) - 1)

@@ -1,0 +1,123 @@
+"""What surrounds a run: a password, limits of the system, folders that are missing, its files."""
+
+import base64
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pipeline import TINY
+
+from vramlab.config.corpus import SyntheticSource
+from vramlab.data.corpus.synthetic import write_layout
+
+pytestmark = pytest.mark.workflow
+
+CORPUS = "results/tiny/corpus"
+SECRET = "s3cret-word"
+
+
+def run(checkout, *arguments, limits=None, **environment):
+    command = [sys.executable, "-m", "snakemake", "--configfile", "test.yaml", "--cores", "2"]
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=checkout.root,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limits,
+    )
+
+
+@contextlib.contextmanager
+def guarded(folder):
+    """The address of a server that wants a password."""
+    wanted = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(folder))
+
+        def do_GET(self):
+            if self.headers["Authorization"] == wanted:
+                return super().do_GET()
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_password_reaches_the_server_and_no_file(fresh, tmp_path):
+    write_layout({"books": SyntheticSource(source="synthetic", documents=5)}, tmp_path / "served")
+    with guarded(tmp_path / "served") as address:
+        source = {"source": "speakleash", "name": "books", "base": f"http://me:{SECRET}@{address}"}
+        corpus = {"train": source, "validation": {"source": "split", "share": 0.2}}
+        fresh.configure({**TINY, "corpus": corpus})
+        done = run(fresh, f"{CORPUS}/download/train.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    (fresh.root / "test.yaml").unlink()
+    files = [path for path in fresh.root.rglob("*") if path.is_file()]
+    assert any(path.parent.name == "metadata" for path in files)  # of Snakemake
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_limit_on_the_size_of_files_is_one_sentence(fresh):
+    def limits():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17))
+
+    large = {"source": "synthetic", "documents": 2000, "words": 100, "seed": 1}
+    fresh.configure({**TINY, "corpus": {**TINY["corpus"], "train": large}})
+    done = run(fresh, f"{CORPUS}/download/train.jsonl.zst", limits=limits)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "raise the limit of the size of files (ulimit -f)" in said
+    assert "Traceback" not in said
+    assert not list((fresh.root / CORPUS).rglob("*.jsonl.zst"))
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_a_temporary_folder_that_cannot_be_used_is_not_needed(fresh, tmp_path, kind):
+    place = tmp_path / "tmp"
+    if kind == "a file":
+        place.touch()
+    fresh.configure(TINY)
+    done = run(fresh, f"{CORPUS}/download/train.json", TMPDIR=str(place))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"experiment: \xff\n", "is not in UTF-8"),
+        (b"[" * 20_000 + b"]" * 20_000, "nested too deep"),
+        (None, "Is a directory"),
+    ],
+    ids=["not UTF-8", "deep", "folder"],
+)
+def test_the_configuration_of_the_checkout_is_read_with_care(fresh, content, said):
+    place = fresh.root / "config/config.yaml"
+    place.unlink()
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_bytes(content)
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1"]
+    done = subprocess.run(command, cwd=fresh.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
