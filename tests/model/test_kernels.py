@@ -35,19 +35,19 @@ for kind in ("*bf16", "*fp32"):
 
 INTERPRET = """
 import torch
-from vramlab.model import activation, head
+from vramlab.model import activation, loss_heads
 
 def relative(one, other):
     return (one.double() - other).norm() / other.norm()
 
-head.has_triton = activation.has_triton = lambda *_: True
+loss_heads.has_triton = activation.has_triton = lambda *_: True
 generator = torch.Generator().manual_seed(0)
 hidden = torch.randn(3, 7, 64, generator=generator)
 weight = 0.3 * torch.randn(5000, 64, generator=generator)
 targets = torch.randint(4, 5000, (3, 7), generator=generator)
 targets[1, 4:] = 3
 ends = []
-for make, kind in ((head.make_full, torch.float64), (head.make_fused, torch.float32)):
+for make, kind in ((loss_heads.make_full, torch.float64), (loss_heads.make_fused, torch.float32)):
     inputs = [x.detach().to(kind).requires_grad_() for x in (hidden, weight)]
     loss = make(5, lambda f: f)(*inputs, targets)
     loss.backward()
