@@ -7,8 +7,8 @@ include: "rules/package.smk"
 
 
 # A configuration is one whole file: one given with --configfile, or by a workflow that includes this
-# one, replaces this; nothing is merged.
-if not workflow.configfiles:
+# one, replaces this; nothing is merged. A module that is given its config skips `configfile:`.
+if not (workflow.configfiles or workflow.modifier.skip_configfile):
     with one_sentence():  # Snakemake would end in a traceback
         check_file("config/config.yaml")
 

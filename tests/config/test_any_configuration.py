@@ -1,6 +1,7 @@
-"""Any value under any key: a configuration, or one sentence."""
+"""Any value under any key, and any text as a file: a configuration, or one sentence."""
 
 import copy
+import string
 
 import yaml
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline import ROOT
 
 from vramlab.base.errors import ConfigError
-from vramlab.config.experiment import Experiment, parse
+from vramlab.config.experiment import Experiment, load, parse
 
 WHOLE = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 SCALARS = (
@@ -49,6 +50,27 @@ def test_any_value_under_any_key(changes):
             section[path[-1]] = value
     try:
         assert isinstance(parse(raw), Experiment)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 1000
+
+
+TAGS = st.sampled_from(["int", "float", "bool", "timestamp", "binary", "omap", "pairs", "set"])
+SCRAPS = st.one_of(
+    st.text(string.digits + ":-_.eExobTZ+ ", max_size=12),
+    st.builds("!!{} {}".format, TAGS, st.text(string.printable, max_size=6)),
+    st.text("[]{},:?&*!|>'\"%@`#<-= \t\nab1", max_size=20),
+    st.dates().map(lambda day: f"{day.year:04}-{day.month + 1}-{day.day + 1}"),
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["{}", "seeds: {}", "model: {{d_model: {}}}", "? {}\n: 1"]), SCRAPS)
+def test_any_text_as_a_file(tmp_path_factory, frame, scrap):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(frame.format(scrap), encoding="utf-8")
+    try:
+        assert isinstance(load(path), Experiment)
     except ConfigError as error:
         assert "\n" not in str(error)
         assert len(str(error)) < 1000

@@ -199,6 +199,13 @@ LAUGHS = "a0: &a0 [1, 1]\n" + "".join(
         (b"a: &a {b: *a}", "contains itself"),
         (b"a: " + b"[" * 50_000, "nested too deep"),
         (b"{" + b'"a": {' * 50_000, "nested too deep"),
+        (b"a: " + b"[" * 99 + b"]" * 99, "nested too deep"),
+        (b"[" * 50_000 + b"]" * 50_000, "nested too deep"),
+        (b"a: 2026-13-45", "holds a value that is none"),
+        (b"a: " + b"9" * 5000, "holds a value that is none"),
+        (b"a: 0b_", "holds a value that is none"),
+        (b"? [a]\n: b", "holds a value that is none"),
+        (b"a: !!python/name:os.system", "holds a value that is none"),
         ("zażółć".encode("iso8859-2"), "is not in UTF-8"),
         ("a: 1".encode("utf-16"), "is not in UTF-8"),
         (b"a: \x00", "is no valid YAML"),
@@ -207,6 +214,8 @@ LAUGHS = "a0: &a0 [1, 1]\n" + "".join(
     ],
     ids=[
         *("billion laughs", "itself in a list", "itself in a mapping", "deep", "deep json"),
+        *("less deep", "deep and closed", "no date", "5,000 digits", "no number"),
+        *("list as key", "tag of Python"),
         *("latin", "utf-16", "control character", "json with a key twice", "folder"),
     ],
 )

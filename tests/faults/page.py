@@ -12,9 +12,11 @@ from vramlab.base.files import write_text
 HEAD = """<!-- Made from tests/faults/table.py by `make reference`. -->
 # What happens when something goes wrong
 Each of these {count} faults is injected by a test. It ends in the right result, or in one clear
-sentence and a non-zero exit; and the next run of the same command heals it. One is not vramlab's: a
-file given with `--configfile` is read by Snakemake (9.27) before any code of a workflow runs, and
-one that is a folder, no UTF-8 or nested thousands deep ends in Snakemake's own traceback.
+sentence and a non-zero exit; and the next run of the same command heals it. Two are not vramlab's.
+Under a `ulimit -f` of 20 KiB Snakemake cannot write its own lock, and ends in a traceback. And a
+file given with `--configfile` is read by Snakemake (9.27) before any code of a workflow runs
+(`ConfigSettings` of `snakemake/settings/types.py`), and one that is a folder, no UTF-8, nested
+thousands deep, or has a date or number that is none ends in Snakemake's own traceback.
 
 | stage | fault | what happens | what to do |
 |---|---|---|---|

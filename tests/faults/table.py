@@ -141,7 +141,7 @@ def _runs() -> list[Fault]:
         Fault(
             *("batch_size", "the system refuses memory below the limit"),
             *("a warning says where, and which limit it was", "raise the system's limit"),
-            limits + "memory_that_the_system_refuses_below_the_limit_is_said",
+            limits + "memory_that_the_system_refuses_below_the_limit_is_logged",
         ),
         Fault(
             *("epoch", "SIGSTOP, a suspended job, a frozen container"),
@@ -503,6 +503,26 @@ FAULTS: tuple[Fault, ...] = (
         *("local", "a pattern of files with many `**/`"),
         *("matched at once, or refused in one sentence", "use `*`, which takes slashes too"),
         "data/corpus/test_local.py::test_a_pattern_with_many_folders_is_matched_at_once_or_refused",
+    ),
+    Fault(
+        *("epoch", "a batch larger than the training corpus"),
+        *("a step takes the whole corpus; the log warns", "give more text"),
+        f"{HERE}a_batch_beyond_the_corpus",
+    ),
+    Fault(
+        *("batch_size", "a memory limit beyond the memory of the card"),
+        *("what is free is the limit; the log warns", "lower `memory_limit_gib`"),
+        "memory/test_meter.py::test_a_limit_beyond_the_card_is_lowered_and_said_once[200-77.5-1]",
+    ),
+    Fault(
+        *("any", "any text as the configuration"),
+        *("read, or refused in one sentence", "correct the file"),
+        "config/test_any_configuration.py::test_any_text_as_a_file",
+    ),
+    Fault(
+        *("any", "a date or number in the configuration that is none"),
+        *("refused in one sentence; after `--configfile`, Snakemake's traceback", "correct it"),
+        CONFIG + "a_hostile_file_ends_in_one_sentence[no date]",
     ),
     Fault(
         *("report", "a batch larger than the training corpus"),

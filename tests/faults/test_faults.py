@@ -223,6 +223,18 @@ def test_memory_that_runs_out_in_a_profile(here, monkeypatch):
     assert json.loads(Path(world.PROFILE).read_text())["status"] == "ok"
 
 
+def test_a_batch_beyond_the_corpus(here, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("vramlab.stages.job.Job.batch_size", lambda *_: 100_000)
+        code, text = world.run("epoch")
+    assert code == 0
+    sequences = json.loads(Path("sequences/train.json").read_text())["sequences"][str(world.LENGTH)]
+    assert f"100000 sequences is larger than the training corpus, which has {sequences}" in text
+    assert json.loads(Path(world.EPOCH).read_text())["sequences_per_step"] == sequences
+    assert "is larger than the training corpus" not in world.run("epoch")[1]
+    healed("epoch", "report")
+
+
 def test_a_stale_lock_is_no_obstacle(here):
     lock = Path("logs/quality.log.lock")
     lock.write_text("process 999999 on another-machine")

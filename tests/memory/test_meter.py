@@ -1,5 +1,7 @@
 """Live bytes on a CPU are exact: each test knows the answer by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from vramlab.memory.meter import idle_in_pools, meter
 from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory, missing, shortage
 
 CPU = torch.device("cpu")
-KIB, MIB = 1024, 1024**2
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
 def test_tensors_views_and_frees():
@@ -149,3 +151,20 @@ def test_the_pools_of_cuda_graphs_count_as_a_whole():
     segments = [segment((0, 0), 100, 10), segment((0, 1), 50, 20), segment((0, 2), 7, 0)]
     assert idle_in_pools([*segments, segment((0, 1), 999, 0, device=1)], 0) == 37
     assert idle_in_pools(segments[:1], 0) == 0
+
+
+@pytest.mark.parametrize(("gib", "limit", "said"), [(200, 77.5, 1), (40, 40, 0)])
+def test_a_limit_beyond_the_card_is_lowered_and_said_once(monkeypatch, caplog, gib, limit, said):
+    card = {
+        "get_device_properties": lambda _: SimpleNamespace(total_memory=80 * GIB),
+        "mem_get_info": lambda _: (78 * GIB, 80 * GIB),
+        "memory_reserved": lambda _: 0,
+        "set_per_process_memory_fraction": lambda *_: None,
+    }
+    for name, function in card.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    with meter(torch.device("cuda", 0), gib * GIB) as memory:
+        assert memory.limit == limit * GIB
+    found = [text for text in caplog.messages if "77.5 GiB of the card are free" in text]
+    assert len(found) == said
+    assert all("200 GiB" in text and "80.0 GiB" in text for text in found)

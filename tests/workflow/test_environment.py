@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pipeline import TINY
+from snakemake.settings.types import ConfigSettings
 
 from vramlab.config.corpus import SyntheticSource
 from vramlab.data.corpus.synthetic import write_layout
@@ -121,3 +122,24 @@ def test_the_configuration_of_the_checkout_is_read_with_care(fresh, content, sai
     assert done.returncode == 1
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"a: \xff\n", UnicodeDecodeError),
+        (b"[" * 20_000 + b"]" * 20_000, RecursionError),
+        (None, IsADirectoryError),
+        (b"a: 2026-13-45", ValueError),
+    ],
+    ids=["not UTF-8", "deep", "folder", "no date"],
+)
+def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, content, error):
+    """A limit that docs/faults.md names: where this fails, Snakemake says it by now."""
+    place = tmp_path / "mine.yaml"
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_bytes(content)
+    with pytest.raises(error):
+        ConfigSettings(configfiles=[place])

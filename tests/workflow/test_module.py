@@ -52,6 +52,19 @@ def test_another_workflow_plans_all_jobs(other):
         assert f"{stage} " in plan, plan
 
 
+def test_a_module_that_is_given_its_config_needs_no_file(fresh, tmp_path):
+    """Not even where the other workflow has a config/config.yaml that is not for this one."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("a: 1\na: 2\n")
+    module = MODULE.removeprefix(CONFIGFILE).replace("config: config", f"config: {TINY!r}")
+    (tmp_path / "Snakefile").write_text(
+        module.replace("{checkout}", str(fresh.root)) + "\nuse rule * from vramlab\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-n"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_another_workflow_runs_the_jobs_in_its_own_folder(other):
     record = other.results / "tiny/tokenizer/tokenizer.json"

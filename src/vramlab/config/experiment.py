@@ -135,19 +135,23 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
 
 
 def check_file(path: Path | str) -> None:
-    """Refuse a file whose values are not what its lines say, or that would fill the memory.
+    """Refuse a file whose values are not what its lines say, or that no reader survives.
 
     YAML takes the last of two equal keys and forgets the first; a few lines of aliases stand for
-    billions of values, or for themselves.
+    billions of values, or for themselves; deep nesting, a date such as 2026-13-45 or a number of
+    5,000 digits are errors of Python in Snakemake's reader.
 
     Raises:
         ConfigError: one sentence, with the line where there is one.
     """
-    root = _compose(Path(path))
+    text = _read(Path(path))
+    root = _compose(text, path)
     if root is None:
         return
     try:
-        values = _count(root, {})
+        values, depth = _size(root, {})
+        if depth > _MAX_DEPTH:
+            raise RecursionError
         if values > _MAX_VALUES:
             raise ConfigError(
                 f"{path}: its aliases stand for {values:.0e} values; write it without them"
@@ -163,15 +167,17 @@ def check_file(path: Path | str) -> None:
             f"{path}, line {node.start_mark.line + 1}: the key {'.'.join(names)!r} is there twice; "
             "remove or rename one"
         )
+    _values(text, path)
 
 
 _MAX_VALUES = 100_000
+_MAX_DEPTH = 50
+"""Sections within sections: a valid configuration has fewer than ten."""
 
 
-def _compose(path: Path) -> yaml.Node | None:
-    """The nodes of a YAML file; None for JSON that YAML does not take, such as one with tabs."""
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); give a readable file"
@@ -180,6 +186,10 @@ def _compose(path: Path) -> yaml.Node | None:
         raise ConfigError(
             f"{path}: is not in UTF-8 (byte {error.start}); save it in that encoding"
         ) from None
+
+
+def _compose(text: str, path: Path | str) -> yaml.Node | None:
+    """The nodes of YAML; None for JSON that YAML does not take, such as JSON with tabs."""
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except RecursionError:
@@ -192,7 +202,27 @@ def _compose(path: Path) -> yaml.Node | None:
         return None
 
 
-def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+_ERRORS_OF_YAML = (ValueError, ArithmeticError, AttributeError, LookupError)
+"""What PyYAML's constructors raise besides: for `2026-13-45`, `!!int ""`, `!!timestamp x`."""
+
+
+def _values(text: str, path: Path | str) -> Any:
+    """What the file holds, read as JSON or else as YAML, as Snakemake does."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deep; correct the file") from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, *_ERRORS_OF_YAML) as error:
+        raise ConfigError(
+            f"{path}: holds a value that is none ({error}); correct it, or put it in quotes"
+        ) from None
+
+
+def _unique(pairs: list[tuple[str, Any]], path: Path | str) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -200,15 +230,17 @@ def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, each alias counted with all that it stands for."""
+def _size(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for, aliases included, and how deep they are nested."""
     if id(node) not in known:
         children: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
             children = node.value
         elif isinstance(node, yaml.MappingNode):
             children = [part for pair in node.value for part in pair]
-        known[id(node)] = 1 + sum(_count(child, known) for child in children)
+        sizes = [_size(child, known) for child in children]
+        values = 1 + sum(count for count, _ in sizes)
+        known[id(node)] = values, 1 + max((depth for _, depth in sizes), default=0)
     return known[id(node)]
 
 
@@ -238,11 +270,7 @@ def load(path: Path | str) -> Experiment:
     """
     path = Path(path)
     check_file(path)
-    text = path.read_text(encoding="utf-8-sig")
-    try:  # in this order, as Snakemake does
-        raw = json.loads(text)
-    except ValueError:
-        raw = yaml.safe_load(text)
+    raw = _values(_read(path), path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values; see config/README.md")
     return parse(raw, str(path))

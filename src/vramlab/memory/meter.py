@@ -57,7 +57,11 @@ def meter(device: torch.device, limit: int | None) -> Iterator[Meter]:
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     bound = min(limit or free, free - KERNEL_BYTES)
     if limit is not None and limit > bound:
-        log.warning("only %.1f GiB of the card are free: they are the limit", bound / 2**30)
+        log.warning(
+            "the memory limit of %.4g GiB is more than this process can have: only %.1f GiB of the "
+            "card are free, of %.1f GiB in all; they are the limit",
+            *(limit / 2**30, bound / 2**30, total / 2**30),
+        )
     torch.cuda.set_per_process_memory_fraction(bound / total, device)
     try:
         yield _Cuda(device, bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, trai
 from vramlab.training.evaluate import evaluate
 from vramlab.training.learner import build
 from vramlab.training.parallel import ranks_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         batch_size = job.batch_size(snakemake.input.batch_size)
         fields["batch_size"] = -(-batch_size // job.processes)
         per_step, per_micro_batch = plan(config, batch_size, len(sequences))
+        _warn_if_cut(config.effective_batch_size or batch_size, per_step)
         reference = _reference(config, snakemake.input, len(sequences))
         schedule = Schedule(config, batch_size, learning_rate(config, per_step, reference))
         identity = _identity(job, schedule, snakemake)
@@ -77,6 +81,17 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         lr_scaling=config.lr_scaling,
         **trained,
     )
+
+
+def _warn_if_cut(requested: int, per_step: int) -> None:
+    """Warn if the corpus has fewer sequences than a step would take."""
+    if requested > per_step:
+        log.warning(
+            "a batch of %d sequences is larger than the training corpus, which has %d: each epoch "
+            "is a single step with all of them; give more text, or lower measure.max_batch_size "
+            "or training.effective_batch_size",
+            *(requested, per_step),
+        )
 
 
 def _reference(config: TrainingConfig, inputs: Any, sequences: int) -> int | None:
