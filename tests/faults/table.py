@@ -542,7 +542,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         *("local", "braces in the name of a file or folder"),
         *("read as any other, and watched for changes", NOTHING),
-        "workflow/test_braces.py::test_a_file_with_braces_is_read_and_watched[{part}.jsonl]",
+        "workflow/test_braces.py::test_files_with_braces_are_read_and_watched",
     ),
     Fault(
         *("report", "braces in the title, or in the name of an earlier run"),

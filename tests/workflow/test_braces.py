@@ -21,8 +21,7 @@ def documents(checkout):
     return json.loads((checkout.root / RECORD).read_text())["documents"]
 
 
-@pytest.mark.parametrize("name", ["rozdział {4}.jsonl", "{part}.jsonl", "{x,.*}/a }{.jsonl"])
-def test_a_file_with_braces_is_read_and_watched(fresh, name):
+def test_files_with_braces_are_read_and_watched(fresh):
     folder = fresh.root / "data {split}"
     folder.mkdir()
     (folder / "a.jsonl").write_text(lines(12))
@@ -34,18 +33,21 @@ def test_a_file_with_braces_is_read_and_watched(fresh, name):
     fresh.configure(config)
     fresh.run(RECORD)
     assert documents(fresh) == 12
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(lines(3, "dodany"))
+    paths = [folder / name for name in ("rozdział {4}.jsonl", "{part}.jsonl", "{x,.*}/a }{.jsonl")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(lines(3, f"dodany {number}"))
     fresh.run(RECORD)
-    assert documents(fresh) == 15
-    path.write_text(lines(4, "dodany"))
-    fresh.run(RECORD)
-    assert documents(fresh) == 16
+    assert documents(fresh) == 21
+    for number, path in enumerate(paths):
+        path.write_text(lines(4, f"dodany {number}"))
+        assert RECORD.removeprefix("results/tiny/") in fresh.planned(RECORD), path
+        fresh.run(RECORD)
+        assert documents(fresh) == 22 + number
     assert "Nothing to be done" in fresh.run(RECORD)
-    path.unlink()
+    paths[0].unlink()
     fresh.run(RECORD)
-    assert documents(fresh) == 12
+    assert documents(fresh) == 20
 
 
 def test_a_title_and_an_earlier_run_with_braces(checkout):
