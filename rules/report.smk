@@ -144,7 +144,7 @@ rule page:
         code=code("page.py"),
     output:
         markdown=f"{RESULTS}/report/index.md",
-        html=shown("index.html", "page", catalog.WHOLE, catalog.SUMMARY, "index"),
+        html=shown("index.html", "page", catalog.WHOLE_REPORT, catalog.SUMMARY, "index"),
         recommended=f"{RESULTS}/report/recommended.yaml",
     log:
         f"{RESULTS}/logs/page.log",

@@ -143,7 +143,7 @@ def _dropout(
     return torch.native_dropout(x, p, True)[0]
 
 
-class _Attention(NamedTuple):
+class _AttentionArguments(NamedTuple):
     """The arguments of scaled_dot_product_attention."""
 
     query: Tensor
@@ -158,7 +158,9 @@ class _Attention(NamedTuple):
 
 def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
     """The kernel that torch prefers on CUDA: flash, else memory-efficient, else matrix products."""
-    q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa = _Attention(*arguments, **options)
+    q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa = _AttentionArguments(
+        *arguments, **options
+    )
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (x.to(torch.get_autocast_dtype("cpu")) for x in (q, k, v))
     options = {"is_causal": is_causal, "scale": scale}

@@ -34,7 +34,8 @@ class Parts:
     """A row for each technique, with the peak stacked of its parts."""
 
     parts: Literal["moments", "kinds"]
-    """Of a training step, or of memory."""
+    """moments: before, during and after the forward pass of a step; kinds: of memory, such as
+    gradients."""
     axis: str
     settings: tuple[Setting, ...] = ("equal", "own")
 
@@ -61,19 +62,20 @@ class Entry:
     caption: str
     """A paragraph of plain prose, without markup."""
     needs: Callable[[Experiment], bool] = lambda _: True
-    """Whether a configuration leads to data for it."""
+    """Whether a configuration produces data for it."""
     records: tuple[str, ...] = ("batch_size", "profile", "epoch")
     """The stages whose result files it is made from."""
     drawing: Bars | Parts | Lines | None = None
     """The template of a figure that has one."""
 
 
+# `mark` returns its text; `make texts` finds it there, and `say` translates it later.
 MEMORY, SPEED, QUALITY = mark("Memory"), mark("Speed"), mark("Model quality")
 SUMMARY, LENGTH, ORIGIN = mark("Summary"), mark("Sequence length"), mark("Data and provenance")
 KINDS = {"figures": mark("figure"), "tables": mark("table"), "page": mark("page")}
 """What Snakemake's report calls the files of each folder."""
 AS_CSV = mark("Tables as CSV")
-WHOLE = mark("The whole report")
+WHOLE_REPORT = mark("The whole report")
 ON_ONE_PAGE = mark("The whole report on one page.")
 TITLE = mark("Memory-saving training techniques, measured")
 """The title of a report whose configuration gives none."""
@@ -102,7 +104,7 @@ FIGURES = (
             "Peak memory in live tensors over throughput, a point for each technique: down is less "
             "memory, right is faster. Those that another technique beats in both are grey; the "
             "line joins the others. The lower panel shows what the memory saved buys, where each "
-            "technique fills the same limit: memory is that for a token. In both panels a point is "
+            "technique fills the same limit: memory is given per token. In both panels a point is "
             "hollow if the perplexity at the equal batch, the baseline's largest, is more than 1% "
             "above the baseline's: at its own, a technique makes fewer steps."
         ),

@@ -19,7 +19,7 @@ _MARKDOWN = re.compile(
     r"|(?<=[ps]):(?=//)|(?<=www)\.",  # GitHub makes links of addresses
     flags=re.IGNORECASE,
 )
-_BLOCK = re.compile(r"^(?:[-+#=>]|\d+(?=[.)]))")
+_BLOCK_START = re.compile(r"^(?:[-+#=>]|\d+(?=[.)]))")
 """What begins a list, a heading or a quotation in Markdown."""
 _RST = re.compile(r"[!-/:-@\[-`{-~]")
 """All ASCII punctuation; reStructuredText lets each be escaped, and Jinja2 then sees no braces."""
@@ -44,7 +44,7 @@ def markdown(text: str) -> Markup:
     parts = _CODE.split(one_line(text))
     line = "".join(f"`{x}`" if index % 2 else _escaped(x) for index, x in enumerate(parts))
     # A number is escaped by the mark behind it, which would make it an item of a list.
-    return Markup(_BLOCK.sub(lambda x: f"{x[0]}\\" if x[0].isdigit() else f"\\{x[0]}", line))
+    return Markup(_BLOCK_START.sub(lambda x: f"{x[0]}\\" if x[0].isdigit() else f"\\{x[0]}", line))
 
 
 def cell(text: str) -> Markup:

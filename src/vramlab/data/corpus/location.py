@@ -49,7 +49,7 @@ class Location(Protocol):
     """A server or a folder."""
 
     attempts: int
-    """How many attempts in a row may bring next to nothing."""
+    """How many attempts in a row may bring less than `fetch._MIN_GAIN_BYTES`."""
     backoff: float
     """Seconds to wait after the first failed attempt; doubled after each other."""
 
@@ -114,7 +114,7 @@ class _Server:
                 return opened
         response = self._get(address, {})
         if response.status_code != requests.codes.partial_content:
-            return Opened(0, _version(response), _Raw(response))
+            return Opened(0, _version(response), _ResponseBody(response))
         response.close()
         raise CorpusError(
             f"{address}: the server sends a part when asked for all; report it to its owner"
@@ -128,7 +128,7 @@ class _Server:
             response.close()
             return None  # it is shorter than the part that we have, so it is another file
         if response.status_code != requests.codes.partial_content:
-            return Opened(0, _version(response), _Raw(response))
+            return Opened(0, _version(response), _ResponseBody(response))
         if not _same(version, response):  # not every server minds If-Range
             response.close()
             return None
@@ -140,7 +140,7 @@ class _Server:
                 f"{address}: the server sends a part without saying which one "
                 f"({stated[:40]!r}); report it to its owner"
             )
-        return Opened(int(part[1]), version, _Raw(response))
+        return Opened(int(part[1]), version, _ResponseBody(response))
 
     def _get(self, address: str, headers: dict[str, str]) -> requests.Response:
         """Ask for a file; 416 is the only error that is returned."""
@@ -200,7 +200,7 @@ def _same(version: str, response: requests.Response) -> bool:
     return bool(changed == version)
 
 
-class _Raw:
+class _ResponseBody:
     """The body of a response as sent: a `.zst` file must not be decoded on the way."""
 
     def __init__(self, response: requests.Response) -> None:
