@@ -5,7 +5,7 @@ import torch
 from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
@@ -14,7 +14,7 @@ from vramlab.predict import estimate
 from vramlab.predict.estimate import Curve, Limits, caveats, estimates, limit_of, usable
 
 GIB = 2**30
-SMALL = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64)
+SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -111,7 +111,7 @@ def test_caveats_name_what_is_ignored():
 
 
 def test_no_batch_is_predicted_that_a_kernel_cannot_take():
-    tiny = ModelConfig(d_model=8, layers=1, heads=1, d_ff=8)
+    tiny = DecoderConfig(d_model=8, layers=1, heads=1, d_ff=8)
     halves = {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"}
     asked = [
         (name, workload(axes, tiny, vocab_size=50, length=4))

@@ -12,8 +12,8 @@ class Workload(Section):
 
     technique: Technique
     model: ModelConfig
-    vocab_size: int
-    """Tokens that the tokenizer knows."""
+    vocab_size: int | None
+    """Tokens that the tokenizer knows; None takes the vocabulary of the model."""
     length: int
     """Tokens of a sequence."""
     seed: int

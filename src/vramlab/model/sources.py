@@ -1,0 +1,97 @@
+"""Make the model of a workload, from whichever source.
+
+Equal seeds give equal weights for all techniques: the decoder and a user's model are initialised on
+the CPU, those of transformers on the device, where a large one takes seconds instead of minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from vramlab.base.errors import ModelError
+from vramlab.config.model import DecoderConfig, PythonConfig, TransformersConfig
+from vramlab.config.workload import Workload
+from vramlab.model import python_model, transformers_model
+from vramlab.model.adapt import AdaptedModel
+from vramlab.model.adapters import add_adapter, base_dtype
+from vramlab.model.decoder import Transformer
+from vramlab.model.language_model import LanguageModel
+
+
+def make_model(workload: Workload, device: torch.device) -> LanguageModel:
+    """The model of a workload, on a device; on meta without values.
+
+    Raises:
+        ModelError: it cannot be made.
+        UnsuitableModel: it has no place for what the technique does.
+    """
+    torch.manual_seed(workload.seed)
+    return _MAKERS[type(workload.model)](workload, device)
+
+
+def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, DecoderConfig)
+    transformer = Transformer(config, _vocabulary(workload), technique)
+    if technique.precision == "pure-bf16":
+        transformer = transformer.bfloat16()
+    blocks = [m for block in transformer.blocks for m in [block.get_submodule("feed_forward")]]
+    add_adapter(transformer, blocks, technique)
+    return transformer.to(device)  # initialised on the CPU: equal weights on all devices
+
+
+def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, TransformersConfig)
+    network = transformers_model.make_network(
+        config, technique, workload.vocab_size, device, base_dtype(technique)
+    )
+    on_meta: Any = network
+    if device.type != "meta":
+        on_meta = transformers_model.make_network(
+            config, technique, workload.vocab_size, torch.device("meta"), torch.float32
+        )
+    found = transformers_model.trace(on_meta, transformers_model.find_parts(on_meta))
+    parts = replace(
+        transformers_model.find_parts(network), factor=found.factor, softcap=found.softcap
+    )
+    add_adapter(network, parts.blocks, technique)
+    return AdaptedModel(network, parts, technique)
+
+
+def _python(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, PythonConfig)
+    vocabulary = _vocabulary(workload)
+
+    def make() -> nn.Module:
+        return python_model.make_module(config, technique, vocabulary)
+
+    module = python_model.meta(make) if device.type == "meta" else make()
+    for parameter in module.parameters():  # buffers, such as positions, keep their type
+        parameter.data = parameter.data.to(base_dtype(technique))
+    parts = python_model.find_parts(module, config, vocabulary)
+    add_adapter(module, parts.blocks, technique)
+    return AdaptedModel(module, parts, technique).to(device)
+
+
+def _vocabulary(workload: Workload) -> int:
+    if workload.vocab_size is None:
+        raise ModelError(
+            f"model.source {workload.model.source} has no vocabulary of its own; set "
+            "tokenizer.source to sentencepiece or file"
+        )
+    return workload.vocab_size
+
+
+_MAKERS: dict[type[Any], Callable[[Workload, torch.device], LanguageModel]] = {
+    DecoderConfig: _decoder,
+    TransformersConfig: _transformers,
+    PythonConfig: _python,
+}
+"""The function that makes a model, for each kind of source."""
