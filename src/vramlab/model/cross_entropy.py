@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 
 _BLOCK, _WARPS = 4096, 8
 """Logits that a Triton program loads at a time, and its warps."""
@@ -24,7 +24,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: [tokens, vocabulary], contiguous; becomes the gradient.
-        targets: [tokens], int64; padding adds neither loss nor gradient.
+        targets: [tokens], int64; IGNORED adds neither loss nor gradient.
 
     Returns:
         The sum in nats, a float32 scalar.
@@ -34,7 +34,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
     tokens, vocabulary = logits.shape
     losses = torch.empty(tokens, dtype=torch.float32, device=logits.device)
     kernels.cross_entropy[(tokens,)](
-        *(logits, targets, losses, logits.stride(0), vocabulary, PAD_ID),
+        *(logits, targets, losses, logits.stride(0), vocabulary, IGNORED),
         BLOCK=_BLOCK,
         num_warps=_WARPS,
     )

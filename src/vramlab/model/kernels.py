@@ -24,14 +24,16 @@ def cross_entropy(
     losses,
     stride,
     VOCABULARY: tl.constexpr,  # noqa: N803
-    PADDING: tl.constexpr,  # noqa: N803
+    IGNORED: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
     """Store the loss of one row, and replace its logits by their gradient."""
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets + row)
     start = logits + row * stride
-    target_logit = tl.load(start + target).to(tl.float32)
+    counted = target != IGNORED
+    # Masked, because an ignored target is no column: the address would be outside of the logits.
+    target_logit = tl.load(start + target, mask=counted, other=0.0).to(tl.float32)
     columns = tl.arange(0, BLOCK)
     maximum = -float("inf")
     exp_sum = 0.0
@@ -41,10 +43,9 @@ def cross_entropy(
         new_maximum = tl.maximum(maximum, tl.max(x, 0))
         exp_sum = exp_sum * tl.exp(maximum - new_maximum) + tl.sum(tl.exp(x - new_maximum), 0)
         maximum = new_maximum
-    not_padding = target != PADDING
-    tl.store(losses + row, tl.where(not_padding, maximum + tl.log(exp_sum) - target_logit, 0.0))
-    scale = tl.where(not_padding, 1.0 / exp_sum, 0.0)
-    one = tl.where(not_padding, 1.0, 0.0)
+    tl.store(losses + row, tl.where(counted, maximum + tl.log(exp_sum) - target_logit, 0.0))
+    scale = tl.where(counted, 1.0 / exp_sum, 0.0)
+    one = tl.where(counted, 1.0, 0.0)
     tl.debug_barrier()  # read the target's logit before another warp overwrites it
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY

@@ -2,7 +2,7 @@
 
 A head takes `hidden` [batch, time, width], the tied embedding `weight` [vocabulary, width] and
 `targets` [batch, time], and returns a scalar: the sum of the cross-entropy in nats, in float32,
-over the targets that are not padding. The functions in LOSS_HEADS make a head.
+over the targets that are not IGNORED. The functions in LOSS_HEADS make a head.
 
 How they save memory: the logits, [tokens, vocabulary], are often the largest tensor of a step. The
 loss is a sum over tokens, so it can be computed chunk by chunk with the logits of one chunk at a
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.model.triton import has_triton
 
@@ -55,7 +55,7 @@ def full(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return functional.nll_loss(
         functional.log_softmax(logits, dim=-1, dtype=loss_dtype),
         targets.flatten(),
-        ignore_index=PAD_ID,
+        ignore_index=IGNORED,
         reduction="sum",
     )
 
@@ -136,13 +136,15 @@ def _loss_and_gradients(
     logits = functional.linear(hidden, weight)
     loss_dtype = torch.promote_types(logits.dtype, torch.float32)
     log_probabilities = functional.log_softmax(logits, dim=-1, dtype=loss_dtype)
-    loss = functional.nll_loss(log_probabilities, targets, ignore_index=PAD_ID, reduction="sum")
+    loss = functional.nll_loss(log_probabilities, targets, ignore_index=IGNORED, reduction="sum")
     grad_logits = log_probabilities.exp_()  # in place, so that a chunk has one such tensor
-    grad_logits.scatter_add_(-1, targets[:, None], grad_logits.new_full((len(targets), 1), -1.0))
+    # An ignored target is no index; token 0 stands in, since its row is masked below.
+    indices = targets.clamp(min=0)[:, None]
+    grad_logits.scatter_add_(-1, indices, grad_logits.new_full((len(targets), 1), -1.0))
     grad_logits = grad_logits.to(weight.dtype)
-    # Mask padding here: masking grad_logits, the largest tensor, would take another pass over it.
-    not_padding = (targets != PAD_ID)[:, None]
-    return loss, (grad_logits @ weight) * not_padding, grad_logits.T @ (hidden * not_padding)
+    # Mask here: masking grad_logits, the largest tensor, would take another pass over it.
+    counted = (targets != IGNORED)[:, None]
+    return loss, (grad_logits @ weight) * counted, grad_logits.T @ (hidden * counted)
 
 
 class _Chunking(NamedTuple):

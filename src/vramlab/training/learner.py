@@ -48,7 +48,7 @@ class Learner:
         return self.workload.technique
 
     def loss_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Sum of the cross-entropy in nats over the targets that are not padding.
+        """Sum of the cross-entropy in nats over the targets that are not IGNORED.
 
         Compiled code is used only in training mode, so that all techniques are evaluated alike.
 
