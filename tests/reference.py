@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 
 
 def reference_loss(state, inputs, targets, heads, window=None):
@@ -27,8 +27,8 @@ def reference_loss(state, inputs, targets, heads, window=None):
         x = x + linear(hidden, part, "feed_forward.3")
     logits = norm(x, state, "norm") @ embedding.T
     log_probabilities = logits - logits.logsumexp(-1, keepdim=True)
-    picked = log_probabilities.gather(-1, targets[..., None])[..., 0]
-    return -(picked * (targets != PAD_ID)).sum()
+    picked = log_probabilities.gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    return -(picked * (targets != IGNORED)).sum()
 
 
 def attention(x, part, heads, window):

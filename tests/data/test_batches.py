@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def test_every_gatherer_gives_the_rows(feed, tokens, length, size, dtype):
     top = min(np.iinfo(dtype).max, 2**40)  # beyond the sign bit of the smaller types
     stream = np.random.default_rng(tokens).integers(4, top, tokens, dtype, endpoint=True)
-    sequences = Sequences.of(stream, length)
+    sequences = Sequences.of(stream, length, pad=3)
     parts = list(split(order(9, 0, len(sequences)), size))
     found = list(feed(sequences, parts, CPU))
     assert len(found) == len(parts)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tokenizers_for_tests import TEXTS, trained
 
 from vramlab.base.errors import CorpusError
+from vramlab.config.targets import IGNORED
 from vramlab.config.tokenizer import EOS_ID, PAD_ID
 from vramlab.data.packing import pack
 from vramlab.data.sequences import Sequences, count
@@ -50,17 +51,19 @@ def test_decoding_the_stream_gives_the_text(tokenizer, tmp_path):
     assert tokenizer.decode([i for i in stream if i != EOS_ID]).split() == text.split()
 
 
-@given(tokens=st.integers(2, 300), length=st.integers(1, 320))
-def test_each_token_is_a_target_once(tokens, length):
+@given(tokens=st.integers(2, 300), length=st.integers(1, 320), pad=st.integers(0, 12))
+def test_each_token_is_a_target_once(tokens, length, pad):
     stream = np.arange(tokens) + 10
-    sequences = Sequences.of(stream, length)
+    sequences = Sequences.of(stream, length, pad)
     inputs, targets = sequences.arrays(np.arange(len(sequences)))
     assert inputs.shape == targets.shape == (count(tokens, length), length)
     assert inputs.dtype == targets.dtype == np.int64
-    real = targets[targets != PAD_ID]
+    real = targets[targets != IGNORED]
     assert real.tolist() == stream[1:].tolist()
-    seen = inputs.ravel()[: tokens - 1]
-    assert seen.tolist() == stream[:-1].tolist()
+    # The last token of the stream is an input where the row has room behind the last target.
+    seen = inputs.ravel().tolist()
+    assert seen[:tokens] == stream.tolist()[: len(seen)]
+    assert set(seen[tokens:]) <= {pad}
     assert sequences.tokens == tokens - 1
     assert sequences.tokens_of(np.arange(len(sequences))) == tokens - 1
 
@@ -72,7 +75,7 @@ def test_any_rows_in_any_order(rows):
     for row, i, t in zip(rows, inputs, targets, strict=True):
         assert i[0] == row * 10 + 10
         assert t[0] == row * 10 + 11
-    assert sequences.tokens_of(np.array(rows)) == (targets != PAD_ID).sum()
+    assert sequences.tokens_of(np.array(rows)) == (targets != IGNORED).sum()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not an array", "two dimensions", "one token"])
@@ -92,11 +95,25 @@ def test_a_damaged_stream_is_refused(tmp_path, damage):
         Sequences(path, 4)
 
 
-def test_a_stream_with_a_flipped_bit_is_refused(tokenizer, tmp_path):
+def test_a_row_past_the_end_has_no_target():
+    """What a rank without rows computes: see training/parallel.py."""
+    for tokens in (9, 10):
+        sequences = Sequences.of(np.arange(tokens) + 10, 4, pad=3)
+        _, targets = sequences.arrays(np.array([len(sequences)]))
+        assert (targets == IGNORED).all()
+
+
+def test_the_padding_token_is_stored_with_the_stream(tokenizer, tmp_path):
+    pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
+    assert Sequences(tmp_path / "x.npy", 4).pad == PAD_ID
+
+
+@pytest.mark.parametrize("place", [140, -2, -14])  # a token, the padding token, the checksum
+def test_a_stream_with_a_flipped_bit_is_refused(tokenizer, tmp_path, place):
     path = tmp_path / "x.npy"
     pack(iter(TEXTS), tokenizer, path)
     content = bytearray(path.read_bytes())
-    content[140] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(CorpusError, match="does not have the bytes that were written"):
         Sequences(path, 4)

@@ -13,7 +13,7 @@ from reference import compare
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, prefetched, resident
 from vramlab.data.sequences import Sequences
@@ -238,13 +238,13 @@ def test_the_kernel_of_cross_entropy_agrees_with_torch(dtype, vocabulary, device
     logits = 5 * torch.randn(64, vocabulary, device=device, generator=generator)
     logits = logits.to(dtype)
     targets = torch.randint(4, vocabulary, (64,), device=device, generator=generator)
-    targets[::5] = PAD_ID
+    targets[::5] = IGNORED
     exact = logits.double().requires_grad_()
     expected = torch.nn.functional.cross_entropy(
-        exact, targets, ignore_index=PAD_ID, reduction="sum"
+        exact, targets, ignore_index=IGNORED, reduction="sum"
     )
     expected.backward()
-    loss = cross_entropy_(logits, targets)
+    loss = cross_entropy_(logits, targets, 0.0)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     precision = torch.finfo(dtype).eps
     torch.testing.assert_close(logits.double(), exact.grad, rtol=4 * precision, atol=1e-6)

@@ -27,7 +27,8 @@ def compile(kernel, signature, warps, **constants):
 for kind in ("*bf16", "*fp32"):
     for vocabulary in (97, 12_000, 50_257):
         signature = {"logits": kind, "targets": "*i64", "losses": "*fp32", "stride": "i32"}
-        compile(kernels.cross_entropy, signature, 8, VOCABULARY=vocabulary, PADDING=3, BLOCK=4096)
+        constants = {"VOCABULARY": vocabulary, "IGNORED": -100, "BLOCK": 4096}
+        compile(kernels.cross_entropy, signature, 8, **constants)
     shared = {"seed": "*i64", "size": "i64", "rate": "fp32"}
     compile(kernels.gelu_dropout, {"x": kind, "out": kind} | shared, 4, BLOCK=512)
     compile(kernels.gelu_dropout_backward, {"grad_output": kind, "x": kind} | shared, 4, BLOCK=512)
@@ -45,7 +46,7 @@ generator = torch.Generator().manual_seed(0)
 hidden = torch.randn(3, 7, 64, generator=generator)
 weight = 0.3 * torch.randn(5000, 64, generator=generator)
 targets = torch.randint(4, 5000, (3, 7), generator=generator)
-targets[1, 4:] = 3
+targets[1, 4:] = -100
 ends = []
 for make, kind in ((loss_heads.make_full, torch.float64), (loss_heads.make_fused, torch.float32)):
     inputs = [x.detach().to(kind).requires_grad_() for x in (hidden, weight)]

@@ -11,8 +11,8 @@ from workloads import workload
 
 from vramlab.config.experiment import load
 from vramlab.config.model import DecoderConfig
+from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
-from vramlab.config.tokenizer import PAD_ID
 from vramlab.memory.meter import meter
 from vramlab.model import loss_heads, offload
 from vramlab.model.attention import causal_mask
@@ -35,7 +35,7 @@ def batch(length=24, rows=3, padding=5, seed=1):
     inputs = torch.randint(4, VOCABULARY, (rows, length), generator=generator)
     targets = torch.randint(4, VOCABULARY, (rows, length), generator=generator)
     if padding:
-        inputs[-1, -padding:] = targets[-1, -padding:] = PAD_ID
+        inputs[-1, -padding:], targets[-1, -padding:] = 3, IGNORED
     return inputs, targets
 
 
@@ -239,11 +239,11 @@ def test_padding_is_not_in_the_loss():
     technique = learner()
     inputs, targets = batch(padding=0)
     padded = targets.clone()
-    padded[1, 4:] = PAD_ID
+    padded[1, 4:] = IGNORED
     parts = technique.loss_sum(inputs[::2], targets[::2])
     first = technique.loss_sum(inputs[1:2, :4], targets[1:2, :4])
     torch.testing.assert_close(technique.loss_sum(inputs, padded), parts + first)
-    assert technique.loss_sum(inputs, torch.full_like(targets, PAD_ID)).item() == 0
+    assert technique.loss_sum(inputs, torch.full_like(targets, IGNORED)).item() == 0
 
 
 @pytest.mark.parametrize("loss_head", ["chunked", "fused"])

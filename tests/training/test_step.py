@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, order, split
 from vramlab.memory.meter import meter
@@ -44,7 +44,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(make_learner, sequen
 def test_the_loss_is_the_mean_per_token(make_learner, sequences):
     learner = make_learner(dropout=0.0)
     [(inputs, targets)] = batches(sequences, [np.arange(len(sequences))], CPU)
-    expected = learner.loss_sum(inputs, targets).item() / (targets != PAD_ID).sum().item()
+    expected = learner.loss_sum(inputs, targets).item() / (targets != IGNORED).sum().item()
     assert train_step(
         learner, learner.optimizer(1e-3), [(inputs, targets)]
     ).item() == pytest.approx(expected)

@@ -18,7 +18,7 @@ from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig, ModelConfig
 from vramlab.config.report import ReportConfig
 from vramlab.config.sweep import SweepConfig
 from vramlab.config.technique import Setting, Technique
@@ -47,7 +47,7 @@ class Experiment(Section):
     """Tokens of a training sequence."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = DecoderConfig()
     training: TrainingConfig = TrainingConfig()
     measure: MeasureConfig = MeasureConfig()
     estimate: EstimateConfig = EstimateConfig()
@@ -75,7 +75,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _techniques_suit(self) -> Experiment:
-        grouped = self.model.key_value_heads != self.model.heads
+        model = self.model
+        grouped = isinstance(model, DecoderConfig) and model.key_value_heads != model.heads
         accumulates = self.training.effective_batch_size is not None
         for name, technique in self.techniques.items():
             if grouped and technique.attention == "plain":

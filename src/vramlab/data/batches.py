@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 from vramlab.data.sequences import Sequences
 
 Batch = tuple[Tensor, Tensor]
@@ -60,8 +60,10 @@ def resident(
         rows = stream[positions.clamp(max=sequences.tokens)].long()
         if size < 8:
             rows &= 2 ** (8 * size) - 1  # the sign bit is a part of the token
-        rows.masked_fill_(positions > sequences.tokens, PAD_ID)
-        yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+        yield (
+            rows.masked_fill(positions > sequences.tokens, sequences.pad)[:, :-1].contiguous(),
+            rows.masked_fill_(positions > sequences.tokens, IGNORED)[:, 1:].contiguous(),
+        )
 
 
 def prefetched(

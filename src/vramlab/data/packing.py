@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from vramlab.base.files import atomic_path
 from vramlab.base.progress import progress
-from vramlab.config.tokenizer import EOS_ID
-from vramlab.data.sequences import TRAILER
+from vramlab.config.tokenizer import EOS_ID, PAD_ID
+from vramlab.data.sequences import trailer
 from vramlab.data.tokenizer import Tokenizer
 
 _BATCH_CHARACTERS = 2**16
@@ -75,7 +75,7 @@ def pack(
             counts.tokens += len(ids)
             counts.utf8_bytes += sum(len(text.encode()) for text in batch)
             advance(len(batch))
-        stream.write(TRAILER.format(checksum).encode())
+        stream.write(trailer(checksum, PAD_ID))
         # numpy leaves room in the header for the length, which is known only now.
         stream.seek(0)
         _write_header(stream, dtype, counts.tokens)

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vramlab.base.errors import CorpusError
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 
-TRAILER = "crc32 {:08x}\n"
-"""What follows the array in the file: the checksum of its bytes. numpy reads no further than the
-array."""
-_TRAILER_BYTES = len(TRAILER.format(0))
+_TRAILER = "crc32 {:08x} pad {:010d}\n"
+_TRAILER_BYTES = len(_TRAILER.format(0, 0))
 _CHUNK = 2**24
 
 Indices = npt.NDArray[np.integer[Any]]
@@ -25,7 +23,8 @@ Indices = npt.NDArray[np.integer[Any]]
 class Sequences:
     """A stream read as sequences of `length` tokens; the last one is padded.
 
-    Row i has the tokens from i * length on as inputs, and those one further as targets.
+    Row i has the tokens from i * length on as inputs, and those one further as targets. Past the
+    end of the stream an input is the padding token, and a target is IGNORED.
     """
 
     def __init__(self, path: Path, length: int) -> None:
@@ -45,22 +44,23 @@ class Sequences:
                 f"{path}: holds {stream.dtype} of shape {stream.shape}, not a stream of tokens; "
                 "delete it and run snakemake again"
             )
-        if not _is_intact(path, stream):
+        pad = _pad(path, stream)
+        if pad is None:
             raise CorpusError(
                 f"{path}: does not have the bytes that were written, or is of another version of "
                 "vramlab; delete it and run snakemake again"
             )
-        self._take(stream, length)
+        self._take(stream, length, pad)
 
     @classmethod
-    def of(cls, stream: Indices, length: int) -> Sequences:
-        """The sequences of a stream in memory."""
+    def of(cls, stream: Indices, length: int, pad: int = 0) -> Sequences:
+        """The sequences of a stream in memory; `pad` is its padding token."""
         sequences = cls.__new__(cls)
-        sequences._take(stream, length)
+        sequences._take(stream, length, pad)
         return sequences
 
-    def _take(self, stream: Indices, length: int) -> None:
-        self.stream, self.length = stream, length
+    def _take(self, stream: Indices, length: int, pad: int) -> None:
+        self.stream, self.length, self.pad = stream, length, pad
         self.tokens = len(stream) - 1
         """Number of targets, padding not counted."""
 
@@ -77,9 +77,10 @@ class Sequences:
         positions = indices[:, None] * self.length + np.arange(self.length + 1)
         # Reading past the end repeats the last token, which is then overwritten by padding.
         rows = self.stream[np.minimum(positions, self.tokens)].astype(np.int64)
-        rows[positions > self.tokens] = PAD_ID
-        inputs, targets = rows[:, :-1], rows[:, 1:]
-        return np.ascontiguousarray(inputs), np.ascontiguousarray(targets)
+        rows[positions > self.tokens] = self.pad
+        inputs = rows[:, :-1].copy()
+        rows[positions > self.tokens] = IGNORED
+        return inputs, rows[:, 1:].copy()
 
 
 def count(tokens: int, length: int) -> int:
@@ -87,13 +88,24 @@ def count(tokens: int, length: int) -> int:
     return math.ceil((tokens - 1) / length)
 
 
-def _is_intact(path: Path, stream: np.memmap[Any, Any]) -> bool:
-    """Whether the checksum behind the array is that of its bytes."""
+def trailer(checksum: int, pad: int) -> bytes:
+    """What follows the array in the file; numpy reads no further than the array.
+
+    Args:
+        checksum: CRC-32 of the array's bytes.
+        pad: the padding token, which the checksum that is written covers as well.
+    """
+    return _TRAILER.format(zlib.crc32(str(pad).encode(), checksum), pad).encode()
+
+
+def _pad(path: Path, stream: np.memmap[Any, Any]) -> int | None:
+    """The padding token behind the array; None if the checksum there is not that of the file."""
     end = stream.offset + stream.nbytes
     checksum = 0
     with path.open("rb") as file:
         file.seek(stream.offset)
         for start in range(stream.offset, end, _CHUNK):
             checksum = zlib.crc32(file.read(min(_CHUNK, end - start)), checksum)
-        trailer = file.read(_TRAILER_BYTES + 1)
-    return trailer == TRAILER.format(checksum).encode()
+        found = file.read(_TRAILER_BYTES + 1)
+    pad = found.rpartition(b" ")[2].strip()
+    return int(pad) if pad.isdigit() and found == trailer(checksum, int(pad)) else None

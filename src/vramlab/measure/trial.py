@@ -127,4 +127,5 @@ def _random_sequences(workload: Workload, device: torch.device) -> Sequences:
     count = RESIDENT_BYTES // dtype.itemsize if device.type == "cuda" else 2**16
     count = max(count, 2 * workload.length + 1)
     generator = np.random.default_rng(workload.seed)
-    return Sequences.of(generator.integers(4, workload.vocab_size, count, dtype), workload.length)
+    tokens = generator.integers(workload.vocab_size, size=count, dtype=dtype)
+    return Sequences.of(tokens, workload.length)

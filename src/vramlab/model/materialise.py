@@ -7,7 +7,7 @@ before those of the next one; in transformers' order, children first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,13 @@ _Made = dict[int, tuple[Tensor, nn.Parameter]]
 """Each parameter on meta, by its id, and what replaces it: a tied one is made once."""
 
 
-def materialise(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
+Finish = Callable[[nn.Module], nn.Module]
+"""Returns what takes a module's place once it is initialised; perhaps itself."""
+
+
+def materialise(
+    network: Any, device: torch.device, dtype: torch.dtype, finish: Finish | None = None
+) -> Any:
     """Allocate and initialise a network of transformers by its own `_init_weights`, in place.
 
     The random numbers are those of the device, so equal seeds give equal weights there.
@@ -29,6 +35,7 @@ def materialise(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
         network: on the meta device.
         device: where the values are to be.
         dtype: of the parameters.
+        finish: replaces modules, such as linear layers by quantised ones.
 
     Raises:
         ModelError: the architecture leaves some parameters without values.
@@ -40,7 +47,22 @@ def materialise(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
             owner._init_weights(module)
             _check(module)
             _convert(module, dtype)
+            if finish is not None:
+                _replace(module, finish)
     return network
+
+
+def replace_children(network: nn.Module, finish: Finish) -> None:
+    """Replace modules of a network that has its values, in place."""
+    for module in list(network.modules()):
+        _replace(module, finish)
+
+
+def _replace(module: nn.Module, finish: Finish) -> None:
+    for name, child in list(module.named_children()):
+        new = finish(child)
+        if new is not child:
+            setattr(module, name, new)
 
 
 def _children_first(module: nn.Module, owner: Any) -> Iterator[tuple[Any, nn.Module]]:

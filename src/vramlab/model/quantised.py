@@ -45,6 +45,17 @@ def quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
     return result
 
 
+def stored(parameter: Tensor) -> list[Tensor]:
+    """The tensors that a weight in 4 bits consists of; none for any other parameter."""
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return []
+    nested = state.state2
+    found = [parameter, state.absmax, state.code, state.offset]
+    found += [] if nested is None else [nested.absmax, nested.code]
+    return [tensor for tensor in found if isinstance(tensor, Tensor)]
+
+
 class Sizes4bit(nn.Module):
     """What a 4-bit layer keeps and makes, without values: for a prediction of its memory."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts
 from vramlab.model.language_model import UnsuitableModel
-from vramlab.model.materialise import materialise
+from vramlab.model.materialise import materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
+from vramlab.model.quantised import quantised
 
 LIKE_FLASH = "vramlab_flash"
 """Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
@@ -60,13 +61,16 @@ def make_network(
         _set_window(configuration, technique)
         attention = _attention_name(technique, device)
         if model.weights == "pretrained" and device.type != "meta":
-            return _pretrained(model, configuration, attention, dtype).to(device)
-        network = _empty(model, configuration, attention, technique)
-        if device.type != "meta":
-            network = materialise(network, device, dtype)
-        elif dtype != torch.float32:
-            network = network.to(dtype)
-        return network
+            network = _pretrained(model, configuration, attention, dtype)
+        else:
+            network = _empty(model, configuration, attention, technique)
+        finish = _quantise(network, device) if technique.adapter == "qlora" else None
+        if next(network.parameters()).is_meta and device.type != "meta":
+            return materialise(network, device, dtype, finish)
+        network = network.to(dtype) if device.type == "meta" else network
+        if finish is not None:
+            replace_children(network, finish)
+        return network.to(device)
 
 
 def find_parts(network: Any) -> Parts:
@@ -396,6 +400,29 @@ def _pretrained(
             "correct the folder, or set model.weights to random"
         )
     return network
+
+
+def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Module]:
+    """What replaces a module of a network: the linear layers of its blocks, by 4-bit ones."""
+    chosen = {
+        id(module)
+        for block in _blocks(network, _body(network))
+        for module in block.modules()
+        if type(module) is nn.Linear
+    }
+    if not chosen:
+        raise UnsuitableModel(
+            "adapter qlora keeps the torch.nn.Linear layers of the blocks in 4 bits, and the model "
+            "has none"
+        )
+
+    def finish(module: nn.Module) -> nn.Module:
+        if id(module) not in chosen:
+            return module
+        assert isinstance(module, nn.Linear)
+        return quantised(module, device)
+
+    return finish
 
 
 def _body(network: Any) -> nn.Module:

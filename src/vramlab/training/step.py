@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vramlab.config.tokenizer import PAD_ID
+from vramlab.config.targets import IGNORED
 from vramlab.memory.allocator import empty_cache, free_memory, release
 from vramlab.memory.out_of_memory import OutOfMemory, is_out_of_memory, shortage
 from vramlab.training.learner import Learner
@@ -32,7 +32,7 @@ def warm_up(learner: Learner) -> None:
     would fragment memory, and a batch could fail that fits in every later step. Call it before the
     optimizer is created: one that steps in the backward pass would change the weights.
     """
-    tokens = torch.full((1, 8), PAD_ID + 1, device=learner.device)
+    tokens = torch.zeros((1, 8), dtype=torch.int64, device=learner.device)
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         learner.eager_loss_sum(tokens, tokens).backward()
     learner.model.zero_grad(set_to_none=True)
@@ -65,7 +65,7 @@ def train_step(
     """
     if len(micro_batches) > 1 and not learner.technique.accumulates:
         raise ValueError("this technique cannot accumulate the gradients of several micro-batches")
-    own_tokens = torch.stack([(targets != PAD_ID).sum() for _, targets in micro_batches]).sum()
+    own_tokens = torch.stack([(targets != IGNORED).sum() for _, targets in micro_batches]).sum()
     # The mean over the ranks, because DDP and FSDP average the gradients over the ranks.
     tokens = learner.ranks.mean(own_tokens)
     total = torch.zeros((), device=learner.device)
