@@ -298,6 +298,9 @@ def _sentence(error: ValidationError, where: str) -> str:
         text = f"unknown key {key!r}; {suggestion(name, _siblings(first['loc']))}"
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
+    elif first["type"] == "union_tag_invalid":
+        tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        text = f"{key!r} has the source {_short(tag)}, and known are {known}; change it"
     elif first["type"] == "tuple_type":
         text = (
             f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
@@ -339,7 +342,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
         union = {
             get_args(member.model_fields["source"].annotation)[0]: member
             for member in _members(current)
-            if "source" in member.model_fields
+            if "source" in member.model_fields and member is not current
         }
         if part in union:  # pydantic names the member of a tagged union as a part of its own
             current = union[part]
@@ -358,8 +361,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:
-    return [
-        member
-        for member in get_args(annotation)
-        if isinstance(member, type) and issubclass(member, BaseModel)
-    ]
+    """The sections that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _members(part)]

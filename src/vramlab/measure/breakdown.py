@@ -38,6 +38,8 @@ from vramlab.training.step import Phase
 MOMENTS = 200
 """Maximum number of moments in a timeline."""
 _LOSS = "logits and loss"
+
+
 @dataclass
 class Scratch:
     """Bytes that were allocated and freed again inside a block."""

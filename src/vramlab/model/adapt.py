@@ -104,6 +104,11 @@ class AdaptedModel(LanguageModel):
             return self._run_block(forward, *args, **kw)
 
 
+def norms_in(network: nn.Module) -> list[nn.Module]:
+    """The normalisation layers of a network, by the names of their classes."""
+    return [m for m in network.modules() if "Norm" in type(m).__name__ and not list(m.children())]
+
+
 _NO_BLOCKS = "{what} works block by block, and the model names no list of blocks"
 
 

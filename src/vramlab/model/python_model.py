@@ -23,17 +23,24 @@ import torch
 from torch import Tensor, nn
 
 from vramlab.base.errors import ModelError
+from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import PythonConfig
 from vramlab.config.technique import Technique
-from vramlab.model.adapt import Parts
+from vramlab.model.adapt import Parts, norms_in
 from vramlab.model.attention import ATTENTION, torch_sdpa
 from vramlab.model.language_model import UnsuitableModel
 
-_PARTS = ("blocks", "feed_forward", "attention")
 
-
-def make_module(model: PythonConfig, technique: Technique, vocab_size: int) -> nn.Module:
+def make_module(
+    model: PythonConfig, technique: Technique, vocab_size: int, predicted: bool
+) -> nn.Module:
     """Call the user's function.
+
+    Args:
+        model: where the function is.
+        technique: its attention is given to a function that takes it.
+        vocab_size: number of tokens.
+        predicted: only sizes matter, so a kernel for CUDA is replaced by one that saves the same.
 
     Raises:
         ModelError: there is no such function, or it returns no model.
@@ -43,7 +50,7 @@ def make_module(model: PythonConfig, technique: Technique, vocab_size: int) -> n
     where = f"model.function {model.function} of {model.path}"
     arguments = dict(model.arguments)
     if _takes_attention(function):
-        arguments["attend"] = Attend(technique)
+        arguments["attend"] = Attend(technique, predicted)
     elif technique.attention != "plain":
         raise UnsuitableModel(
             f"attention {technique.attention} needs a model whose function takes it as `attend`; "
@@ -51,7 +58,7 @@ def make_module(model: PythonConfig, technique: Technique, vocab_size: int) -> n
         )
     try:
         module = function(vocab_size, **arguments)
-    except Exception as error:  # noqa: BLE001  the user's code may raise anything
+    except Exception as error:  # the user's code may raise anything
         raise ModelError(
             f"{where}: raised {type(error).__name__} ({error}); call it by itself to see where"
         ) from error
@@ -71,24 +78,31 @@ def find_parts(module: Any, model: PythonConfig, vocab_size: int) -> Parts:
     head = getattr(module, "output_embedding", None)
     if head is not None:
         _check_head(head, model, vocab_size)
-    parts = {name: _modules(module, name, model) for name in _PARTS}
-    norms = [m for m in module.modules() if "Norm" in type(m).__name__ and not list(m.children())]
-    return Parts(hidden=module, head=head, norms=norms, vocabulary=vocab_size, **parts)
+    return Parts(
+        hidden=module,
+        head=head,
+        blocks=_modules(module, "blocks", model),
+        attention=_modules(module, "attention", model),
+        feed_forward=_modules(module, "feed_forward", model),
+        norms=norms_in(module),
+        vocabulary=vocab_size,
+    )
 
 
 class Attend:
     """Causal attention as the technique computes it."""
 
-    def __init__(self, technique: Technique) -> None:
-        self.kernel = ATTENTION[technique.attention] or torch_sdpa
-        self._window = technique.window
+    def __init__(self, technique: Technique, predicted: bool = False) -> None:
+        as_flash = predicted and ATTENTION_VALUES[technique.attention].predicted_as_flash
+        self._kernel = (None if as_flash else ATTENTION[technique.attention]) or torch_sdpa
+        self._window = None if as_flash else technique.window
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
         """Queries, keys and values, each [batch, time, heads, width], to the shape of the queries.
 
         Keys and values may have fewer heads, each shared by a group of query heads.
         """
-        return self.kernel(q, k, v, self._window, dropout)
+        return self._kernel(q, k, v, self._window, dropout)
 
 
 def _function(model: PythonConfig) -> Callable[..., Any]:
@@ -124,7 +138,7 @@ def _module(model: PythonConfig) -> ModuleType:
         return module
     except ModelError:
         raise
-    except Exception as error:  # noqa: BLE001  the user's code may raise anything
+    except Exception as error:  # the user's code may raise anything
         raise ModelError(
             f"model.path {model.path}: cannot be imported ({type(error).__name__}: {error})"
         ) from error

@@ -67,17 +67,24 @@ def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
 def _python(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, PythonConfig)
-    vocabulary = _vocabulary(workload)
+    tokens = _vocabulary(workload)
 
     def make() -> nn.Module:
-        return python_model.make_module(config, technique, vocabulary)
+        return python_model.make_module(config, technique, tokens, device.type == "meta")
 
     module = python_model.meta(make) if device.type == "meta" else make()
     for parameter in module.parameters():  # buffers, such as positions, keep their type
         parameter.data = parameter.data.to(base_dtype(technique))
-    parts = python_model.find_parts(module, config, vocabulary)
+    parts = python_model.find_parts(module, config, tokens)
     add_adapter(module, parts.blocks, technique)
     return AdaptedModel(module, parts, technique).to(device)
+
+
+def vocabulary(workload: Workload) -> int:
+    """Number of tokens of a workload: the tokenizer's, or those of the model's own embeddings."""
+    if workload.vocab_size is None and isinstance(workload.model, TransformersConfig):
+        return transformers_model.vocabulary_of(workload.model)
+    return _vocabulary(workload)
 
 
 def _vocabulary(workload: Workload) -> int:

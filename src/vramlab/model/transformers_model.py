@@ -23,7 +23,7 @@ from vramlab.base.errors import ModelError, suggestion
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
-from vramlab.model.adapt import Parts
+from vramlab.model.adapt import Parts, norms_in
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.model.materialise import materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
@@ -94,7 +94,7 @@ def find_parts(network: Any) -> Parts:
         blocks=blocks,
         attention=attention,
         feed_forward=[m for block in blocks for m in _feed_forward(block, attention)],
-        norms=[m for m in body.modules() if "Norm" in type(m).__name__ and not list(m.children())],
+        norms=norms_in(body),
     )
 
 

@@ -25,7 +25,9 @@ from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
+from vramlab.model.language_model import OutputEmbedding
 from vramlab.model.loss_heads import chunk_size
+from vramlab.model.sources import vocabulary
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
@@ -58,10 +60,10 @@ class FakeRun:
         self._learner = _learner(_eager(workload), self._mode)
         if cuda:
             adapt_to_cuda(self._learner)
-        dtype = np.min_scalar_type(workload.vocab_size - 1)
+        dtype = np.min_scalar_type(vocabulary(workload) - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
-        self._largest_run = _largest_run(workload)
+        self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
         self._peaks = functools.cache(self._run)
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
@@ -92,11 +94,11 @@ class FakeRun:
         """The peaks of one step: inside the loss head (forward and backward), and outside it."""
         inside = outside = 0
 
-        def head(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
             nonlocal outside
             outside = self._peak_so_far()
             hidden.register_hook(leave)  # runs after the head's backward pass
-            return self._learner.loss_head(hidden, weight, targets)
+            return self._learner.loss_head(hidden, output, targets)
 
         def leave(_: Tensor) -> None:
             nonlocal inside
@@ -159,10 +161,14 @@ def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
     with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
         learner = build(workload, _META)
+    made: dict[Tensor, nn.Parameter] = {}  # a tied parameter stays one
     with mode:
         for module in learner.model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                module.register_parameter(name, nn.Parameter(_fake_like(parameter)))
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                if parameter not in made:
+                    trained = parameter.requires_grad
+                    made[parameter] = nn.Parameter(_fake_like(parameter), trained)
+                module._parameters[name] = made[parameter]
             for name, buffer in module.named_buffers(recurse=False):
                 module.register_buffer(name, _fake_like(buffer), persistent=False)
     return dataclasses.replace(learner, device=_CPU)
@@ -182,9 +188,9 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _largest_run(workload: Workload) -> int:
+def _largest_run(workload: Workload, tokens: int) -> int:
     """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
     if workload.technique.loss_head == "full":
         return sys.maxsize
-    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, workload.vocab_size)
+    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, tokens)
     return max(4, CHUNKS * chunk // workload.length)
