@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from vramlab.memory.counter import Counter

@@ -143,7 +143,7 @@ def _replace_forward(module: nn.Module, through: Callable[..., Any]) -> None:
             return own(*args, **kwargs)
         return through(module, own, *args, **kwargs)
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
 
 
 def _recomputed(_: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

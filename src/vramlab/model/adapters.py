@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vramlab.base.errors import ModelError
 from vramlab.config.technique import Technique
 from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.quantised import Sizes4bit
 
 SCALE = 2
 """alpha / rank: the adapters' part is multiplied by it."""
@@ -49,7 +50,10 @@ def add_adapter(network: nn.Module, blocks: Sequence[nn.Module], technique: Tech
         target_modules=targets,
         lora_dropout=0.0,
     )
+    sizes_only = technique.adapter == "qlora" and device.type == "meta"
+    quantised = linear_layers(blocks) if sizes_only else []
     peft.inject_adapter_in_model(config, network)
+    _replace_by_sizes(network, {id(layer) for layer in quantised})
     dtype = torch.bfloat16 if technique.precision == "pure-bf16" else torch.float32
     for name, parameter in network.named_parameters():
         trained = is_adapter(name)
@@ -109,6 +113,39 @@ def _targets(network: nn.Module, blocks: Sequence[nn.Module], technique: Techniq
             + ", ".join(known)
         )
     return found
+
+
+def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:
+    """The linear layers of the blocks, which `qlora` keeps in 4 bits.
+
+    Raises:
+        UnsuitableModel: there are none.
+    """
+    found = [m for block in blocks for m in block.modules() if type(m) is nn.Linear]
+    if not found:
+        raise UnsuitableModel(
+            "adapter qlora keeps the torch.nn.Linear layers of the blocks in 4 bits, and the model "
+            "has none"
+        )
+    return found
+
+
+def _replace_by_sizes(network: nn.Module, chosen: set[int]) -> None:
+    """Put the sizes of 4-bit layers in the place of linear layers on meta, beside adapters or not.
+
+    peft's adapter beside a 4-bit layer copies its result, and leaves converting to autocast.
+    """
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if id(child) in chosen:
+                assert isinstance(child, nn.Linear)
+                setattr(module, name, Sizes4bit(child, copied=name == "base_layer"))
+                if name == "base_layer":
+                    module._cast_input_dtype = _cast_without_autocast  # type: ignore[assignment]
+
+
+def _cast_without_autocast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if torch.is_autocast_enabled() else x.to(dtype)
 
 
 def _mark_quantised(network: Any) -> None:

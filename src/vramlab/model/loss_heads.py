@@ -1,8 +1,8 @@
 """Loss heads: from the last hidden state to the summed cross-entropy.
 
-A head takes `hidden` [batch, time, width], the model's output embedding and `targets` [batch, time],
-and returns a scalar: the sum of the cross-entropy in nats, in float32, over the targets that are
-not IGNORED. The functions in LOSS_HEADS make a head.
+A head takes `hidden` [batch, time, width], the model's output embedding and `targets` [batch,
+time], and returns a scalar: the sum of the cross-entropy in nats, in float32, over the targets that
+are not IGNORED. The functions in LOSS_HEADS make a head.
 
 How they save memory: the logits, [tokens, vocabulary], are often the largest tensor of a step. The
 loss is a sum over tokens, so it can be computed chunk by chunk with the logits of one chunk at a
@@ -228,9 +228,9 @@ class _Fused(torch.autograd.Function):
                 found = gradients(chunk_hidden.to(dtype), output, chunk_targets, trained)
                 total += found.loss
                 next(grad_hidden_chunks).copy_(found.hidden)
-                if grad_weight is not None:
+                if grad_weight is not None and found.weight is not None:
                     grad_weight += found.weight
-                if grad_bias is not None:
+                if grad_bias is not None and found.bias is not None:
                     grad_bias += found.bias
                 del found  # before the next chunk's are there
         # On ctx, not by save_for_backward, because the backward pass scales them in place.

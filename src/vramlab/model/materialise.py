@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from vramlab.base.errors import ModelError
 
-
 _Made = dict[int, tuple[Tensor, nn.Parameter]]
 """Each parameter on meta, by its id, and what replaces it: a tied one is made once."""
 

@@ -95,7 +95,7 @@ def _dtype(head: nn.Module) -> torch.dtype:
 @contextlib.contextmanager
 def _stand_in(body: nn.Module, output: Any) -> Iterator[None]:
     """Let `body` return `output`, whatever it is called with."""
-    body.forward = lambda *_, **__: output  # type: ignore[method-assign]
+    body.forward = lambda *_, **__: output
     try:
         yield
     finally:
@@ -107,7 +107,7 @@ class _Follow(TorchDispatchMode):
 
     def __init__(self, head: nn.Module, hidden: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.states = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
+        self.states: Any = WeakTensorKeyDictionary()
         self.states[hidden] = _State("hidden")
         self.states[head.weight] = _State("weight")
         bias = getattr(head, "bias", None)
@@ -134,25 +134,27 @@ class _Follow(TorchDispatchMode):
     def _state(self, func: Any, args: Any) -> _State | None:
         """The state of an operation's result; None where it is not followed."""
         tensors = [a for a in args if isinstance(a, Tensor)]
-        known = [s for s in (self.states.get(t) for t in tensors) if s is not None]
+        known: list[_State] = [s for s in map(self.states.get, tensors) if s is not None]
         if not known:
             return None
         name = func.overloadpacket.__name__
-        if name in _SAME:
-            return known[0]
+        number = next((a for a in args[1:] if isinstance(a, int | float)), None)
+        state = known[0] if name in _SAME else self._combined(name, known)
+        if state is None and len(known) == 1:
+            state = self._scaled(name, known[0], number)
+        if state is None:
+            self._unknown = self._unknown or name
+        return state
+
+    @staticmethod
+    def _combined(name: str, known: list[_State]) -> _State | None:
+        """After a product with the output embedding, or the sum with its bias."""
         stages = {state.stage: state for state in known}
-        if name in {"mm", "bmm", "matmul"} and set(stages) == {"hidden", "weight"}:
-            return replace(stages["hidden"], stage="logits")
-        if name == "addmm" and set(stages) == {"hidden", "weight", "bias"}:
+        product = name in {"mm", "bmm", "matmul"} and set(stages) == {"hidden", "weight"}
+        if product or (name == "addmm" and set(stages) == {"hidden", "weight", "bias"}):
             return replace(stages["hidden"], stage="logits")
         if name in {"add", "add_"} and set(stages) == {"logits", "bias"}:
             return stages["logits"]
-        if len(known) == 1:
-            number = next((a for a in args[1:] if isinstance(a, int | float)), None)
-            state = self._scaled(name, known[0], number)
-            if state is not None:
-                return state
-        self._unknown = self._unknown or name
         return None
 
     @staticmethod

@@ -26,9 +26,7 @@ LEVELS, NESTED_LEVELS = 16, 256
 
 
 def quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
-    """A linear layer with its weight in 4 bits on a device; on meta, its sizes only."""
-    if device.type == "meta":
-        return Sizes4bit(linear)
+    """A linear layer with its weight in 4 bits on a device."""
     package = _bitsandbytes()
     layer = package.nn.Linear4bit(
         *(linear.in_features, linear.out_features, linear.bias is not None),
@@ -59,8 +57,10 @@ def stored(parameter: Tensor) -> list[Tensor]:
 class Sizes4bit(nn.Module):
     """What a 4-bit layer keeps and makes, without values: for a prediction of its memory."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, copied: bool) -> None:
+        """`copied`: whether the result is copied, as it is beside an adapter."""
         super().__init__()
+        self._copied = copied
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.compute_dtype = linear.weight.dtype
         count = linear.weight.numel()
@@ -78,7 +78,8 @@ class Sizes4bit(nn.Module):
         product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
             x.to(self.compute_dtype), self.weight, self.bias, self.out_features
         )
-        return product.to(x.dtype)
+        result = product.to(x.dtype)
+        return result.clone() if self._copied else result
 
 
 class _Product(torch.autograd.Function):

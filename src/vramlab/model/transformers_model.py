@@ -24,6 +24,7 @@ from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts, norms_in
+from vramlab.model.adapters import linear_layers
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.model.materialise import materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
@@ -42,7 +43,7 @@ def make_network(
     vocab_size: int | None,
     device: torch.device,
     dtype: torch.dtype,
-) -> nn.Module:
+) -> Any:
     """A causal language model on `device`, with parameters of type `dtype`.
 
     Args:
@@ -64,10 +65,11 @@ def make_network(
             network = _pretrained(model, configuration, attention, dtype)
         else:
             network = _empty(model, configuration, attention, technique)
+        if device.type == "meta":
+            return network.to(dtype)
         finish = _quantise(network, device) if technique.adapter == "qlora" else None
-        if next(network.parameters()).is_meta and device.type != "meta":
+        if model.weights == "random":
             return materialise(network, device, dtype, finish)
-        network = network.to(dtype) if device.type == "meta" else network
         if finish is not None:
             replace_children(network, finish)
         return network.to(device)
@@ -309,19 +311,15 @@ def _register_like_flash() -> None:
 
 
 def _like_flash(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **_: Any,
+    _: nn.Module, query: Tensor, key: Tensor, value: Tensor, *__: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Queries [batch, heads, time, width] to [batch, time, heads, width], as transformers asks."""
-    grouped = query.shape[1] != key.shape[1]
     attended = functional.scaled_dot_product_attention(
-        *(query, key, value), dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+        *(query, key, value),
+        dropout_p=options.get("dropout", 0.0),
+        is_causal=True,
+        scale=options.get("scaling"),
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return attended.transpose(1, 2).contiguous(), None
 
@@ -404,22 +402,11 @@ def _pretrained(
 
 def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Module]:
     """What replaces a module of a network: the linear layers of its blocks, by 4-bit ones."""
-    chosen = {
-        id(module)
-        for block in _blocks(network, _body(network))
-        for module in block.modules()
-        if type(module) is nn.Linear
-    }
-    if not chosen:
-        raise UnsuitableModel(
-            "adapter qlora keeps the torch.nn.Linear layers of the blocks in 4 bits, and the model "
-            "has none"
-        )
+    chosen = set(map(id, linear_layers(_blocks(network, _body(network)))))
 
     def finish(module: nn.Module) -> nn.Module:
-        if id(module) not in chosen:
+        if id(module) not in chosen or not isinstance(module, nn.Linear):
             return module
-        assert isinstance(module, nn.Linear)
         return quantised(module, device)
 
     return finish
@@ -427,7 +414,7 @@ def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Mo
 
 def _body(network: Any) -> nn.Module:
     """The module that makes the last hidden state."""
-    body: nn.Module = network.get_decoder()
+    body: Any = network.get_decoder()
     if body is None or body is network:
         body = network.base_model
     if body is network:
@@ -435,23 +422,29 @@ def _body(network: Any) -> nn.Module:
             f"{type(network).__name__} has no body apart from its output embedding; use another "
             "model"
         )
-    return body
+    found: nn.Module = body
+    return found
 
 
 def _blocks(network: Any, body: nn.Module) -> list[nn.Module]:
     """The decoder blocks, in order; empty where none are found."""
     kinds = _recorded(network, "hidden_states")
-    lists = [part for part in body.modules() if isinstance(part, nn.ModuleList)]
+    lists: list[Any] = [part for part in body.modules() if isinstance(part, nn.ModuleList)]
     if kinds:
         lists = [part for part in lists if any(isinstance(item, kinds) for item in part)]
     if not lists:
         return []
-    return list(max(lists, key=lambda part: sum(p.numel() for p in part.parameters())))
+    largest: nn.ModuleList = max(lists, key=_size)
+    return list(largest)
+
+
+def _size(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
 
 
 def _recorded(network: Any, what: str) -> tuple[type[nn.Module], ...]:
     """The classes of the modules whose output transformers can record under a name."""
-    entries = (getattr(network, "_can_record_outputs", None) or {}).get(what, ())
+    entries: Any = (getattr(network, "_can_record_outputs", None) or {}).get(what, ())
     entries = entries if isinstance(entries, list | tuple) else (entries,)
     return tuple(getattr(entry, "target_class", entry) for entry in entries)
 

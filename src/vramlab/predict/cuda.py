@@ -62,10 +62,10 @@ def emulate_cuda() -> Iterator[None]:
     A TorchFunctionMode is not enough: torch disables it in the backward pass, where checkpointing
     calls these functions again.
     """
-    functions = dict(_FUNCTIONS)
+    functions: dict[tuple[ModuleType, str], Callable[..., Any]] = dict(_FUNCTIONS)
     if transformers := sys.modules.get("transformers.utils.import_utils"):
         functions[transformers, "is_fake_tensor"] = _is_fake_tensor
-    before = {place: getattr(*place) for place in functions}
+    before: dict[tuple[ModuleType, str], Any] = {place: getattr(*place) for place in functions}
     try:
         for place, function in functions.items():
             setattr(*place, functools.partial(function, before[place]))
