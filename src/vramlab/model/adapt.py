@@ -9,7 +9,7 @@ layers' by one that keeps only the results of matrix products, and linear layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,8 +40,10 @@ class Parts:
     """What the hidden states are multiplied by before the output embedding."""
     softcap: float | None = None
     """Largest absolute value of a logit."""
-    vocabulary: int = field(default=0)
+    vocabulary: int = 0
     """Number of tokens, where there is no head to tell."""
+    positions: int | None = None
+    """Rows of an embedding of the positions; None where there is none."""
 
 
 class AdaptedModel(LanguageModel):
@@ -83,6 +85,11 @@ class AdaptedModel(LanguageModel):
         """Rows of the output embedding."""
         weight = self.output_embedding().weight
         return self.parts.vocabulary if weight is None else weight.shape[0]
+
+    @property
+    def positions_limit(self) -> int | None:
+        """The most tokens of a sequence, where the positions are learned."""
+        return self.parts.positions
 
     def decoder_blocks(self) -> Sequence[nn.Module]:
         """The blocks, in order."""

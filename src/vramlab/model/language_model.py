@@ -45,6 +45,11 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     @property
+    def positions_limit(self) -> int | None:
+        """The most tokens of a sequence; None where the positions are computed."""
+        return None
+
+    @property
     def vocabulary(self) -> int:
         """Number of tokens that the model can tell apart."""
         raise NotImplementedError

@@ -31,7 +31,14 @@ def make_model(workload: Workload, device: torch.device) -> LanguageModel:
         UnsuitableModel: it has no place for what the technique does.
     """
     torch.manual_seed(workload.seed)
-    return _MAKERS[type(workload.model)](workload, device)
+    model = _MAKERS[type(workload.model)](workload, device)
+    limit = model.positions_limit
+    if limit is not None and workload.length > limit:
+        raise ModelError(
+            f"sequence_length {workload.length} is more than the {limit} positions that the model "
+            "has learned; shorten it, or override max_position_embeddings"
+        )
+    return model
 
 
 def _decoder(workload: Workload, device: torch.device) -> LanguageModel:

@@ -97,6 +97,7 @@ def find_parts(network: Any) -> Parts:
         attention=attention,
         feed_forward=[m for block in blocks for m in _feed_forward(block, attention)],
         norms=norms_in(body),
+        positions=_positions(network, body),
     )
 
 
@@ -436,6 +437,18 @@ def _blocks(network: Any, body: nn.Module) -> list[nn.Module]:
         return []
     largest: nn.ModuleList = max(lists, key=_size)
     return list(largest)
+
+
+def _positions(network: Any, body: nn.Module) -> int | None:
+    """The rows of a learned embedding of positions; some keep one or two rows for padding."""
+    text = network.config.get_text_config(decoder=True)
+    most = getattr(text, "max_position_embeddings", None)
+    learned = {
+        module.num_embeddings
+        for module in body.modules()
+        if isinstance(module, nn.Embedding) and module is not network.get_input_embeddings()
+    }
+    return most if most is not None and learned & {most, most + 1, most + 2} else None
 
 
 def _size(part: nn.Module) -> int:

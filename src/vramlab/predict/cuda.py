@@ -93,6 +93,8 @@ class CudaCounter(Counter):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
+        if func is torch.ops.prim.device.default:  # asked once for each node of the graph
+            return args[0].fake_device
         result = super().__torch_dispatch__(func, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
         for library, size in _WORKSPACES.get(func, {}).items():

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.config.workload import Workload
@@ -25,13 +31,20 @@ from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
-from vramlab.model.language_model import OutputEmbedding
+from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.loss_heads import chunk_size
 from vramlab.model.sources import vocabulary
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
 
+NEEDS_VALUES = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+    GuardOnDataDependentSymNode,
+)
+"""What torch raises where a tensor without values is asked for one."""
 CHUNKS = 32
 """Maximum number of chunks of a loss head that are run; larger batches are extrapolated."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
@@ -65,6 +78,11 @@ class FakeRun:
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
         self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
         self._peaks = functools.cache(self._run)
+        self._buffers = [
+            (module, name, buffer)
+            for module in self._learner.model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
             warm_up(self._learner)
@@ -72,6 +90,64 @@ class FakeRun:
         self._run(1)
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, workload: Workload, cuda: bool, micro_batches: int = 1) -> Iterator[FakeRun]:
+        """A run for the block, after which real steps may follow.
+
+        Raises:
+            UnsuitableModel: the model, or what is done in the block, needs values.
+        """
+        try:
+            run = cls(workload, cuda, micro_batches)
+            yield run
+        except NEEDS_VALUES as error:
+            raise UnsuitableModel(
+                "its memory depends on the values of tensors, so it cannot be predicted by a step "
+                f"without values ({type(error).__name__}); the search for the largest batch "
+                "measures it"
+            ) from None
+        finally:
+            cls.close()
+
+    @staticmethod
+    def close() -> None:
+        """Remove fake tensors from caches that real steps use."""
+        causal_mask.cache_clear()
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence."""
+        return self._sequences.length
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens of a sequence that the model takes; None for no bound."""
+        return self._learner.model.positions_limit
+
+    def peak_of_length(self, length: int) -> int:
+        """Peak bytes of a training step of one sequence of `length` tokens."""
+        before = self._sequences
+        self._sequences = Sequences.of(
+            before.stream[: max(2 * length + 1, len(before.stream))], length
+        )
+        self._forget_length()
+        try:
+            return max(self._run(1)) + self._workspaces()
+        finally:
+            self._sequences = before
+            self._forget_length()
+
+    def _forget_length(self) -> None:
+        """Free what the model made for sequences of one length, such as positions and masks."""
+        causal_mask.cache_clear()
+        for module, name, buffer in self._buffers:
+            module._buffers[name] = buffer
+
+    def _workspaces(self) -> int:
+        """Bytes of the workspaces that libraries keep, on CUDA."""
+        return self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
 
     def peak(self, batch_size: int) -> int:
         """Peak bytes of a training step, including the model and the optimizer's state.
@@ -87,8 +163,7 @@ class FakeRun:
             before, last = map(self._peaks, ends)
             factor = (batch_size - ends[1]) / (ends[1] - ends[0])
             peaks = tuple(m2 + int((m2 - m1) * factor) for m1, m2 in zip(before, last, strict=True))
-        workspaces = self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
-        return max(peaks) + workspaces
+        return max(peaks) + self._workspaces()
 
     def _run(self, batch_size: int) -> tuple[int, ...]:
         """The peaks of one step: inside the loss head (forward and backward), and outside it."""
@@ -118,10 +193,6 @@ class FakeRun:
         peak = self._counter.peak().allocated
         self._counter.reset_peak()
         return peak
-
-    def close(self) -> None:
-        """Remove fake tensors from caches that real steps use."""
-        causal_mask.cache_clear()
 
     def _batches(self, batch_size: int) -> Iterator[Batch]:
         """The micro-batches of a step, as in training: on CUDA, their indices are live too."""
