@@ -10,10 +10,10 @@ from pathlib import Path
 import sentencepiece
 
 from vramlab.config.corpus import SyntheticSource
-from vramlab.config.tokenizer import TokenizerConfig
+from vramlab.config.tokenizer import SentencePieceConfig
 from vramlab.data.corpus.synthetic import documents
 from vramlab.data.packing import pack
-from vramlab.data.tokenizer import Tokenizer, train
+from vramlab.data.sentencepiece_tokenizer import SentencePieceTokenizer, train
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "tokenizer.model")
-        train(iter(texts[:200]), TokenizerConfig(vocab_size=1000), model)
+        train(iter(texts[:200]), SentencePieceConfig(vocab_size=1000), model)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         bare = packed = float("inf")
         for _ in range(5):
@@ -32,7 +32,7 @@ def main() -> None:
             processor.encode(texts, num_threads=threads)
             bare = min(bare, time.perf_counter() - start)
             start = time.perf_counter()
-            pack(iter(texts), Tokenizer(model), Path(folder, "tokens.npy"), threads)
+            pack(iter(texts), SentencePieceTokenizer(model), Path(folder, "tokens.npy"), threads)
             packed = min(packed, time.perf_counter() - start)
     print(f"tokenizer, {size:.1f} MB of text, {threads} threads, best of 5")
     print(f"  sentencepiece batch encode        {size / bare:6.1f} MB/s")

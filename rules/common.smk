@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-from vramlab.config import experiment
+from vramlab.config import experiment, tokenizer_file
 from vramlab.config.corpus import Limits, LocalSource
 from vramlab.data.corpus.folder import find_files
 from vramlab.base.errors import CorpusError
@@ -30,6 +30,8 @@ with one_sentence():
     CONFIG = experiment.parse(
         config, ", ".join(map(str, workflow.configfiles)) or "--config"
     )
+    # Reads the tokenizer's file, if the configuration names one.
+    VOCAB_SIZE = CONFIG.vocab_size
 if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
     sys.exit(
         f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "
@@ -56,6 +58,9 @@ FETCHED = [
 
 # The records that the report reads, by stage; each stage's rule file adds its own.
 RECORDS = {}
+
+# The files that the model comes from; a change of one runs what uses the model again.
+MODEL_FILES = CONFIG.model.files()
 
 # How many GPU job slots a job takes; the profile sets the number of slots on a machine.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
@@ -94,7 +99,8 @@ def workload(technique, length, seed):
     return {
         "technique": settings(CONFIG.techniques[technique]),
         "model": settings(CONFIG.model),
-        "vocab_size": CONFIG.tokenizer.vocab_size,
+        "vocab_size": VOCAB_SIZE,
+        "keeps_vocabulary": CONFIG.keeps_vocabulary,
         "length": int(length),
         "seed": int(seed),
     }

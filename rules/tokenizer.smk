@@ -1,6 +1,12 @@
+# The tokenizer.json that is used and the files beside it; none where a tokenizer is trained.
+OWN_TOKENIZER = CONFIG.tokenizer_file
+OWN_FILES = tokenizer_file.files_of(OWN_TOKENIZER) if OWN_TOKENIZER else []
+
+
 rule tokenizer:
     input:
-        train=f"{RESULTS}/corpus/train.jsonl.zst",
+        train=[] if OWN_TOKENIZER else f"{RESULTS}/corpus/train.jsonl.zst",
+        own=watched(OWN_FILES),
         code=code("tokenizer.py"),
     output:
         f"{RESULTS}/tokenizer/tokenizer.model",
@@ -15,8 +21,14 @@ rule tokenizer:
     threads: 8
     params:
         tokenizer=settings(CONFIG.tokenizer),
+        file={"path": str(OWN_TOKENIZER)} if OWN_TOKENIZER else {},
+        stamps=stamps(OWN_FILES),
     message:
-        "Train a tokenizer of {params.tokenizer[vocab_size]} pieces on the training corpus"
+        (
+            "Take over the tokenizer {params.file[path]}"
+            if OWN_TOKENIZER
+            else "Train a tokenizer of {params.tokenizer[vocab_size]} pieces on the training corpus"
+        )
     script:
         "../workflow/scripts/tokenizer.py"
 

@@ -1,29 +1,30 @@
 """Packing loses no token, and each token but the first is a target exactly once."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers_for_tests import TEXTS, trained
+from tokenizers_for_tests import KINDS, TEXTS, of_any_kind
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.targets import IGNORED
-from vramlab.config.tokenizer import EOS_ID, PAD_ID
 from vramlab.data.packing import pack
 from vramlab.data.sequences import Sequences, count
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("tokenizer"))
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request, tmp_path_factory):
+    return of_any_kind(tmp_path_factory.mktemp("tokenizer"), request.param)
 
 
 def test_the_stream_holds_each_document_between_separators(tokenizer, tmp_path):
     counts = pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
     stream = np.load(tmp_path / "x.npy")
-    expected = [EOS_ID]
+    expected = [tokenizer.eos]
     for text in TEXTS:
-        expected += [*tokenizer.encode(text), EOS_ID]
+        expected += [*tokenizer.encode(text), tokenizer.eos]
     assert stream.tolist() == expected
     assert (counts.documents, counts.tokens) == (len(TEXTS), len(expected))
     assert counts.utf8_bytes == sum(len(text.encode()) for text in TEXTS)
@@ -46,9 +47,60 @@ def test_a_failing_document_leaves_no_file(tokenizer, tmp_path):
 
 def test_decoding_the_stream_gives_the_text(tokenizer, tmp_path):
     pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
-    stream = np.load(tmp_path / "x.npy").tolist()
-    text = " ".join(TEXTS)
-    assert tokenizer.decode([i for i in stream if i != EOS_ID]).split() == text.split()
+    assert letters("".join(documents_of(tokenizer, tmp_path / "x.npy"))) == letters("".join(TEXTS))
+
+
+DOCUMENTS = st.lists(
+    st.one_of(
+        st.text(max_size=40),
+        st.lists(st.sampled_from([*TEXTS[0].split(), *TEXTS[1].split()])).map(" ".join),
+    ).map(lambda text: text.replace("\x00", "")),
+    max_size=8,
+)
+
+
+def test_a_byte_level_stream_decodes_to_the_very_documents(tmp_path_factory):
+    """No token is lost, whatever the text: special tokens in it, any script, runs of spaces."""
+    folder = tmp_path_factory.mktemp("bytes")
+    tokenizer = of_any_kind(folder, "byte-level")
+
+    @given(texts=DOCUMENTS, special=st.sampled_from(["", "<|endoftext|>"]))
+    def decodes(texts, special):
+        texts = [special + text + special for text in texts]
+        counts = pack(iter(texts), tokenizer, folder / "x.npy")
+        assert counts.documents == len(texts)
+        assert documents_of(tokenizer, folder / "x.npy") == texts
+
+    decodes()
+
+
+@pytest.mark.parametrize("kind", ["SentencePiece", "WordPiece", "Unigram"])
+def test_a_stream_of_known_words_decodes_to_them(tmp_path_factory, kind):
+    folder = tmp_path_factory.mktemp("words")
+    tokenizer = of_any_kind(folder, kind)
+    words = sorted({word for text in TEXTS for word in text.split()})
+
+    @given(st.lists(st.lists(st.sampled_from(words), min_size=1), max_size=8))
+    def decodes(documents):
+        pack(map(" ".join, documents), tokenizer, folder / "x.npy")
+        found = map(letters, documents_of(tokenizer, folder / "x.npy"))
+        assert list(found) == [letters("".join(document)) for document in documents]
+
+    decodes()
+
+
+def documents_of(tokenizer, path):
+    """What stands between the separators of a stream, as text."""
+    stream = np.load(path)
+    ends = np.flatnonzero(stream == tokenizer.eos)
+    assert (ends[0], ends[-1]) == (0, len(stream) - 1)
+    parts = (stream[a + 1 : b].tolist() for a, b in itertools.pairwise(ends))
+    return [tokenizer.decode(part) for part in parts]
+
+
+def letters(text):
+    """Without white space: the kinds differ in where a decoder puts it."""
+    return "".join(text.split())
 
 
 @given(tokens=st.integers(2, 300), length=st.integers(1, 320), pad=st.integers(0, 12))
@@ -105,7 +157,7 @@ def test_a_row_past_the_end_has_no_target():
 
 def test_the_padding_token_is_stored_with_the_stream(tokenizer, tmp_path):
     pack(iter(TEXTS), tokenizer, tmp_path / "x.npy")
-    assert Sequences(tmp_path / "x.npy", 4).pad == PAD_ID
+    assert Sequences(tmp_path / "x.npy", 4).pad == tokenizer.pad
 
 
 @pytest.mark.parametrize("place", [140, -2, -14])  # a token, the padding token, the checksum

@@ -26,7 +26,7 @@ _RUN = {
     "workload": {
         "technique": CONFIG.techniques[TECHNIQUE].model_dump(mode="json"),
         "model": CONFIG.model.model_dump(mode="json"),
-        "vocab_size": CONFIG.tokenizer.vocab_size,
+        "vocab_size": CONFIG.vocab_size,
         "length": LENGTH,
         "seed": 9,
     },

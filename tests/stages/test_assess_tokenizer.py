@@ -3,8 +3,11 @@
 import orjson
 import pytest
 from backports import zstd
-from tokenizers_for_tests import TEXTS, trained
+from tokenizers import Tokenizer
+from tokenizers_for_tests import FILES, TEXTS, of_any_kind, tokenizer_json
 
+from vramlab.base.errors import CorpusError
+from vramlab.data.file_tokenizer import prepare
 from vramlab.results.base import read
 from vramlab.results.tokenizer import TokenizerRecord
 from vramlab.stages import assess_tokenizer, sequences
@@ -12,10 +15,11 @@ from vramlab.stages import assess_tokenizer, sequences
 GREEK = "Ἄνδρα μοι ἔννεπε, Μοῦσα, πολύτροπον, ὃς μάλα πολλὰ"
 
 
-def assess(folder, train, validation):
-    """The record of a tokenizer of `TEXTS` for these two corpora."""
-    trained(folder)
-    model, splits = str(folder / "tokenizer.model"), {}
+def assess(folder, train, validation, kind="SentencePiece", made=None):
+    """The record of a tokenizer of `TEXTS`, or of one that is made, for these two corpora."""
+    if made is None:
+        of_any_kind(folder, kind)
+    model, splits = str(made or folder / "tokenizer.model"), {}
     for split, texts in (("train", train), ("validation", validation)):
         names = [str(folder / f"{split}{ending}") for ending in (".jsonl.zst", ".npy", ".json")]
         lines = (orjson.dumps({"text": text}) + b"\n" for text in texts)
@@ -49,3 +53,39 @@ def test_lines_that_the_training_cuts_are_warned_of(tmp_path, caplog):
     record = assess(tmp_path, [*TEXTS, "a" * 25_000], TEXTS[:3])
     assert record.cut_lines == 1
     assert "1 lines of the training corpus are longer than 10000 bytes" in caplog.text
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_numbers_of_a_tokenizer_from_a_file(tmp_path, caplog, kind):
+    record = assess(tmp_path, TEXTS, [*TEXTS[:3], "漢"], kind)
+    package = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    package.no_truncation()
+    package.no_padding()
+    tokens = sum(len(package.encode(text, add_special_tokens=False).ids) for text in TEXTS)
+    assert record.model_type == {"byte-level": "BPE"}.get(kind, kind)
+    assert record.vocab_size == max(package.get_vocab().values()) + 1
+    assert record.fertility["train"] == tokens / sum(len(text.split()) for text in TEXTS)
+    assert record.bytes_per_token["train"] == sum(len(t.encode()) for t in TEXTS) / tokens
+    assert record.coverage["train"] == 1
+    assert record.unknown == {"train": 0, "validation": int(kind != "byte-level")}
+    assert (record.coverage["validation"] < 1) is (kind != "byte-level")
+    assert record.cut_lines is None
+    assert "are longer than" not in caplog.text
+
+
+def test_unknown_tokens_are_told_from_separators_where_one_token_is_both(tmp_path):
+    path = tokenizer_json(tmp_path, "Unigram")
+    prepare(path, "<unk>", None, tmp_path / "other.model")
+    record = assess(tmp_path, TEXTS, [*TEXTS[:2], "β a β"], made=tmp_path / "other.model")
+    assert record.unknown == {"train": 0, "validation": 2}
+
+
+def test_a_corpus_of_which_no_token_is_left_is_refused(tmp_path):
+    """BPE without an unknown token drops what it does not know."""
+    path = tokenizer_json(tmp_path)
+    content = orjson.loads(path.read_bytes())
+    content["model"] |= {"vocab": {"a": 1, "<|endoftext|>": 0}, "merges": []}
+    path.write_bytes(orjson.dumps(content))
+    prepare(path, None, None, tmp_path / "other.model")
+    with pytest.raises(CorpusError, match=r"validation\.jsonl\.zst: has no character that the"):
+        assess(tmp_path, ["a b"], ["b"], made=tmp_path / "other.model")

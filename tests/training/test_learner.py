@@ -136,7 +136,7 @@ def test_the_shipped_models_have_the_parameters_that_their_files_say(name, param
     path = Path(__file__).parents[2] / "config" / f"{name}.yaml"
     config = load(path)
     with torch.device("meta"):
-        model = Transformer(config.model, config.tokenizer.vocab_size, Technique())
+        model = Transformer(config.model, config.vocab_size, Technique())
     assert parameter_count(model) == parameters
     assert f"{parameters:,}" in path.read_text()
 

@@ -1,4 +1,4 @@
-"""Train the tokenizer on the training corpus."""
+"""Train the tokenizer on the training corpus, or take over one that is there already."""
 
 from vramlab.stages import tokenizer
 from vramlab.stages.frame import stage
@@ -8,7 +8,8 @@ def main(snakemake):
     with stage(snakemake):
         params = dict(snakemake.params.items())
         output = snakemake.output
-        tokenizer.run(params, snakemake.input.train, output[0], output.record)
+        corpus = snakemake.input.get("train") or None
+        tokenizer.run(params, corpus, output[0], output.record)
 
 
 if __name__ == "__main__":

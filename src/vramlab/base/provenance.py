@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from vramlab import __version__
 from vramlab.base.files import sha256, write_text
 
-PACKAGES = ("torch", "flash-attn", "triton", "sentencepiece", "numpy", "snakemake")
+PACKAGES = ("torch", "flash-attn", "triton", "sentencepiece", "tokenizers", "numpy", "snakemake")
 
 
 class Device(BaseModel):

@@ -14,15 +14,21 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vramlab.base.errors import ConfigError, suggestion
+from vramlab.config import tokenizer_file
 from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import DecoderConfig, ModelConfig
+from vramlab.config.model import DecoderConfig, ModelConfig, TransformersConfig
 from vramlab.config.report import ReportConfig
 from vramlab.config.sweep import SweepConfig
 from vramlab.config.technique import Setting, Technique
-from vramlab.config.tokenizer import TokenizerConfig
+from vramlab.config.tokenizer import (
+    FileTokenizerConfig,
+    ModelTokenizerConfig,
+    SentencePieceConfig,
+    TokenizerConfig,
+)
 from vramlab.config.training import TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
@@ -46,7 +52,7 @@ class Experiment(Section):
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens of a training sequence."""
     corpus: CorpusConfig
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenizer: TokenizerConfig = SentencePieceConfig()
     model: ModelConfig = DecoderConfig()
     training: TrainingConfig = TrainingConfig()
     measure: MeasureConfig = MeasureConfig()
@@ -92,6 +98,52 @@ class Experiment(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _tokenizer_is_somewhere(self) -> Experiment:
+        model = self.model
+        if isinstance(self.tokenizer, ModelTokenizerConfig):
+            tokenizer_of(model)
+        pretrained = isinstance(model, TransformersConfig) and model.weights == "pretrained"
+        if pretrained and isinstance(self.tokenizer, SentencePieceConfig):
+            raise ValueError(
+                "tokenizer: pretrained weights know the tokens of their own tokenizer only; set "
+                "tokenizer.source to model or file, or model.weights to random"
+            )
+        return self
+
+    @property
+    def keeps_vocabulary(self) -> bool:
+        """Whether the model keeps its own vocabulary, which may be larger than the tokenizer's."""
+        model = self.model
+        return isinstance(model, TransformersConfig) and (
+            model.vocabulary == "own"
+            or model.weights == "pretrained"
+            or isinstance(self.tokenizer, ModelTokenizerConfig)
+        )
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The `tokenizer.json` that is used; None where a tokenizer is trained."""
+        match self.tokenizer:
+            case FileTokenizerConfig(path=path):
+                return Path(path)
+            case ModelTokenizerConfig():
+                return tokenizer_of(self.model)
+        return None
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the tokenizer knows.
+
+        Raises:
+            ConfigError: the tokenizer's file is missing, no tokenizer, or without a special token.
+        """
+        if isinstance(self.tokenizer, SentencePieceConfig):
+            return self.tokenizer.vocab_size
+        assert self.tokenizer_file is not None
+        own = self.tokenizer
+        return tokenizer_file.read(self.tokenizer_file, own.eos, own.pad).vocab_size
+
     @property
     def lengths(self) -> list[int]:
         """All sequence lengths, the main one first."""
@@ -117,6 +169,20 @@ class Experiment(Section):
         for run, seed in itertools.product(self.runs(), self.seeds):
             if run.length == self.sequence_length:
                 yield run, seed
+
+
+def tokenizer_of(model: ModelConfig) -> Path:
+    """The `tokenizer.json` in a model's folder.
+
+    Raises:
+        ValueError: the model is not a folder of transformers, so that it has no tokenizer.
+    """
+    if isinstance(model, TransformersConfig) and model.folder is not None:
+        return model.folder / "tokenizer.json"
+    raise ValueError(
+        "tokenizer.source model needs model.source transformers with a folder, which has the "
+        "model's tokenizer.json; set both, or name a file: {source: file, path: tokenizer.json}"
+    )
 
 
 def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experiment:

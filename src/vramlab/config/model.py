@@ -35,6 +35,10 @@ class DecoderConfig(Section):
     attention_dropout: Share = 0.0
     """Dropout on attention weights; 0 by default, so that all kernels compute the same function."""
 
+    def files(self) -> list[Path]:
+        """The files that it is made from: none."""
+        return []
+
     @property
     def key_value_heads(self) -> int:
         """Number of key and value heads."""
@@ -78,6 +82,9 @@ class TransformersConfig(Section):
     weights: Weights = "random"
     """random: initialised as transformers does, by the seed; pretrained: those of `path`, from
     safetensors files only. Pretrained weights need the model's own tokenizer."""
+    vocabulary: Literal["tokenizer", "own"] = "tokenizer"
+    """tokenizer: the embeddings have a row for each token of the tokenizer; own: as many as the
+    configuration says, as it always is with pretrained weights or the model's own tokenizer."""
     trust_remote_code: bool = False
     """Run Python code that comes with `path`. Only for a model whose code you have read."""
 
@@ -92,6 +99,13 @@ class TransformersConfig(Section):
         if self.weights == "pretrained" and self.path is None:
             raise ValueError("config has no weights; set weights to random, or give path")
         return self
+
+    def files(self) -> list[Path]:
+        """The files of its folder that are read and exist."""
+        names = ["config.json", "*.py"] if self.trust_remote_code else ["config.json"]
+        names += ["*.safetensors"] if self.weights == "pretrained" else []
+        folder = self.folder
+        return [] if folder is None else sorted(p for name in names for p in folder.glob(name))
 
     @property
     def folder(self) -> Path | None:
@@ -111,6 +125,11 @@ class PythonConfig(Section):
     torch.nn.Module."""
     arguments: dict[str, Any] = {}
     """Further arguments of the function, by name."""
+
+    def files(self) -> list[Path]:
+        """The Python file, where it is one that exists."""
+        path = Path(self.path)
+        return [path] if path.suffix == ".py" and path.is_file() else []
 
 
 def _is_folder(path: str) -> bool:

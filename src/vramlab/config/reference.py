@@ -55,7 +55,9 @@ def _sections(
             seen.add(member)
             name = f"{key}.<name>" if get_origin(field.annotation) is dict else key
             if "source" in member.model_fields:
-                name = f"train and {title}.validation, from {_source(member)}"
+                if key == "train":
+                    name = f"train and {title}.validation"
+                name += f", from {_source(member)}"
             yield from _sections(".".join(filter(None, [title, name])), member, seen)
 
 

@@ -12,8 +12,10 @@ class Workload(Section):
 
     technique: Technique
     model: ModelConfig
-    vocab_size: int | None
-    """Tokens that the tokenizer knows; None takes the vocabulary of the model."""
+    vocab_size: int
+    """Tokens that the tokenizer knows."""
+    keeps_vocabulary: bool = False
+    """Whether the model keeps its own vocabulary instead of taking the tokenizer's."""
     length: int
     """Tokens of a sequence."""
     seed: int

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from vramlab.base.files import atomic_path
 from vramlab.base.progress import progress
-from vramlab.config.tokenizer import EOS_ID, PAD_ID
 from vramlab.data.sequences import trailer
 from vramlab.data.tokenizer import Tokenizer
 
@@ -48,10 +47,12 @@ def pack(
 
     Args:
         texts: the documents, one string each.
-        tokenizer: gives the pieces.
+        tokenizer: gives the tokens, and that which ends a document.
         target: the file to write.
-        threads: how many documents are tokenised at a time; None takes all cores.
+        threads: how many documents are tokenised at a time; None takes all cores. A tokenizer that
+            has threads of its own takes as many as it was told when it was loaded.
     """
+    workers = 1 if tokenizer.parallel else threads or os.cpu_count() or 1
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     counts = PackCounts(tokens=1, dtype=str(dtype))
 
@@ -65,17 +66,17 @@ def pack(
         progress("tokenise", None, "documents") as advance,
     ):
         _write_header(stream, dtype, 0)
-        first = np.array([EOS_ID], dtype).tobytes()
+        first = np.array([tokenizer.eos], dtype).tobytes()
         stream.write(first)
         checksum = zlib.crc32(first)
-        for batch, ids in _in_order(encode, _batches(texts), threads or os.cpu_count() or 1):
+        for batch, ids in _in_order(encode, _batches(texts), workers):
             stream.write(ids.data)
             checksum = zlib.crc32(ids.data, checksum)
             counts.documents += len(batch)
             counts.tokens += len(ids)
             counts.utf8_bytes += sum(len(text.encode()) for text in batch)
             advance(len(batch))
-        stream.write(trailer(checksum, PAD_ID))
+        stream.write(trailer(checksum, tokenizer.pad))
         # numpy leaves room in the header for the length, which is known only now.
         stream.seek(0)
         _write_header(stream, dtype, counts.tokens)
@@ -92,7 +93,7 @@ def _write_header(stream: BinaryIO, dtype: np.dtype[Any], tokens: int) -> None:
 def _in_order(
     work: Callable[[list[str]], npt.NDArray[Any]], batches: Iterable[list[str]], threads: int
 ) -> Iterator[tuple[list[str], npt.NDArray[Any]]]:
-    """Each batch with its result; SentencePiece works outside of Python's lock."""
+    """Each batch with its result; the tokenizers work outside of Python's lock."""
     waiting: deque[tuple[list[str], Future[npt.NDArray[Any]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:

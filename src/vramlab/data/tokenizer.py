@@ -1,137 +1,60 @@
-"""The tokenizer: SentencePiece, trained on the training corpus only.
-
-Text is normalised by SentencePiece's `nmt_nfkc` (Unicode NFKC; runs of white space, line ends among
-them, become one space), so decoding gives the text up to that. Source: Kudo and Richardson, 2018
-(arXiv:1808.06226).
-"""
+"""The tokenizer, as the stages that use one see it, and how well it fits a text."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
-import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sentencepiece
-
 from vramlab.base.errors import CorpusError
 from vramlab.base.files import atomic_path, sha256, write_text
-from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
-from vramlab.data.normalisation import MOST_EXPANSION, RULE, nfkc, normalise
-
-log = logging.getLogger(__name__)
-
-# The unigram trainer's sums depend on the number of threads: fixed, the model is the same anywhere.
-_TRAINING_THREADS = 16
-_SEED = 9
-_ONLY_ERRORS = 2
-
-LONGEST_LINE = 10_000
-"""Most bytes (UTF-8, in normal form) of a line of the training; longer ones are cut.
-
-SentencePiece's own limit is 4,192, beyond which it drops a line. The longest line of the novels of
-ELTeC has 8,321. Words (what stands between spaces) of 16,000 bytes spoil the sums of the unigram
-trainer, those of 150,000 end it, and its time grows with the square of a line that repeats itself.
-"""
-_LIMIT_IN_MODEL = 2**24  # never reached; the model file repeats it
-_NO_CHARACTER = "\u2585"  # SentencePiece's own mark, for which it drops a line
-_SPACE = "\u2581"  # SentencePiece's mark of a space
 
 
-def train(texts: Iterable[str], config: TokenizerConfig, target: Path) -> None:
-    """Train a tokenizer, and write SentencePiece's model file to `target`.
+class Tokenizer(ABC):
+    """A tokenizer; special tokens such as EOS never come out of a text."""
 
-    Equal texts and settings give equal bytes. At most `config.training_lines` lines are used,
-    drawn evenly by a fixed seed. Lines longer than `LONGEST_LINE` are cut, and count as several.
+    vocab_size: int
+    """The largest token id + 1."""
+    eos: int
+    """The token that ends a document."""
+    pad: int
+    """The token that fills the last sequence; may be `eos`."""
+    unk: int | None
+    """The token that stands for what is unknown; None where there is none."""
 
-    Raises:
-        CorpusError: the corpus is too small for the vocabulary, or has more characters than it.
-    """
-    model = io.BytesIO()
-    sentencepiece.set_random_generator_seed(_SEED)
-    log.info("training %d pieces (%s)", config.vocab_size, config.model_type)
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_training_lines(texts),
-            model_writer=model,
-            vocab_size=config.vocab_size,
-            model_type=config.model_type,
-            character_coverage=config.character_coverage,
-            unk_id=UNK_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            pad_id=PAD_ID,
-            input_sentence_size=config.training_lines,
-            shuffle_input_sentence=True,
-            normalization_rule_name=RULE,
-            max_sentence_length=_LIMIT_IN_MODEL,
-            num_threads=_TRAINING_THREADS,
-            minloglevel=_ONLY_ERRORS,
-        )
-    except RuntimeError as error:
-        raise CorpusError(_sentence(str(error), config)) from None
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(model.getvalue())
-    write_text(checksum_file(target), sha256(target) + "\n")
-    log.info("wrote %s", target)
+    parallel = False
+    """Whether `encode_documents` has threads of its own, which those of a caller only slow down."""
 
-
-def checksum_file(model: Path) -> Path:
-    """The file beside a model file that has its SHA-256, by which a damaged model is known."""
-    return model.with_suffix(".sha256")
-
-
-class Tokenizer:
-    """A trained tokenizer; control pieces such as EOS never come out of a text."""
-
-    def __init__(self, path: Path) -> None:
-        """Load a model file.
-
-        Raises:
-            CorpusError: the file is missing, no SentencePiece model, or not as it was written.
-        """
-        known = checksum_file(path)
-        self._processor = sentencepiece.SentencePieceProcessor()
-        try:
-            model = path.read_bytes()
-            digest = hashlib.sha256(model).hexdigest()
-            if known.exists() and known.read_text(encoding="ascii").strip() != digest:
-                raise RuntimeError("it does not have the bytes that were written")
-            self._processor.LoadFromSerializedProto(model)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CorpusError(
-                f"{path}: is no tokenizer ({error}); delete it and run snakemake again"
-            ) from None
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of pieces."""
-        return int(self._processor.vocab_size())
-
+    @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The piece ids of a text."""
-        ids: list[int] = self._processor.encode(text)
-        return ids
+        """The token ids of a text."""
 
+    @abstractmethod
     def encode_documents(self, texts: list[str]) -> list[list[int]]:
-        """The piece ids of each text with EOS at its end, on one core and outside Python's lock."""
-        ids: list[list[int]] = self._processor.encode(texts, add_eos=True, num_threads=1)
-        return ids
+        """The token ids of each text with EOS at its end, outside Python's lock."""
 
+    @abstractmethod
     def decode(self, ids: list[int]) -> str:
-        """The text of piece ids, as far as normalisation left it."""
-        return str(self._processor.decode(ids))
+        """The text of token ids, as far as the normalisation left it."""
 
-    def covers(self, character: str) -> bool:
-        """Whether a character has a piece of its own, or vanishes in the normalisation."""
-        # Between others, since white space at either end vanishes. Not encoded, since a text's
-        # first piece begins with the mark of a space, which may itself be unknown.
-        normal = normalise(f".{character}.")[1:-1].replace(" ", _SPACE)
-        return all(self._processor.piece_to_id(part) != UNK_ID for part in normal)
+    @abstractmethod
+    def parts(self, text: str) -> Sequence[str]:
+        """The parts of a text that are known or not whatever stands beside them: its characters,
+        or its words where one unknown character makes the whole word unknown."""
+
+    @abstractmethod
+    def known(self, part: str) -> int:
+        """How many characters of a part are not lost in an unknown token.
+
+        A character that vanishes in the normalisation counts as known.
+        """
+
+    def cut_lines(self, text: str) -> int:
+        """Lines of a text that were too long for this tokenizer's training, and were cut."""
+        return 0
 
 
 @dataclass
@@ -143,79 +66,52 @@ class Fit:
     characters: int = 0
     covered: int = 0
     cut_lines: int = 0
-    """Lines that the training of a tokenizer would cut."""
+    """Lines that the training of the tokenizer cut."""
 
 
 def measure_fit(tokenizer: Tokenizer, texts: Iterable[str]) -> Fit:
     """Count the words and bytes of a corpus, and the characters that the tokenizer knows."""
     fit = Fit()
-    characters: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
     for text in texts:
         fit.words += len(text.split())
         fit.utf8_bytes += len(text.encode())
-        fit.cut_lines += sum(len(parts) > 1 for parts in map(_parts, _lines(text)))
-        characters.update(nfkc(text))
-    fit.characters = characters.total()
-    fit.covered = sum(n for character, n in characters.items() if tokenizer.covers(character))
+        fit.cut_lines += tokenizer.cut_lines(text)
+        parts.update(tokenizer.parts(text))
+    fit.characters = sum(len(part) * n for part, n in parts.items())
+    fit.covered = sum(tokenizer.known(part) * n for part, n in parts.items())
     return fit
 
 
-def _training_lines(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        for line in _lines(text):
-            yield from _parts(line)
+def checksum_file(tokenizer: Path) -> Path:
+    """The file beside a tokenizer's that has its SHA-256, by which damage is known."""
+    return tokenizer.with_suffix(".sha256")
 
 
-def _lines(text: str) -> Iterator[str]:
-    lines = text.replace(_NO_CHARACTER, " ").splitlines()
-    return filter(None, (line.strip() for line in lines))
+def write_with_checksum(target: Path, content: bytes) -> None:
+    """Write a tokenizer's file, and its checksum beside it."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+    write_text(checksum_file(target), sha256(target) + "\n")
 
 
-def _parts(line: str) -> list[str]:
-    """The line, or the parts of one that is longer than `LONGEST_LINE` in its normal form."""
-    size = len(line.encode())
-    if size * MOST_EXPANSION <= LONGEST_LINE or (size <= LONGEST_LINE and line.isascii()):
-        return [line]
-    # Cut first, so that a line of any length is normalised in little memory.
-    rough = list(_cut(line))
-    normal = [normalise(part) for part in rough]
-    if len(rough) == 1 and len(normal[0].encode()) <= LONGEST_LINE:
-        return [line]
-    return [part for text in normal for part in _cut(text)]
+def read_checked(path: Path) -> bytes:
+    """The bytes of a tokenizer's file.
+
+    Raises:
+        CorpusError: the file is missing, or not as it was written.
+    """
+    known = checksum_file(path)
+    try:
+        content = path.read_bytes()
+        written = known.read_text(encoding="ascii").strip() if known.exists() else None
+    except (OSError, ValueError) as error:
+        raise not_a_tokenizer(path, error) from None
+    if written not in {None, hashlib.sha256(content).hexdigest()}:
+        raise not_a_tokenizer(path, "it does not have the bytes that were written")
+    return content
 
 
-def _cut(text: str) -> Iterator[str]:
-    """Parts of at most `LONGEST_LINE` bytes, cut behind a space, or else behind the last character
-    that belongs to no word, or else anywhere."""
-    encoded = text.encode()
-    start = 0
-    while len(encoded) - start > LONGEST_LINE:
-        part = encoded[start : start + LONGEST_LINE].decode(errors="ignore")
-        end = part.rfind(" ") + 1 or _behind_last_word_end(part) or len(part)
-        yield part[:end]
-        start += len(part[:end].encode())
-    yield encoded[start:].decode()
-
-
-def _behind_last_word_end(text: str) -> int:
-    return next((i for i in range(len(text), 0, -1) if not text[i - 1].isalnum()), 0)
-
-
-def _sentence(message: str, config: TokenizerConfig) -> str:
-    size = f"tokenizer.vocab_size {config.vocab_size}"
-    if found := re.search(r"Vocabulary size too high .*?<= (\d+)", message):
-        return (
-            f"{size} is too large for the training corpus, which has pieces for at most "
-            f"{found[1]}; lower it, or give more text"
-        )
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return (
-            f"{size} is too small for the training corpus, whose characters alone need "
-            f"{found[1]}; raise it, or lower tokenizer.character_coverage"
-        )
-    if "sentences_.empty()" in message or "(all_chars_count) > (0)" in message:
-        return "the training corpus has no line with a character; give another training corpus"
-    return (
-        f"SentencePiece could not train {size} pieces ({' '.join(message.split())}); change the "
-        "keys of tokenizer, or give another training corpus"
-    )
+def not_a_tokenizer(path: Path, reason: object) -> CorpusError:
+    """The error of a file that a stage wrote, and that is no tokenizer any more."""
+    return CorpusError(f"{path}: is no tokenizer ({reason}); delete it and run snakemake again")

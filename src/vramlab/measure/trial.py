@@ -17,7 +17,6 @@ from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import is_out_of_memory, missing, shortage
-from vramlab.model.sources import vocabulary
 from vramlab.results.batch_size import Trial
 from vramlab.results.memory import MemoryPoint, most
 from vramlab.training.learner import build
@@ -124,10 +123,9 @@ class Trials:
 
 def _random_sequences(workload: Workload, device: torch.device) -> Sequences:
     """Random tokens; on a GPU, as many as the largest corpus that stays there, so that any fits."""
-    values = vocabulary(workload)
-    dtype = np.min_scalar_type(values - 1)
+    dtype = np.min_scalar_type(workload.vocab_size - 1)
     count = RESIDENT_BYTES // dtype.itemsize if device.type == "cuda" else 2**16
     count = max(count, 2 * workload.length + 1)
     generator = np.random.default_rng(workload.seed)
-    tokens = generator.integers(values, size=count, dtype=dtype)
+    tokens = generator.integers(workload.vocab_size, size=count, dtype=dtype)
     return Sequences.of(tokens, workload.length)

@@ -32,6 +32,12 @@ def make_model(workload: Workload, device: torch.device) -> LanguageModel:
     """
     torch.manual_seed(workload.seed)
     model = _MAKERS[type(workload.model)](workload, device)
+    if model.vocabulary < workload.vocab_size:
+        raise ModelError(
+            f"the tokenizer has {workload.vocab_size} tokens, and the model's vocabulary only "
+            f"{model.vocabulary}; use the model's own tokenizer, or set model.vocabulary to "
+            "tokenizer"
+        )
     limit = model.positions_limit
     if limit is not None and workload.length > limit:
         raise ModelError(
@@ -44,7 +50,7 @@ def make_model(workload: Workload, device: torch.device) -> LanguageModel:
 def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, DecoderConfig)
-    transformer = Transformer(config, _vocabulary(workload), technique)
+    transformer = Transformer(config, workload.vocab_size, technique)
     if technique.precision == "pure-bf16":
         transformer = transformer.bfloat16()
     blocks = [m for block in transformer.blocks for m in [block.get_submodule("feed_forward")]]
@@ -55,13 +61,14 @@ def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
 def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, TransformersConfig)
+    rows = None if workload.keeps_vocabulary else workload.vocab_size
     network = transformers_model.make_network(
-        config, technique, workload.vocab_size, device, base_dtype(technique)
+        config, technique, rows, device, base_dtype(technique)
     )
     on_meta: Any = network
     if device.type != "meta":
         on_meta = transformers_model.make_network(
-            config, technique, workload.vocab_size, torch.device("meta"), torch.float32
+            config, technique, rows, torch.device("meta"), torch.float32
         )
     found = transformers_model.trace(on_meta, transformers_model.find_parts(on_meta))
     parts = replace(
@@ -74,7 +81,7 @@ def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
 def _python(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, PythonConfig)
-    tokens = _vocabulary(workload)
+    tokens = workload.vocab_size
 
     def make() -> nn.Module:
         return python_model.make_module(config, technique, tokens, device.type == "meta")
@@ -85,22 +92,6 @@ def _python(workload: Workload, device: torch.device) -> LanguageModel:
     parts = python_model.find_parts(module, config, tokens)
     add_adapter(module, parts.blocks, technique)
     return AdaptedModel(module, parts, technique).to(device)
-
-
-def vocabulary(workload: Workload) -> int:
-    """Number of tokens of a workload: the tokenizer's, or those of the model's own embeddings."""
-    if workload.vocab_size is None and isinstance(workload.model, TransformersConfig):
-        return transformers_model.vocabulary_of(workload.model)
-    return _vocabulary(workload)
-
-
-def _vocabulary(workload: Workload) -> int:
-    if workload.vocab_size is None:
-        raise ModelError(
-            f"model.source {workload.model.source} has no vocabulary of its own; set "
-            "tokenizer.source to sentencepiece or file"
-        )
-    return workload.vocab_size
 
 
 _MAKERS: dict[type[Any], Callable[[Workload, torch.device], LanguageModel]] = {

@@ -175,12 +175,6 @@ def read_configuration(model: TransformersConfig, vocab_size: int | None = None)
     return configuration
 
 
-def vocabulary_of(model: TransformersConfig) -> int:
-    """Number of tokens that a model's own embeddings hold."""
-    with _quiet():
-        return int(read_configuration(model).get_text_config(decoder=True).vocab_size)
-
-
 def _package() -> Any:
     try:
         return importlib.import_module("transformers")

@@ -33,7 +33,6 @@ from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
 from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.loss_heads import chunk_size
-from vramlab.model.sources import vocabulary
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
@@ -73,7 +72,7 @@ class FakeRun:
         self._learner = _learner(_eager(workload), self._mode)
         if cuda:
             adapt_to_cuda(self._learner)
-        dtype = np.min_scalar_type(vocabulary(workload) - 1)
+        dtype = np.min_scalar_type(workload.vocab_size - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
         self._largest_run = _largest_run(workload, self._learner.model.vocabulary)

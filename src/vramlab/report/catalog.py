@@ -403,10 +403,7 @@ TABLES = (
         "corpus",
         mark("Corpora and tokenizer"),
         ORIGIN,
-        mark(
-            "What was downloaded, kept and dropped, and how the tokenizer, trained on the training "
-            "corpus only, fits both."
-        ),
+        mark("What was downloaded, kept and dropped, and how the tokenizer fits both."),
         records=("corpus", "overlap", "sequences", "tokenizer"),
     ),
     Entry(

@@ -159,7 +159,8 @@ def corpus(results: Results) -> pd.DataFrame:
                 say("characters covered (%)"): tokenizer.coverage[split] * 100,
                 say("unknown pieces"): tokenizer.unknown[split],
             }
-        columns["train"][say("lines cut for the tokenizer's training")] = tokenizer.cut_lines
+        if tokenizer.cut_lines is not None:
+            columns["train"][say("lines cut for the tokenizer's training")] = tokenizer.cut_lines
     quantities = dict.fromkeys(name for column in columns.values() for name in column)
     return frame(
         {"quantity": name} | {split: column.get(name) for split, column in columns.items()}

@@ -13,6 +13,7 @@ class TokenizerRecord(Record):
 
     vocab_size: int
     model_type: str
+    """SentencePiece's algorithm, or the model of a tokenizer of the package tokenizers."""
     fertility: dict[str, float]
     """Tokens per whitespace-separated word, by split."""
     bytes_per_token: dict[str, float]
@@ -21,5 +22,6 @@ class TokenizerRecord(Record):
     """Share of the characters that are not part of an unknown token, by split."""
     unknown: dict[str, int]
     """Number of unknown tokens, by split."""
-    cut_lines: int
-    """Lines of the training corpus that were too long and were cut to train the tokenizer."""
+    cut_lines: int | None
+    """Lines of the training corpus that were too long and were cut to train the tokenizer; None
+    where it was not trained here."""

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from vramlab.base.errors import CorpusError
 from vramlab.base.provenance import provenance
-from vramlab.config.tokenizer import UNK_ID
 from vramlab.data.corpus.documents import read_documents
-from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit
+from vramlab.data.file_tokenizer import FileTokenizer
+from vramlab.data.load_tokenizer import load
+from vramlab.data.sentencepiece_tokenizer import LONGEST_LINE
+from vramlab.data.tokenizer import Tokenizer, measure_fit
 from vramlab.results.base import read, write
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
@@ -21,35 +24,49 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    params: Mapping[str, Any], model: str, splits: Mapping[str, Sequence[str]], record: str
+    params: Mapping[str, Any], tokenizer_file: str, splits: Mapping[str, Sequence[str]], record: str
 ) -> None:
     """Record how many words, bytes and characters the tokens of each corpus stand for.
 
     Args:
         params: of the rule; `tokenizer` is the section of the configuration.
-        model: the tokenizer's model file.
+        tokenizer_file: the tokenizer's file.
         splits: of train and validation the documents, the stream of tokens, and its record.
         record: the record to write.
     """
-    tokenizer = Tokenizer(Path(model))
+    tokenizer = load(Path(tokenizer_file))
+    taken = tokenizer if isinstance(tokenizer, FileTokenizer) else None  # not trained here
     fits, pieces, unknown = {}, {}, {}
     for split, (corpus, tokens, packed) in splits.items():
         fits[split] = measure_fit(tokenizer, read_documents(Path(corpus)))
         counts = read(SequencesRecord, packed)
-        pieces[split] = counts.tokens - counts.documents - 1  # without the separators
-        unknown[split] = int((np.load(tokens, mmap_mode="r") == UNK_ID).sum())
+        separators = counts.documents + 1
+        pieces[split] = counts.tokens - separators
+        if not pieces[split]:
+            raise CorpusError(
+                f"{corpus}: has no character that the tokenizer knows; take another tokenizer"
+            )
+        unknown[split] = _unknown(tokenizer, tokens, separators)
     written = TokenizerRecord(
         provenance=provenance(params),
         vocab_size=tokenizer.vocab_size,
-        model_type=params["tokenizer"]["model_type"],
+        model_type=taken.model_type if taken else params["tokenizer"]["model_type"],
         fertility={split: pieces[split] / fits[split].words for split in splits},
         bytes_per_token={split: fits[split].utf8_bytes / pieces[split] for split in splits},
         coverage={split: fits[split].covered / fits[split].characters for split in splits},
         unknown=unknown,
-        cut_lines=fits["train"].cut_lines,
+        cut_lines=None if taken else fits["train"].cut_lines,
     )
     _warn(written)
     write(written, record)
+
+
+def _unknown(tokenizer: Tokenizer, tokens: str, separators: int) -> int:
+    """Number of unknown tokens in a stream; some tokenizers have one token for this and for EOS."""
+    if tokenizer.unk is None:
+        return 0
+    found = int((np.load(tokens, mmap_mode="r") == tokenizer.unk).sum())
+    return found - separators if tokenizer.unk == tokenizer.eos else found
 
 
 def _warn(record: TokenizerRecord) -> None:
@@ -64,6 +81,6 @@ def _warn(record: TokenizerRecord) -> None:
             log.warning(
                 "%.1f %% of the characters of the %s corpus are unknown to the tokenizer, so that "
                 "its perplexity and bits per byte mean little; give a corpus in the script of the "
-                "other, or raise tokenizer.character_coverage",
+                "other, or change the tokenizer (tokenizer.character_coverage, or another file)",
                 *(100 * (1 - coverage), split),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 from vramlab.base.provenance import provenance
 from vramlab.data.corpus.documents import read_documents
+from vramlab.data.load_tokenizer import load
 from vramlab.data.packing import pack
 from vramlab.data.sequences import count
-from vramlab.data.tokenizer import Tokenizer
 from vramlab.results.base import write
 from vramlab.results.sequences import SequencesRecord
 
@@ -23,7 +24,7 @@ class Files:
     corpus: str
     """`.jsonl.zst` of the documents."""
     tokenizer: str
-    """The tokenizer's model file."""
+    """The tokenizer's file."""
     tokens: str
     """`.npy` of the stream, which is written."""
     record: str
@@ -36,12 +37,13 @@ def run(split: str, params: Mapping[str, Any], threads: int, files: Files) -> No
     Args:
         split: train or validation.
         params: of the rule; `lengths` are those of the sequences.
-        threads: how many tokenise at a time.
+        threads: how many threads tokenise.
         files: what is read and written.
     """
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # those of the package tokenizers
     counts = pack(
         read_documents(Path(files.corpus)),
-        Tokenizer(Path(files.tokenizer)),
+        load(Path(files.tokenizer)),
         Path(files.tokens),
         threads,
     )

@@ -1,4 +1,4 @@
-"""The tokenizer: its ids, its determinism, what it refuses."""
+"""SentencePiece: its ids, its determinism, what it refuses."""
 
 import os
 import random
@@ -13,10 +13,19 @@ from pydantic import ValidationError
 from tokenizers_for_tests import TEXTS, trained
 
 from vramlab.base.errors import CorpusError
-from vramlab.config.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig
-from vramlab.data import tokenizer as module
+from vramlab.config.tokenizer import SentencePieceConfig
+from vramlab.data import sentencepiece_tokenizer as module
 from vramlab.data.normalisation import is_blank, normalise
-from vramlab.data.tokenizer import LONGEST_LINE, Tokenizer, measure_fit, train
+from vramlab.data.sentencepiece_tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    LONGEST_LINE,
+    PAD_ID,
+    UNK_ID,
+    SentencePieceTokenizer,
+    train,
+)
+from vramlab.data.tokenizer import measure_fit
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +39,7 @@ def test_special_ids(tokenizer):
     processor = tokenizer._processor
     assert [processor.unk_id(), processor.bos_id(), processor.eos_id()] == [0, 1, 2]
     assert processor.pad_id() == 3
+    assert (tokenizer.unk, tokenizer.eos, tokenizer.pad) == (UNK_ID, EOS_ID, PAD_ID)
 
 
 @pytest.mark.parametrize("text", ["</s>", "a <s> b </s> c <pad>", "<unk>"])
@@ -45,8 +55,9 @@ def test_equal_texts_give_equal_bytes_on_any_number_of_cores(tmp_path, model_typ
         code = (
             "import os, sys; from pathlib import Path;"
             f"os.sched_setaffinity(0, {cores});"
-            "from tokenizers_for_tests import TEXTS; from vramlab.data import tokenizer as t;"
-            "from vramlab.config.tokenizer import TokenizerConfig as C;"
+            "from tokenizers_for_tests import TEXTS;"
+            "from vramlab.data import sentencepiece_tokenizer as t;"
+            "from vramlab.config.tokenizer import SentencePieceConfig as C;"
             f"t.train(iter(TEXTS), C(vocab_size=300, model_type={model_type!r}), Path(sys.argv[1]))"
         )
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -57,9 +68,9 @@ def test_equal_texts_give_equal_bytes_on_any_number_of_cores(tmp_path, model_typ
 
 def test_a_very_long_line_is_used_for_training(tmp_path):
     line = " ".join(["zażółć gęślą jaźń"] * 2000)  # 40 kB, which SentencePiece skips by default
-    config = TokenizerConfig(vocab_size=20, character_coverage=1.0)
+    config = SentencePieceConfig(vocab_size=20, character_coverage=1.0)
     train([line], config, tmp_path / "t.model")
-    assert UNK_ID not in Tokenizer(tmp_path / "t.model").encode("jaźń gęślą")
+    assert UNK_ID not in SentencePieceTokenizer(tmp_path / "t.model").encode("jaźń gęślą")
 
 
 _random = random.Random(9)
@@ -77,11 +88,12 @@ LONG_WORDS = {
 @pytest.mark.parametrize("name", LONG_WORDS)
 def test_a_long_line_without_spaces_leaves_the_vocabulary_as_good(tmp_path, name):
     texts = [*TEXTS, LONG_WORDS[name]]
-    train(texts, TokenizerConfig(vocab_size=400, character_coverage=1.0), tmp_path / "t.model")
-    pieces = sum(len(ids) for ids in Tokenizer(tmp_path / "t.model").encode_documents(TEXTS))
-    alone = TokenizerConfig(vocab_size=300, character_coverage=1.0)
+    train(texts, SentencePieceConfig(vocab_size=400, character_coverage=1.0), tmp_path / "t.model")
+    tokenizer = SentencePieceTokenizer(tmp_path / "t.model")
+    pieces = sum(map(len, tokenizer.encode_documents(TEXTS)))
+    alone = SentencePieceConfig(vocab_size=300, character_coverage=1.0)
     train(TEXTS, alone, tmp_path / "alone.model")
-    without = Tokenizer(tmp_path / "alone.model").encode_documents(TEXTS)
+    without = SentencePieceTokenizer(tmp_path / "alone.model").encode_documents(TEXTS)
     assert pieces < 1.5 * sum(map(len, without))
 
 
@@ -108,11 +120,11 @@ def test_any_texts_give_a_tokenizer_or_one_sentence(tmp_path_factory, parts):
     texts = [text * repeats for text, repeats in parts]
     path = tmp_path_factory.mktemp("any") / "t.model"
     try:
-        train([*TEXTS[:5], *texts], TokenizerConfig(vocab_size=150), path)
+        train([*TEXTS[:5], *texts], SentencePieceConfig(vocab_size=150), path)
     except CorpusError as error:
         assert str(error).isprintable()
         return
-    tokenizer = Tokenizer(path)
+    tokenizer = SentencePieceTokenizer(path)
     fit = measure_fit(tokenizer, texts)
     assert 0 <= fit.covered <= fit.characters
     for text in texts:
@@ -140,14 +152,14 @@ def test_lines_that_are_cut_are_counted(tokenizer):
 @pytest.mark.parametrize("text", ["\u2585", "\u200b\n\u200b", " \n"])
 def test_texts_without_a_character_are_no_training_corpus(tmp_path, text):
     with pytest.raises(CorpusError, match="has no line with a character"):
-        train([text] * 3, TokenizerConfig(vocab_size=300), tmp_path / "t.model")
+        train([text] * 3, SentencePieceConfig(vocab_size=300), tmp_path / "t.model")
     assert not list(tmp_path.iterdir())
 
 
 def test_fewer_lines_than_sentencepiece_draws_from_are_refused(tmp_path):
     for lines in (1, 100):
         with pytest.raises(ValidationError, match="greater than or equal to 101"):
-            TokenizerConfig(training_lines=lines)
+            SentencePieceConfig(training_lines=lines)
     trained(tmp_path, training_lines=101, vocab_size=100)
 
 
@@ -167,7 +179,7 @@ def test_a_vocabulary_too_small_names_the_smallest(tmp_path):
 def test_a_damaged_model_is_refused(tmp_path):
     (tmp_path / "t.model").write_bytes(b"nothing")
     with pytest.raises(CorpusError, match=r"t\.model: is no tokenizer"):
-        Tokenizer(tmp_path / "t.model")
+        SentencePieceTokenizer(tmp_path / "t.model")
 
 
 def test_fit_counts_words_bytes_and_unknown_characters(tokenizer):
@@ -179,8 +191,8 @@ def test_fit_counts_words_bytes_and_unknown_characters(tokenizer):
 
 def test_a_character_is_covered_where_the_mark_of_a_space_is_not(tmp_path):
     line = "".join(random.Random(9).choices("abcdefghij", k=100_000))
-    train([line], TokenizerConfig(vocab_size=100), tmp_path / "t.model")
-    tokenizer = Tokenizer(tmp_path / "t.model")
+    train([line], SentencePieceConfig(vocab_size=100), tmp_path / "t.model")
+    tokenizer = SentencePieceTokenizer(tmp_path / "t.model")
     assert measure_fit(tokenizer, [line]).covered == 100_000
     assert not tokenizer.covers(" ")
     assert not tokenizer.covers("\u200b")  # which becomes a space
