@@ -60,7 +60,9 @@ class AdaptedModel(LanguageModel):
         if technique.checkpointing != "none" or technique.offload != "none":
             for block in parts.blocks:
                 _replace_forward(block, self._through)
-        if technique.feed_forward == "recomputed":
+        # Blocks that are computed again keep nothing of the feed-forward layer but its matrix
+        # products at most; selective checkpointing inside of checkpointing would keep these too.
+        if technique.feed_forward == "recomputed" and technique.checkpointing == "none":
             for module in parts.feed_forward:
                 _replace_forward(module, _recomputed)
         if technique.precision == "fp8":

@@ -28,7 +28,7 @@ class InBackward(torch.optim.Adam):
         self.updates = 0
         # A strong reference would make a cycle through a hook, which Python cannot collect: the
         # model's memory would never be freed.
-        update = weakref.WeakMethod(self._update)
+        update = weakref.WeakMethod(self.update)
 
         def hook(parameter: Tensor) -> None:
             if method := update():
@@ -38,7 +38,8 @@ class InBackward(torch.optim.Adam):
             for parameter in group["params"]:
                 parameter.register_post_accumulate_grad_hook(hook)
 
-    def _update(self, parameter: Tensor) -> None:
+    def update(self, parameter: Tensor) -> None:
+        """Update one parameter by its gradient, and free that."""
         self.updates += 1
         super().step()  # Adam skips parameters without a gradient
         parameter.grad = None

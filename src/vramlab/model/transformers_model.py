@@ -30,7 +30,7 @@ from vramlab.model.materialise import materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
 from vramlab.model.quantised import quantised
 
-LIKE_FLASH = "vramlab_flash"
+LIKE_FLASH = "vramlab_sizes"
 """Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
 neither mask nor window, saves the same tensors."""
 _REFUSED = (ValueError, ImportError, NotImplementedError)

@@ -74,9 +74,9 @@ def estimates(
         limits: the configured limit and the cards.
         micro_batches: per step; from the second one on, gradients exist when it begins.
     """
-    results: dict[tuple[Workload, torch.device], dict[str, Any]] = {}
-    longest: dict[Workload, list[int]] = {}
-    baseline_workloads = {w.length: _same_sizes(w) for name, w in workloads if name == baseline}
+    results: dict[tuple[str, torch.device], dict[str, Any]] = {}
+    longest: dict[str, list[int]] = {}
+    baseline_workloads = {w.length: _sizes_of(w) for name, w in workloads if name == baseline}
     for name, workload in sorted(workloads, key=lambda pair: pair[0] != baseline):
         for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
             identity: dict[str, Any] = {
@@ -89,7 +89,7 @@ def estimates(
             if reason:
                 yield Estimate(**identity, status="skipped", reason=reason)
                 continue
-            key = _same_sizes(workload), device
+            key = _sizes_of(workload), device
             if key not in results:
                 of_baseline = results.get((baseline_workloads[workload.length], device), {})
                 most = most_sequences(workload.technique) if device == _CUDA else None
@@ -97,7 +97,7 @@ def estimates(
                 try:
                     with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
                         found = _batches(run, device, limit, of_baseline.get("batch_size"))
-                        any_length = key[0].model_copy(update={"length": 0})
+                        any_length = _sizes_of(workload.model_copy(update={"length": 0}))
                         if device == _CUDA and any_length not in longest:
                             longest[any_length] = _longest(run, limits.cards)
                 except UnsuitableModel as error:
@@ -132,8 +132,8 @@ def unmodelled(technique: Technique) -> str | None:
     return None
 
 
-def _same_sizes(workload: Workload) -> Workload:
-    """A simpler workload with the same predicted peak, so that each is run only once.
+def _sizes_of(workload: Workload) -> str:
+    """Equal for workloads with the same predicted peak, so that each is run only once.
 
     TF32 changes no tensor's size, nor does a window that the attention kernel applies itself.
     """
@@ -143,7 +143,7 @@ def _same_sizes(workload: Workload) -> Workload:
     if ATTENTION_VALUES[workload.technique.attention].predicted_as_flash:
         changes["window"] = None
     technique = workload.technique.model_copy(update=changes)
-    return workload.model_copy(update={"technique": technique})
+    return workload.model_copy(update={"technique": technique}).model_dump_json()
 
 
 def _cap_batch_size(limits: Limits, most: int | None) -> Limits:
@@ -260,6 +260,8 @@ class Curve:
 
     def largest(self, limit: int, upper: int) -> int:
         """The largest size, up to `upper`, whose peak is at most `limit`; 0 if there is none."""
+        if self(1) > limit:
+            return 0
         for start in self._first:
             self(min(start, upper))
         known = [KnownPeak(size, peak, limit) for size, peak in self.peaks.items()]

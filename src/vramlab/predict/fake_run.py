@@ -33,9 +33,10 @@ from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
 from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.loss_heads import chunk_size
+from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
-from vramlab.training.step import train_step, warm_up
+from vramlab.training.step import train_step
 
 NEEDS_VALUES = (
     DataDependentOutputException,
@@ -84,9 +85,8 @@ class FakeRun:
         ]
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
-            warm_up(self._learner)
             self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
-        self._run(1)
+            _first_update(self._learner, self._optimizer)
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
 
@@ -246,6 +246,16 @@ def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
 
 def _fake_like(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
+
+
+def _first_update(learner: Learner, optimizer: torch.optim.Optimizer) -> None:
+    """Create the optimizer's state, as the first step does."""
+    for parameter in learner.trained_parameters():
+        parameter.grad = torch.empty_like(parameter)
+        if isinstance(optimizer, InBackward):
+            optimizer.update(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
