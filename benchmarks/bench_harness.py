@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.config.workload import Workload
@@ -41,7 +41,7 @@ TECHNIQUES = {
 def _workload(technique: Technique) -> Workload:
     """A technique of the default model."""
     return Workload(
-        technique=technique, model=ModelConfig(), vocab_size=VOCABULARY, length=LENGTH, seed=9
+        technique=technique, model=DecoderConfig(), vocab_size=VOCABULARY, length=LENGTH, seed=9
     )
 
 

@@ -1,5 +1,6 @@
 rule batch_size:
     input:
+        model=watched(MODEL_FILES),
         code=code("batch_size.py"),
     output:
         f"{RESULTS}/batch_size/{{length}}/{{technique}}.json",
@@ -13,6 +14,7 @@ rule batch_size:
     resources:
         gpu_jobs=GPU,
     params:
+        model_stamps=stamps(MODEL_FILES),
         workload=its_workload,
         micro_batches=MICRO_BATCHES,
         measure=settings(

@@ -59,6 +59,9 @@ FETCHED = [
 # The records that the report reads, by stage; each stage's rule file adds its own.
 RECORDS = {}
 
+# The files that the model comes from; a change of one runs what uses the model again.
+MODEL_FILES = CONFIG.model.files()
+
 # How many GPU job slots a job takes; the profile sets the number of slots on a machine.
 GPU = 0 if CONFIG.measure.device == "cpu" else 1
 
@@ -97,6 +100,7 @@ def workload(technique, length, seed):
         "technique": settings(CONFIG.techniques[technique]),
         "model": settings(CONFIG.model),
         "vocab_size": VOCAB_SIZE,
+        "keeps_vocabulary": CONFIG.keeps_vocabulary,
         "length": int(length),
         "seed": int(seed),
     }

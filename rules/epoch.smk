@@ -5,6 +5,7 @@ rule epoch:
         train=f"{RESULTS}/sequences/train.npy",
         validation=f"{RESULTS}/sequences/validation.npy",
         validation_record=f"{RESULTS}/sequences/validation.json",
+        model=watched(MODEL_FILES),
         code=code("epoch.py"),
     output:
         f"{RESULTS}/epoch/{{length}}/{{technique}}/{{setting}}/seed{{seed}}.json",
@@ -18,6 +19,7 @@ rule epoch:
     resources:
         gpu_jobs=GPU,
     params:
+        model_stamps=stamps(MODEL_FILES),
         workload=its_workload,
         training=settings(CONFIG.training),
         measure=settings(CONFIG.measure, "device", "memory_limit_gib"),

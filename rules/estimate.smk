@@ -3,6 +3,7 @@ ESTIMATE = f"{RESULTS}/estimate/estimate.json"
 
 rule estimates:
     input:
+        model=watched(MODEL_FILES),
         code=code("estimates.py"),
     output:
         ESTIMATE,
@@ -13,6 +14,7 @@ rule estimates:
     conda:
         ENVIRONMENT
     params:
+        model_stamps=stamps(MODEL_FILES),
         workloads=[
             [name, workload(name, length, CONFIG.seeds[0])]
             for name, length in CONFIG.searches()

@@ -2,6 +2,7 @@ rule profile:
     input:
         batch_size=batch_size_of,
         train=f"{RESULTS}/sequences/train.npy",
+        model=watched(MODEL_FILES),
         code=code("profile.py"),
     output:
         f"{RESULTS}/profile/{{length}}/{{technique}}/{{setting}}.json",
@@ -15,6 +16,7 @@ rule profile:
     resources:
         gpu_jobs=GPU,
     params:
+        model_stamps=stamps(MODEL_FILES),
         workload=its_workload,
         learning_rate=CONFIG.training.learning_rate,
         measure=settings(

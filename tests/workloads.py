@@ -1,10 +1,10 @@
 """Workloads of the tests: a technique given by its axes, and a tiny model."""
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 
-TINY = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
+TINY = DecoderConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.0)
 VOCABULARY, LENGTH = 50, 8
 
 

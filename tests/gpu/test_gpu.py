@@ -12,7 +12,7 @@ import torch
 from reference import compare
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, prefetched, resident
@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-SMALL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=128, dropout=0.0)
+SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=128, dropout=0.0)
 VOCABULARY = 97
 TECHNIQUES = {
     "fp32": {},
@@ -115,7 +115,7 @@ def runnable(asked, device):
 
 
 def of_default_model(axes):
-    return workload(axes, ModelConfig(), 12_000, 256)
+    return workload(axes, DecoderConfig(), 12_000, 256)
 
 
 def make(device, model=SMALL, **axes):
@@ -244,7 +244,7 @@ def test_the_kernel_of_cross_entropy_agrees_with_torch(dtype, vocabulary, device
         exact, targets, ignore_index=IGNORED, reduction="sum"
     )
     expected.backward()
-    loss = cross_entropy_(logits, targets)
+    loss = cross_entropy_(logits, targets, 0.0)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     precision = torch.finfo(dtype).eps
     torch.testing.assert_close(logits.double(), exact.grad, rtol=4 * precision, atol=1e-6)
@@ -398,7 +398,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monk
 @pytest.mark.parametrize("attention", ["plain", "sdpa", "flash", "flex", "math"])
 def test_a_batch_beyond_a_kernel_s_grid_is_told_from_memory(attention, device):
     """Attention kernels that give each sequence a row of CUDA's grid take 65,535 at most."""
-    tiny = ModelConfig(d_model=32, layers=1, heads=1, d_ff=32, dropout=0.0)
+    tiny = DecoderConfig(d_model=32, layers=1, heads=1, d_ff=32, dropout=0.0)
     axes = {"precision": "bf16", "attention": attention, "loss_head": "fused"}
     asked = runnable(workload(axes, tiny, vocab_size=VOCABULARY, length=4), device)
     trials = Trials(asked, Budget(device, 2**33), 2)

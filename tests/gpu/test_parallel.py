@@ -5,7 +5,7 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.stages.launch import launch
 from vramlab.training.machine import Machine, obstacle
 
@@ -62,7 +62,7 @@ def test_they_train_the_model_that_one_gpu_trains(kind):
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_the_profile_is_of_all_gpus(kind):
     # A state of 1.2 GB: cuBLAS's workspaces, 32 MiB for each stream that multiplies, are few of it.
-    model = ModelConfig(d_model=1024, layers=8, heads=8, d_ff=4096)
+    model = DecoderConfig(d_model=1024, layers=8, heads=8, d_ff=4096)
     axes = {"parallel": kind, "processes": 2}
     arguments = {"axes": axes, "batch_size": 64, "cuda": True, "model": model}
     profile = launch(in_ranks.on_one_core, in_ranks.profiled, arguments, processes=2, cuda=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.data.sequences import Sequences
 from vramlab.measure.breakdown import MOMENTS, Breakdown, scratch_of
 from vramlab.measure.profile import ProfilePlan, profile
@@ -15,7 +15,7 @@ from vramlab.training.learner import build, parameter_count
 from vramlab.training.step import train_step
 
 CPU = torch.device("cpu")
-MODEL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
+MODEL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
 VOCABULARY, LENGTH, BATCH = 1000, 32, 20
 TECHNIQUES = {
     "plain": {},

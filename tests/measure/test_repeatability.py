@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.data.sequences import Sequences
 from vramlab.measure import repeatability
 from vramlab.training.learner import build
 
 CPU = torch.device("cpu")
-MODEL = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
+MODEL = DecoderConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
 SEQUENCES = Sequences.of(np.random.default_rng(1).integers(4, 50, 300, np.uint16), 8)
 
 

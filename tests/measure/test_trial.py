@@ -7,7 +7,7 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_real_training_steps_fit_up_to_the_limit_and_no_further():
-    model = ModelConfig(d_model=16, layers=1, heads=2, d_ff=32)
+    model = DecoderConfig(d_model=16, layers=1, heads=2, d_ff=32)
     limit = 2 * MIB
     arguments = workload(None, model, 100, 16), Budget(CPU, limit), 3
     found, _ = search(Trials(*arguments), Limit(limit, 10_000))
@@ -57,7 +57,7 @@ def test_a_trial_leaves_no_memory_allocated(axes, monkeypatch, caplog):
         return sum(parameter() is not None for parameter in alive)
 
     monkeypatch.setattr("vramlab.measure.trial.build", watched)
-    model = ModelConfig(d_model=16, layers=1, heads=2, d_ff=32)
+    model = DecoderConfig(d_model=16, layers=1, heads=2, d_ff=32)
     tried = workload(axes, model, 100, 16)
     trial = Trials(tried, Budget(CPU, 2**34), 2)(16)
     assert trial.fits
@@ -74,7 +74,7 @@ def test_other_errors_are_raised(monkeypatch):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr("vramlab.measure.trial.train_step", broken)
-    try_batch = Trials(workload(None, ModelConfig(), 100), Budget(CPU, 2**30), 2)
+    try_batch = Trials(workload(None, DecoderConfig(), 100), Budget(CPU, 2**30), 2)
     with pytest.raises(RuntimeError, match="device-side assert"):
         try_batch(1)
 

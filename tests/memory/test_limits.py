@@ -115,7 +115,7 @@ import sys
 import torch
 
 from workloads import workload
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
@@ -124,7 +124,7 @@ from vramlab.memory.meter import meter
 cpu = torch.device("cpu")
 with meter(cpu, 4 * 2**30) as memory:
     limit = memory.limit
-model = ModelConfig(d_model=128, layers=2, heads=4, d_ff=256)
+model = DecoderConfig(d_model=128, layers=2, heads=4, d_ff=256)
 attempt = Trials(workload(None, model, 8000, 256), Budget(cpu, limit), 2)
 largest, trials = search(attempt, Limit(limit, 2**20))
 most = max(trial.peak_allocated for trial in trials if trial.fits)

@@ -5,7 +5,7 @@ import torch
 from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
@@ -14,7 +14,7 @@ from vramlab.predict import estimate
 from vramlab.predict.estimate import Curve, Limits, caveats, estimates, limit_of, usable
 
 GIB = 2**30
-SMALL = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64)
+SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -34,7 +34,7 @@ CURVES = {
 @pytest.mark.parametrize("limit", [10**6, 2 * 10**8, 3 * 10**9, 8 * 10**10])
 def test_the_answer_fits_and_one_more_does_not(name, limit):
     peak = CURVES[name]
-    curve = Curve(peak)
+    curve = Curve(peak, (32, 512))
     largest = curve.largest(limit, 2**20)
     assert largest == 0 or peak(largest) <= limit
     assert largest == 2**20 or peak(largest + 1) > limit
@@ -42,10 +42,10 @@ def test_the_answer_fits_and_one_more_does_not(name, limit):
 
 
 def test_on_a_line_a_limit_takes_one_or_two_predictions():
-    curve = Curve(CURVES["line"])
+    curve = Curve(CURVES["line"], (32, 512))
     for limit in (8, 24, 80):
         curve.largest(limit * GIB, 2**20)
-    assert len(curve.peaks) < 2 + 2 * 3
+    assert len(curve.peaks) < 2 + 3
 
 
 def test_a_card_leaves_less_than_its_name_says():
@@ -111,7 +111,7 @@ def test_caveats_name_what_is_ignored():
 
 
 def test_no_batch_is_predicted_that_a_kernel_cannot_take():
-    tiny = ModelConfig(d_model=8, layers=1, heads=1, d_ff=8)
+    tiny = DecoderConfig(d_model=8, layers=1, heads=1, d_ff=8)
     halves = {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"}
     asked = [
         (name, workload(axes, tiny, vocab_size=50, length=4))

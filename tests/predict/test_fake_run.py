@@ -8,7 +8,7 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.predict import fake_run
@@ -18,7 +18,7 @@ from vramlab.predict.fake_run import FakeRun
 pytestmark = pytest.mark.usefixtures("swift")
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
+SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
 
 
 def of_axes(axes):
@@ -82,10 +82,10 @@ ON_H200 = {
 """Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
 model, 256 tokens and 12,000 chunks."""
 
-GPT2 = ModelConfig(d_model=768, layers=12, heads=12, d_ff=3072)
+GPT2 = DecoderConfig(d_model=768, layers=12, heads=12, d_ff=3072)
 ELSEWHERE_ON_H200 = {
-    "4,096 tokens": (ModelConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
-    "16,384 tokens": (ModelConfig(), 12_000, 16_384, {73: 41818180096}),
+    "4,096 tokens": (DecoderConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
+    "16,384 tokens": (DecoderConfig(), 12_000, 16_384, {73: 41818180096}),
     "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25164712960}),
 }
 """Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25."""
@@ -120,7 +120,7 @@ def test_gradients_stay_from_one_micro_batch_to_the_next(name):
 @pytest.mark.parametrize("name", ON_H200)
 def test_an_h200_took_what_is_predicted(name):
     axes, measured = ON_H200[name]
-    run = FakeRun(workload(axes, ModelConfig(), 12_000, 256), cuda=True)
+    run = FakeRun(workload(axes, DecoderConfig(), 12_000, 256), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
     # torch's fake kernels return seeds of attention dropout, 1 KiB a layer, where there is none.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from workloads import LENGTH, VOCABULARY, workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.data.sequences import Sequences
 from vramlab.training.learner import build
 
@@ -19,7 +19,7 @@ def sequences():
 @pytest.fixture
 def make_learner():
     def make(seed=9, dropout=0.1, width=16, **axes):
-        model = ModelConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
+        model = DecoderConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
         return build(workload(axes, model, seed=seed), torch.device("cpu"))
 
     return make

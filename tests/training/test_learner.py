@@ -10,7 +10,7 @@ from reference import compare
 from workloads import workload
 
 from vramlab.config.experiment import load
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
 from vramlab.memory.meter import meter
@@ -20,7 +20,7 @@ from vramlab.model.decoder import Transformer
 from vramlab.training.learner import build, parameter_count
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(d_model=32, layers=2, heads=2, d_ff=64, dropout=0.0)
+SMALL = DecoderConfig(d_model=32, layers=2, heads=2, d_ff=64, dropout=0.0)
 VOCABULARY = 97
 
 FP32, BF16 = (1e-6, 1e-5), (2e-3, 4e-2)
@@ -159,7 +159,7 @@ def test_the_mask_is_exactly_the_window(window):
 
 @pytest.mark.parametrize(("window", "reach"), [(1, 1), (7, 7), (64, 64), (200, 100)])
 def test_a_token_has_influence_only_inside_the_window(window, reach):
-    model = ModelConfig(d_model=32, layers=1, heads=2, d_ff=64, dropout=0.0)
+    model = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64, dropout=0.0)
     technique = learner(model, attention="masked", window=window)
     inputs, _ = batch(length=100, rows=1, padding=0)
     changed = inputs.clone()
@@ -212,7 +212,7 @@ def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monk
 
 
 def test_the_default_model_has_the_required_parameter_count():
-    technique = build(workload(model=ModelConfig(), vocab_size=12_000), CPU)
+    technique = build(workload(model=DecoderConfig(), vocab_size=12_000), CPU)
     assert parameter_count(technique.model) == 2_855_680
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.training.machine import Machine, obstacle, why_missing
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def test_obstacles_on_another_machine(axes, machine, says):
 
 @pytest.mark.parametrize(("heads", "says"), [(2, None), (16, "width 1"), (4, "width 4"), (1, None)])
 def test_flash_attn_has_kernels_for_some_widths_only(heads, says):
-    model = ModelConfig(d_model=16, layers=1, heads=heads, d_ff=32)
+    model = DecoderConfig(d_model=16, layers=1, heads=heads, d_ff=32)
     flash = workload({"precision": "bf16", "attention": "flash"}, model)
     found = obstacle(flash, Machine.with_gpus((9, 0)))
     assert (says is None and found is None) or says in found

@@ -296,7 +296,7 @@ import json, sys, time
 import numpy as np, torch
 from pathlib import Path
 from workloads import workload
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
 from vramlab.training.learner import build
@@ -308,7 +308,7 @@ def slow(*arguments, **options):
     return original(*arguments, **options)
 epoch.retrying_step = slow
 torch.set_num_threads(int(sys.argv[2]))  # sums of several threads have other last bits
-model = ModelConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
+model = DecoderConfig(d_model=16, layers=2, heads=2, d_ff=32, dropout=0.1)
 learner = build(workload(model=model), torch.device("cpu"))
 tokens = np.random.default_rng(1).integers(4, 50, 300).astype(np.uint16)
 config = TrainingConfig(epochs=3, checkpoint_seconds=1e-9)

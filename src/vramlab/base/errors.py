@@ -27,6 +27,10 @@ class CorpusError(VramlabError):
     """A corpus cannot be fetched, read or used."""
 
 
+class ModelError(VramlabError):
+    """A model cannot be made from what the configuration says."""
+
+
 class DeviceError(VramlabError):
     """The device that the configuration asks for is missing or too small."""
 

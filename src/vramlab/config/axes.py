@@ -1,4 +1,4 @@
-"""What each value of the axes `attention` and `optimizer` does, and what it needs.
+"""What each value of the axes `attention`, `optimizer` and `adapter` does, and what it needs.
 
 All that a configuration, a machine or a prediction has to know of a value stands in its entry here;
 the code that runs it stands in the table of the same keys in `model/`. Torch is not imported: a
@@ -14,12 +14,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class AxisValue:
-    """What the values of both axes have."""
+    """What the values of all these axes have."""
 
     what: str
     """What it does, for the reference of the configuration."""
     package: str | None = None
     """The optional package that it comes from."""
+    not_under: Mapping[str, str] = field(default_factory=dict)
+    """Why it does not work, by the value of the axis `parallel`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class AttentionValue(AxisValue):
     predicted_as_flash: bool = False
     """Whether torch's flash kernel is counted in its place: both save the same tensors, whatever
     the window."""
+    transformers: str | None = None
+    """Name of the kernel in transformers' attention interface; None for what it takes itself."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,19 @@ class OptimizerValue(AxisValue):
 
     accumulates: bool = True
     """Whether the gradients of several micro-batches can be added up before an update."""
-    not_under: Mapping[str, str] = field(default_factory=dict)
-    """Why it does not work, by the value of the axis `parallel`."""
 
 
 ATTENTION_VALUES: Mapping[str, AttentionValue] = {
-    "plain": AttentionValue("torch.nn.MultiheadAttention", sequences_limited="in 16 bits"),
-    "math": AttentionValue("explicit softmax that stores the T x T scores"),
-    "sdpa": AttentionValue("torch's scaled_dot_product_attention", sequences_limited="in 16 bits"),
+    "plain": AttentionValue(
+        "torch.nn.MultiheadAttention, or what a model of another source takes itself",
+        sequences_limited="in 16 bits",
+    ),
+    "math": AttentionValue("explicit softmax that stores the T x T scores", transformers="eager"),
+    "sdpa": AttentionValue(
+        "torch's scaled_dot_product_attention",
+        sequences_limited="in 16 bits",
+        transformers="sdpa",
+    ),
     "flash": AttentionValue(
         "the flash-attn package (CUDA, bf16)",
         package="flash-attn",
@@ -67,6 +76,7 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
         head_widths=range(8, 257, 8),
         sequences_limited="in 16 bits",
         predicted_as_flash=True,
+        transformers="flash_attention_2",
     ),
     "flex": AttentionValue(
         "torch's flex_attention",
@@ -75,11 +85,13 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
         dropout=False,
         sequences_limited="always",
         predicted_as_flash=True,
+        transformers="flex_attention",
     ),
     "masked": AttentionValue(
         "sdpa under a dense window mask, on any device",
         window="required",
         sequences_limited="in 16 bits",
+        transformers="sdpa",
     ),
 }
 
@@ -97,6 +109,18 @@ OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
         not_under={
             "ddp": "updates a weight before ddp has added up its gradient; set parallel to fsdp"
         },
+    ),
+}
+
+ADAPTER_VALUES: Mapping[str, AxisValue] = {
+    "none": AxisValue("all weights are trained"),
+    "lora": AxisValue(
+        "the weights are frozen, and low-rank matrices beside them are trained", package="peft"
+    ),
+    "qlora": AxisValue(
+        "the same, with the frozen weights in 4 bits",
+        package="bitsandbytes",
+        not_under={"fsdp": "cannot share out weights in 4 bits; set parallel to ddp"},
     ),
 }
 

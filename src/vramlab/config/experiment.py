@@ -19,7 +19,7 @@ from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig, ModelConfig, TransformersConfig
 from vramlab.config.report import ReportConfig
 from vramlab.config.sweep import SweepConfig
 from vramlab.config.technique import Setting, Technique
@@ -53,7 +53,7 @@ class Experiment(Section):
     """Tokens of a training sequence."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig = SentencePieceConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = DecoderConfig()
     training: TrainingConfig = TrainingConfig()
     measure: MeasureConfig = MeasureConfig()
     estimate: EstimateConfig = EstimateConfig()
@@ -81,7 +81,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _techniques_suit(self) -> Experiment:
-        grouped = self.model.key_value_heads != self.model.heads
+        model = self.model
+        grouped = isinstance(model, DecoderConfig) and model.key_value_heads != model.heads
         accumulates = self.training.effective_batch_size is not None
         for name, technique in self.techniques.items():
             if grouped and technique.attention == "plain":
@@ -99,9 +100,26 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _tokenizer_is_somewhere(self) -> Experiment:
+        model = self.model
         if isinstance(self.tokenizer, ModelTokenizerConfig):
-            tokenizer_of(self.model)
+            tokenizer_of(model)
+        pretrained = isinstance(model, TransformersConfig) and model.weights == "pretrained"
+        if pretrained and isinstance(self.tokenizer, SentencePieceConfig):
+            raise ValueError(
+                "tokenizer: pretrained weights know the tokens of their own tokenizer only; set "
+                "tokenizer.source to model or file, or model.weights to random"
+            )
         return self
+
+    @property
+    def keeps_vocabulary(self) -> bool:
+        """Whether the model keeps its own vocabulary, which may be larger than the tokenizer's."""
+        model = self.model
+        return isinstance(model, TransformersConfig) and (
+            model.vocabulary == "own"
+            or model.weights == "pretrained"
+            or isinstance(self.tokenizer, ModelTokenizerConfig)
+        )
 
     @property
     def tokenizer_file(self) -> Path | None:
@@ -115,7 +133,7 @@ class Experiment(Section):
 
     @property
     def vocab_size(self) -> int:
-        """Tokens that the tokenizer knows: the size of the model's vocabulary.
+        """Tokens that the tokenizer knows.
 
         Raises:
             ConfigError: the tokenizer's file is missing, no tokenizer, or without a special token.
@@ -159,6 +177,8 @@ def tokenizer_of(model: ModelConfig) -> Path:
     Raises:
         ValueError: the model is not a folder of transformers, so that it has no tokenizer.
     """
+    if isinstance(model, TransformersConfig) and model.folder is not None:
+        return model.folder / "tokenizer.json"
     raise ValueError(
         "tokenizer.source model needs model.source transformers with a folder, which has the "
         "model's tokenizer.json; set both, or name a file: {source: file, path: tokenizer.json}"
@@ -344,6 +364,9 @@ def _sentence(error: ValidationError, where: str) -> str:
         text = f"unknown key {key!r}; {suggestion(name, _siblings(first['loc']))}"
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
+    elif first["type"] == "union_tag_invalid":
+        tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        text = f"{key!r} has the source {_short(tag)}, and known are {known}; change it"
     elif first["type"] == "tuple_type":
         text = (
             f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
@@ -385,7 +408,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
         union = {
             get_args(member.model_fields["source"].annotation)[0]: member
             for member in _members(current)
-            if "source" in member.model_fields
+            if "source" in member.model_fields and member is not current
         }
         if part in union:  # pydantic names the member of a tagged union as a part of its own
             current = union[part]
@@ -404,8 +427,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:
-    return [
-        member
-        for member in get_args(annotation)
-        if isinstance(member, type) and issubclass(member, BaseModel)
-    ]
+    """The sections that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _members(part)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES, descriptions
+from vramlab.config.axes import ADAPTER_VALUES, ATTENTION_VALUES, OPTIMIZER_VALUES, descriptions
 from vramlab.config.base import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
@@ -21,9 +21,11 @@ Setting = Literal["equal", "own"]
 """Batch size of a run. equal: the largest batch of the baseline; own: that of the technique."""
 
 if TYPE_CHECKING:
+    Adapter: TypeAlias = str
     Attention: TypeAlias = str
     Optimizer: TypeAlias = str
 else:  # the names of the table's entries, which a type checker cannot read
+    Adapter = Literal[tuple(ADAPTER_VALUES)]
     Attention = Literal[tuple(ATTENTION_VALUES)]
     Optimizer = Literal[tuple(OPTIMIZER_VALUES)]
 
@@ -56,6 +58,12 @@ class Technique(Section):
     """Tokens in a chunk of the loss head; null takes a sixteenth of the batch, or fewer, so that a
     chunk has at most 1e8 logits."""
     optimizer: Annotated[Optimizer, Field(description=descriptions(OPTIMIZER_VALUES))] = "adam"
+    adapter: Annotated[Adapter, Field(description=descriptions(ADAPTER_VALUES))] = "none"
+    adapter_rank: Annotated[int, Field(ge=1)] = 16
+    """Rank of the adapters."""
+    adapter_targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the layers that get an adapter, or the ends of their names, such as q_proj; null
+    takes all linear layers of the blocks."""
     compile: Compile = "none"
     """torch.compile of the model and of the loss head, CUDA only: default, or max-autotune, which
     tries kernels and takes minutes."""
@@ -83,8 +91,10 @@ class Technique(Section):
 
     def _facts(self) -> dict[str, Any]:
         """What fills the gaps of the sentences below."""
-        not_under = OPTIMIZER_VALUES[self.optimizer].not_under.get(self.parallel)
-        return self.model_dump() | {"not_under": not_under}
+        return self.model_dump() | {
+            "not_under": OPTIMIZER_VALUES[self.optimizer].not_under.get(self.parallel),
+            "adapter_not_under": ADAPTER_VALUES[self.adapter].not_under.get(self.parallel),
+        }
 
 
 _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
@@ -119,6 +129,18 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
     (
         lambda t: t.offload != "none" and t.compile != "none",
         "offload cannot see what compiled code saves; set offload or compile to none",
+    ),
+    (
+        lambda t: t.adapter == "none" and t.adapter_targets is not None,
+        "adapter none has no targets; set adapter to lora or qlora, or remove adapter_targets",
+    ),
+    (
+        lambda t: t.adapter == "qlora" and t.precision == "fp8",
+        "adapter qlora keeps weights in 4 bits, and precision fp8 in 8; set precision to bf16",
+    ),
+    (
+        lambda t: t.parallel in ADAPTER_VALUES[t.adapter].not_under,
+        "adapter {adapter} {adapter_not_under}, or adapter to lora",
     ),
     (
         lambda t: t.parallel == "none" and t.processes != 1,

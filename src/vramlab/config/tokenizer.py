@@ -59,7 +59,10 @@ class ModelTokenizerConfig(OwnTokenizer):
 
 
 def _with_source(value: Any) -> Any:
-    """The section with the source that it has where it names none."""
+    """The section with the source that it has where it names none, or where it is only a name."""
+    if isinstance(value, str):
+        is_path = value.endswith(".json")
+        return {"source": "file", "path": value} if is_path else {"source": value}
     if isinstance(value, Mapping) and "source" not in value:
         return {"source": "sentencepiece", **value}
     return value

@@ -14,6 +14,8 @@ class Workload(Section):
     model: ModelConfig
     vocab_size: int
     """Tokens that the tokenizer knows."""
+    keeps_vocabulary: bool = False
+    """Whether the model keeps its own vocabulary instead of taking the tokenizer's."""
     length: int
     """Tokens of a sequence."""
     seed: int

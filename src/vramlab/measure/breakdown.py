@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from vramlab.memory.counter import Counter
-from vramlab.model.attention import SelfAttention
-from vramlab.model.decoder import Block, Transformer
+from vramlab.model.adapters import is_adapter
+from vramlab.model.quantised import stored
 from vramlab.results.memory import KINDS, Moment
 from vramlab.training.learner import Learner
 from vramlab.training.step import Phase
@@ -38,15 +37,6 @@ from vramlab.training.step import Phase
 MOMENTS = 200
 """Maximum number of moments in a timeline."""
 _LOSS = "logits and loss"
-_MODULES: tuple[tuple[type[nn.Module], str], ...] = (
-    (SelfAttention, "attention"),
-    (nn.LayerNorm, "norm"),
-    (nn.Sequential, "feed-forward"),
-    (Block, "residual"),
-    (Transformer, "embedding"),
-)
-"""The kind of what a module allocates itself; the first class that matches counts. Submodules of
-attention and feed-forward have the kind of these."""
 
 
 @dataclass
@@ -90,10 +80,15 @@ class Breakdown(Counter):
         self._nodes: list[tuple[int, str]] = []
         self._phase: Phase = "before"
         self._shapes = {p.shape for p in learner.model.parameters()}
+        self._trained_shapes = {p.shape for p in learner.trained_parameters()}
         self._current_kind, self._is_cast = "other", False
         self._counting_inputs, self._knows_outside = False, outside is not None
-        for tensor in (*learner.model.parameters(), *learner.model.buffers()):
-            self._add_as(tensor, "parameters")
+        for name, tensor in learner.model.named_parameters():
+            for part in stored(tensor):
+                self._add_as(part, "quantised weights")
+            self._add_as(tensor, "adapters" if is_adapter(name) else "parameters")
+        for buffer in learner.model.buffers():
+            self._add_as(buffer, "parameters")
         for state in optimizer.state.values():
             for value in state.values():
                 if isinstance(value, torch.Tensor) and value.device.type == self.device_type:
@@ -111,14 +106,12 @@ class Breakdown(Counter):
     def watching(self) -> Iterator[None]:
         """Count the operations inside the block; run the step in it."""
         hooks = []
-        for module in self._learner.model.modules():
-            kind = next((kind for cls, kind in _MODULES if isinstance(module, cls)), None)
-            if kind is not None:
-                hooks.append(
-                    module.register_forward_pre_hook(lambda *_, kind=kind: self._enter_module(kind))
-                )
-                hooks.append(module.register_forward_hook(self._leave_module, always_call=True))
-        hooks += [p.register_hook(self._mark_gradient) for p in self._learner.model.parameters()]
+        for module, kind in dict(self._learner.model.kinds()).items():
+            hooks.append(
+                module.register_forward_pre_hook(lambda *_, kind=kind: self._enter_module(kind))
+            )
+            hooks.append(module.register_forward_hook(self._leave_module, always_call=True))
+        hooks += [p.register_hook(self._mark_gradient) for p in self._learner.trained_parameters()]
         try:
             # Checkpointing ends a recomputation early by an exception, which does not survive hooks
             # and dispatch mode (torch 2.11: "returned NULL without setting an exception").
@@ -171,7 +164,7 @@ class Breakdown(Counter):
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.shape in self._shapes:
             before, in_backward = self._current_kind, torch._C._current_autograd_node() is not None
-            if in_backward and not self._modules:
+            if in_backward and not self._modules and value.shape in self._trained_shapes:
                 # Also each of the two gradients of the tied weight, before they are summed.
                 self._current_kind = "gradients"
             elif self._is_cast:

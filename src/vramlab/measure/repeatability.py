@@ -48,7 +48,7 @@ def repeatable(
         shares = (ranks.share(part, len(sequences)) for part in split(indices, batch_size))
         feed = batches(sequences, shares, device)
         losses = [retrying_step(learner, optimizer, [batch]) for batch in feed]
-        weights = local(list(learner.model.parameters()))
+        weights = local(learner.trained_parameters())
         return [torch.stack(losses).cpu(), *(weight.detach().cpu() for weight in weights)]
 
     first = run()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 
 Kernel = Callable[[Tensor, Tensor, Tensor, int | None, float], Tensor]
 
@@ -29,7 +29,7 @@ class SelfAttention(nn.MultiheadAttention):
     (arXiv:1706.03762); grouped heads: Ainslie et al., 2023 (arXiv:2305.13245).
     """
 
-    def __init__(self, config: ModelConfig, kernel: Kernel | None, window: int | None) -> None:
+    def __init__(self, config: DecoderConfig, kernel: Kernel | None, window: int | None) -> None:
         """Raises ValueError where the heads are grouped and `kernel` is None."""
         d_model, heads, kv_heads = config.d_model, config.heads, config.key_value_heads
         super().__init__(d_model, heads, dropout=config.attention_dropout, batch_first=True)

@@ -1,38 +1,38 @@
-"""Activation checkpointing: what a block saves for the backward pass, and what it recomputes."""
+"""Activation checkpointing: what a block saves for the backward pass, and what it recomputes.
+
+A runner calls a function, such as a block, with its arguments, and returns its result.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-Runner = Callable[[nn.Module, Tensor], Tensor]
+Runner = Callable[..., Any]
 
 
-def save_all(block: nn.Module, x: Tensor) -> Tensor:
+def save_all(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """No checkpointing: autograd saves what it needs."""
-    out: Tensor = block(x)
-    return out
+    return function(*args, **kwargs)
 
 
-def save_input(block: nn.Module, x: Tensor) -> Tensor:
-    """Save only the block's input. Source: Chen et al., 2016 (arXiv:1604.06174)."""
-    out: Tensor = checkpoint(block, x, use_reentrant=False)
-    return out
+def save_input(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Save only the arguments. Source: Chen et al., 2016 (arXiv:1604.06174)."""
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)
 
 
-def save_matmuls_and_attention(block: nn.Module, x: Tensor) -> Tensor:
-    """Save the block's input and the outputs of its matrix products and of its attention.
+def save_matmuls_and_attention(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Save the arguments and the outputs of matrix products and of attention.
 
     Source: Korthikanti et al., 2022 (arXiv:2205.05198); implemented by torch's selective
     checkpointing.
     """
     contexts = functools.partial(create_selective_checkpoint_contexts, _saved_operations())
-    out: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-    return out
+    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 def _saved_operations() -> list[torch._ops.OpOverload]:

@@ -19,12 +19,13 @@ _BLOCK, _WARPS = 4096, 8
 
 
 @torch.library.custom_op("vramlab::cross_entropy_", mutates_args={"logits"})
-def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy_(logits: Tensor, targets: Tensor, softcap: float) -> Tensor:
     """Replace logits by the gradient of the summed cross-entropy; return the sum.
 
     Args:
         logits: [tokens, vocabulary], contiguous; becomes the gradient.
         targets: [tokens], int64; IGNORED adds neither loss nor gradient.
+        softcap: the logits are capped first, to softcap * tanh(logits / softcap); 0 for no cap.
 
     Returns:
         The sum in nats, a float32 scalar.
@@ -34,7 +35,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
     tokens, vocabulary = logits.shape
     losses = torch.empty(tokens, dtype=torch.float32, device=logits.device)
     kernels.cross_entropy[(tokens,)](
-        *(logits, targets, losses, logits.stride(0), vocabulary, IGNORED),
+        *(logits, targets, losses, logits.stride(0), softcap, vocabulary, softcap > 0.0, IGNORED),
         BLOCK=_BLOCK,
         num_warps=_WARPS,
     )
@@ -42,5 +43,5 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @cross_entropy_.register_fake
-def _(logits: Tensor, targets: Tensor) -> Tensor:
+def _(logits: Tensor, targets: Tensor, softcap: float) -> Tensor:
     return logits.new_empty((), dtype=torch.float32)

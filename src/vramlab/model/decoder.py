@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.model.attention import ATTENTION, SelfAttention
 from vramlab.model.checkpointing import CHECKPOINTING
 from vramlab.model.feed_forward import FEED_FORWARD
 from vramlab.model.float8 import Float8Linear
+from vramlab.model.language_model import LanguageModel, OutputEmbedding
 from vramlab.model.offload import OFFLOAD
 
 
@@ -22,7 +24,7 @@ class Block(nn.Module):
     Source of the order: Xiong et al., 2020 (arXiv:2002.04745).
     """
 
-    def __init__(self, config: ModelConfig, technique: Technique) -> None:
+    def __init__(self, config: DecoderConfig, technique: Technique) -> None:
         super().__init__()
         linear = Float8Linear if technique.precision == "fp8" else nn.Linear
         self.norm1 = nn.LayerNorm(config.d_model)
@@ -43,12 +45,12 @@ class Block(nn.Module):
         return out
 
 
-class Transformer(nn.Module):
+class Transformer(LanguageModel):
     """From tokens to the last hidden state; the loss heads multiply it by the tied embedding."""
 
     positions: Tensor
 
-    def __init__(self, config: ModelConfig, vocab_size: int, technique: Technique) -> None:
+    def __init__(self, config: DecoderConfig, vocab_size: int, technique: Technique) -> None:
         super().__init__()
         self.run_block = CHECKPOINTING[technique.checkpointing]
         self.offload = OFFLOAD[technique.offload]
@@ -77,6 +79,33 @@ class Transformer(nn.Module):
                     x = self.run_block(block, x)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def output_embedding(self) -> OutputEmbedding:
+        """The embedding of the tokens: it is tied."""
+        return OutputEmbedding(self.embedding.weight)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.embedding.num_embeddings
+
+    def decoder_blocks(self) -> Sequence[nn.Module]:
+        """The blocks, in order."""
+        return list(self.blocks)
+
+    def kinds(self) -> Iterator[tuple[nn.Module, str]]:
+        """The model, its blocks, and their parts."""
+        yield self, "embedding"
+        yield self.norm, "norm"
+        for block in self.blocks:
+            yield block, "residual"
+            for child in block.children():
+                if isinstance(child, SelfAttention):
+                    yield child, "attention"
+                elif isinstance(child, nn.Sequential):
+                    yield child, "feed-forward"
+                elif isinstance(child, nn.LayerNorm):
+                    yield child, "norm"
 
     def reserve(self, length: int) -> None:
         """Compute the positions of sequences of `length` tokens, unless they exist already."""

@@ -29,7 +29,9 @@ class Float8Linear(nn.Linear):
         missing_rows = -rows.shape[0] % MULTIPLE
         padded = functional.pad(rows, (0, 0, 0, missing_rows))
         product: Tensor = _Float8Matmul.apply(padded, self.weight)  # type: ignore[no-untyped-call]
-        product = product[: rows.shape[0]] + self.bias.to(product.dtype)
+        product = product[: rows.shape[0]]
+        if self.bias is not None:
+            product = product + self.bias.to(product.dtype)
         return product.view(*x.shape[:-1], -1)
 
 

@@ -3,7 +3,9 @@
 `cross_entropy`: one program handles one row of logits, in blocks of columns. The first loop finds
 the maximum m and the sum s of exp(x - m) in a single pass (online softmax): when a block raises the
 maximum from m to n, the old sum is multiplied by exp(m - n). The loss is m + log(s) - x[target].
-The second loop overwrites each logit with its gradient, exp(x - m) / s - [column == target].
+The second loop overwrites each logit with its gradient, exp(x - m) / s - [column == target]. Where
+logits are capped, x is softcap * tanh(logit / softcap), and the gradient is multiplied by the
+derivative of that, 1 - (x / softcap)^2.
 
 `gelu_dropout` and `gelu_dropout_backward`: one program handles 4 * BLOCK values. The random numbers
 depend only on the seed and the position of a value, so both kernels compute the same dropout mask
@@ -18,12 +20,19 @@ import triton.language as tl
 
 
 @triton.jit
+def _tanh(x):
+    return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
 def cross_entropy(
     logits,
     targets,
     losses,
     stride,
+    softcap,
     VOCABULARY: tl.constexpr,  # noqa: N803
+    CAPPED: tl.constexpr,  # noqa: N803
     IGNORED: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
@@ -34,12 +43,16 @@ def cross_entropy(
     counted = target != IGNORED
     # Masked, because an ignored target is no column: the address would be outside of the logits.
     target_logit = tl.load(start + target, mask=counted, other=0.0).to(tl.float32)
+    if CAPPED:
+        target_logit = softcap * _tanh(target_logit / softcap)
     columns = tl.arange(0, BLOCK)
     maximum = -float("inf")
     exp_sum = 0.0
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY
         x = tl.load(start + first + columns, mask=inside, other=-float("inf")).to(tl.float32)
+        if CAPPED:
+            x = tl.where(inside, softcap * _tanh(x / softcap), -float("inf"))
         new_maximum = tl.maximum(maximum, tl.max(x, 0))
         exp_sum = exp_sum * tl.exp(maximum - new_maximum) + tl.sum(tl.exp(x - new_maximum), 0)
         maximum = new_maximum
@@ -50,7 +63,11 @@ def cross_entropy(
     for first in range(0, VOCABULARY, BLOCK):
         inside = first + columns < VOCABULARY
         x = tl.load(start + first + columns, mask=inside, other=-float("inf")).to(tl.float32)
+        if CAPPED:
+            x = softcap * _tanh(x / softcap)
         grad_logits = tl.exp(x - maximum) * scale - tl.where(first + columns == target, one, 0.0)
+        if CAPPED:
+            grad_logits *= 1.0 - (x / softcap) * (x / softcap)
         tl.store(start + first + columns, grad_logits.to(logits.dtype.element_ty), mask=inside)
 
 

@@ -33,6 +33,7 @@ from vramlab.memory.counter import Counter
 from vramlab.model import loss_heads
 from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import SMALLEST
+from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
 
@@ -61,11 +62,15 @@ def emulate_cuda() -> Iterator[None]:
     A TorchFunctionMode is not enough: torch disables it in the backward pass, where checkpointing
     calls these functions again.
     """
-    before = {place: getattr(*place) for place in _FUNCTIONS}
+    functions: dict[tuple[ModuleType, str], Callable[..., Any]] = dict(_FUNCTIONS)
+    if transformers := sys.modules.get("transformers.utils.import_utils"):
+        functions[transformers, "is_fake_tensor"] = _is_fake_tensor
+    before: dict[tuple[ModuleType, str], Any] = {place: getattr(*place) for place in functions}
     try:
-        for place, function in _FUNCTIONS.items():
+        for place, function in functions.items():
             setattr(*place, functools.partial(function, before[place]))
-        yield
+        with autocast_as_on_cuda():
+            yield
     finally:
         for place, function in before.items():
             setattr(*place, function)
@@ -88,6 +93,8 @@ class CudaCounter(Counter):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
+        if func is torch.ops.prim.device.default:  # asked once for each node of the graph
+            return args[0].fake_device
         result = super().__torch_dispatch__(func, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
         for library, size in _WORKSPACES.get(func, {}).items():
@@ -195,6 +202,16 @@ def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: 
     return out.transpose(1, 2)
 
 
+def _is_autocast_enabled(original: Callable[..., bool], *device_type: str) -> bool:
+    """Without an argument, torch means CUDA; the fake step runs under the autocast of the CPU."""
+    return original(*(device_type or ("cpu",)))
+
+
+def _is_fake_tensor(_: Callable[..., bool], __: object) -> bool:
+    """False: for a fake tensor, transformers makes the dense mask that a traced graph needs."""
+    return False
+
+
 def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype) -> bool:
     """True for CUDA: Triton is part of the CUDA builds of torch."""
     return dtype in {torch.float32, *_HALF}
@@ -202,6 +219,7 @@ def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype
 
 _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
     (functional, "dropout"): _dropout,
+    (torch, "is_autocast_enabled"): _is_autocast_enabled,
     (functional, "scaled_dot_product_attention"): _attention,
     (loss_heads, "has_triton"): _has_triton,
 }

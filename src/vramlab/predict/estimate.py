@@ -22,6 +22,7 @@ from vramlab.measure.kernel_limit import most_sequences
 from vramlab.measure.search import KnownPeak, Limit, search
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
+from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
 from vramlab.training.machine import Machine, obstacle
@@ -38,8 +39,12 @@ _MACHINES = {
     torch.device("cuda"): Machine.with_gpus(capability=(9, 0)),
 }
 """The machines that predictions are made for: a CPU, and one with Hopper cards."""
-_FIRST_BATCH_SIZES = (32, 512)
-"""The batch sizes whose peaks give the first line."""
+_FIRST_TOKENS = (2**13, 2**17)
+"""Tokens of the batches, or of the sequences, whose peaks give the first line."""
+_MOST_TOKENS = 2**22
+"""The longest sequence to consider."""
+UNIT = 64
+"""Tokens in whose multiples the longest sequence is told."""
 _ROUNDING = 2**17
 """Bytes by which a peak can deviate from the line, since tensors are rounded up to granules."""
 _CPU, _CUDA = _MACHINES
@@ -70,6 +75,7 @@ def estimates(
         micro_batches: per step; from the second one on, gradients exist when it begins.
     """
     results: dict[tuple[Workload, torch.device], dict[str, Any]] = {}
+    longest: dict[Workload, list[int]] = {}
     baseline_workloads = {w.length: _same_sizes(w) for name, w in workloads if name == baseline}
     for name, workload in sorted(workloads, key=lambda pair: pair[0] != baseline):
         for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
@@ -85,14 +91,19 @@ def estimates(
                 continue
             key = _same_sizes(workload), device
             if key not in results:
-                run = FakeRun(workload, device == _CUDA, micro_batches)
                 of_baseline = results.get((baseline_workloads[workload.length], device), {})
                 most = most_sequences(workload.technique) if device == _CUDA else None
                 limit = _cap_batch_size(limits, most)
-                results[key] = _largest_batches(
-                    run.peak, device, limit, of_baseline.get("batch_size")
-                )
-                run.close()
+                try:
+                    with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
+                        found = _batches(run, device, limit, of_baseline.get("batch_size"))
+                        any_length = key[0].model_copy(update={"length": 0})
+                        if device == _CUDA and any_length not in longest:
+                            longest[any_length] = _longest(run, limits.cards)
+                except UnsuitableModel as error:
+                    yield Estimate(**identity, status="skipped", reason=str(error))
+                    continue
+                results[key] = found | {"longest": longest.get(any_length, [])}
             estimate = Estimate(
                 **identity,
                 status="ok",
@@ -143,27 +154,47 @@ def _cap_batch_size(limits: Limits, most: int | None) -> Limits:
     return replace(limits, measure=measure)
 
 
-def _largest_batches(
-    peak: Callable[[int], int], device: torch.device, limits: Limits, batch_size: int | None
+def _batches(
+    run: FakeRun, device: torch.device, limits: Limits, batch_size: int | None
 ) -> dict[str, Any]:
-    """The largest batches, and all peaks on the way, including that of `batch_size`.
+    """The largest batches, and the peaks on the way.
 
-    If `batch_size` is None, the largest batch itself takes its place.
+    Args:
+        run: of the workload.
+        device: whose memory is predicted.
+        limits: of the batch size and of the memory.
+        batch_size: one whose peak is wanted; None takes the largest batch itself.
     """
-    curve, upper = Curve(peak), limits.measure.max_batch_size
+    length, upper = run.length, limits.measure.max_batch_size
+    batches = Curve(run.peak, [max(tokens // length, 1) for tokens in _FIRST_TOKENS])
     limit = limit_of(limits.measure, device)
-    own = None if limit is None else curve.largest(limit, upper)
-    on_cards = [curve.largest(usable(c), upper) for c in limits.cards if device == _CUDA]
+    own = None if limit is None else batches.largest(limit, upper)
+    on_cards = _on_cards(batches, limits.cards if device == _CUDA else (), upper)
     if batch_size is None:
         batch_size = (max(on_cards, default=0) if own is None else own) or None
     if batch_size is not None:
-        curve(batch_size)
+        batches(batch_size)
     return {
-        "peaks": dict(sorted(curve.peaks.items())),
+        "peaks": dict(sorted(batches.peaks.items())),
         "batch_size": batch_size,
         "max_batch_size": own,
         "cards": on_cards,
     }
+
+
+def _longest(run: FakeRun, cards: Sequence[float]) -> list[int]:
+    """The longest sequence at batch 1 on each card, in tokens; a multiple of UNIT."""
+    lengths = Curve(
+        lambda units: run.peak_of_length(UNIT * units), [n // UNIT for n in _FIRST_TOKENS]
+    )
+    most = min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
+    return [UNIT * units for units in _on_cards(lengths, cards, most)]
+
+
+def _on_cards(curve: Curve, cards: Sequence[float], upper: int) -> list[int]:
+    """The largest size on each card; the largest card first, since smaller ones follow from it."""
+    found = {card: curve.largest(usable(card), upper) for card in sorted(cards, reverse=True)}
+    return [found[card] for card in cards]
 
 
 def _log(estimate: Estimate) -> None:
@@ -207,44 +238,62 @@ def caveats(technique: Technique) -> list[str]:
 
 
 class Curve:
-    """Peak memory by batch size, predicted once for each; it never falls as the batch grows."""
+    """Peak memory by size (of a batch, or of a sequence), predicted once for each size.
 
-    def __init__(self, peak: Callable[[int], int]) -> None:
+    It never falls as the size grows. Where three sizes lie on one line, so do those between them:
+    memory is a sum of tensors, each proportional to the size or constant, and a kernel that takes
+    scratch memory from some size on makes a step that no line goes through. Such sizes are not
+    predicted one by one; on other curves, as that of attention with all scores, each size is.
+    """
+
+    def __init__(self, peak: Callable[[int], int], first: Sequence[int]) -> None:
+        """`first`: two sizes that are predicted first."""
         self.peaks: dict[int, int] = {}
         """The peaks predicted so far."""
-        self._peak = peak
+        self._peak, self._first = peak, first
 
-    def __call__(self, batch_size: int) -> int:
+    def __call__(self, size: int) -> int:
         """The peak in bytes."""
-        if batch_size not in self.peaks:
-            self.peaks[batch_size] = self._peak(batch_size)
-        return self.peaks[batch_size]
+        if size not in self.peaks:
+            self.peaks[size] = self._peak(size)
+        return self.peaks[size]
 
     def largest(self, limit: int, upper: int) -> int:
-        """The largest batch, up to `upper`, whose peak is at most `limit`; 0 if there is none.
-
-        The peaks of that batch and of the next larger one were predicted; the latter only if its
-        lower bound does not already exceed the limit.
-        """
-        for start in _FIRST_BATCH_SIZES:
+        """The largest size, up to `upper`, whose peak is at most `limit`; 0 if there is none."""
+        for start in self._first:
             self(min(start, upper))
-        known = [KnownPeak(batch_size, peak, limit) for batch_size, peak in self.peaks.items()]
-        return search(lambda b: self._probe(b, limit), Limit(limit, upper), known)[0]
+        known = [KnownPeak(size, peak, limit) for size, peak in self.peaks.items()]
+        return search(lambda size: self._probe(size, limit), Limit(limit, upper), known)[0]
 
-    def _probe(self, batch_size: int, limit: int) -> KnownPeak:
-        """The peak of a batch, or only its lower bound if that is clearly beyond the limit."""
-        lower_bound = self._lower_bound(batch_size)
+    def _probe(self, size: int, limit: int) -> KnownPeak:
+        """The peak of a size, or what bounds it if that is clearly on one side of the limit."""
+        between = self._on_a_line(size)
+        if between is not None and abs(between - limit) > _ROUNDING:
+            return KnownPeak(size, between, limit)
+        lower_bound = self._lower_bound(size)
         if lower_bound is not None and lower_bound > limit + _ROUNDING:
-            return KnownPeak(batch_size, lower_bound, limit)
-        return KnownPeak(batch_size, self(batch_size), limit)
+            return KnownPeak(size, lower_bound, limit)
+        return KnownPeak(size, self(size), limit)
 
-    def _lower_bound(self, batch_size: int) -> int | None:
-        """A lower bound of the peak: the line through the two next smaller batches.
+    def _on_a_line(self, size: int) -> int | None:
+        """The peak of a size between two known ones that are on a line with a third one."""
+        known = sorted(self.peaks)
+        for a, b, c in zip(known, known[1:], known[2:], strict=False):
+            if a <= size <= c and abs(self._line(a, c, b) - self.peaks[b]) <= _ROUNDING:
+                return self._line(a, c, size)
+        return None
 
-        The curve never gets flatter as the batch grows, so the peak is on that line or above it.
+    def _lower_bound(self, size: int) -> int | None:
+        """A lower bound of the peak: the line through the two next smaller sizes.
+
+        The curve never gets flatter as the size grows, so the peak is on that line or above it.
         """
-        below = sorted(b for b in self.peaks if b < batch_size)[-2:]
-        if len(below) < 2 or batch_size in self.peaks:
+        below = sorted(known for known in self.peaks if known < size)[-2:]
+        if len(below) < 2 or size in self.peaks:
             return None
-        (b1, m1), (b2, m2) = ((b, self.peaks[b]) for b in below)
-        return m2 + (m2 - m1) * (batch_size - b2) // (b2 - b1)
+        return self._line(below[0], below[1], size)
+
+    def _line(self, a: int, b: int, size: int) -> int:
+        """The peak of a size on the line through two known ones."""
+        m, n = self.peaks[a], self.peaks[b]
+        return m + (n - m) * (size - a) // (b - a)

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.config.workload import Workload
@@ -25,11 +31,19 @@ from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
+from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.loss_heads import chunk_size
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import train_step, warm_up
 
+NEEDS_VALUES = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+    GuardOnDataDependentSymNode,
+)
+"""What torch raises where a tensor without values is asked for one."""
 CHUNKS = 32
 """Maximum number of chunks of a loss head that are run; larger batches are extrapolated."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
@@ -61,8 +75,13 @@ class FakeRun:
         dtype = np.min_scalar_type(workload.vocab_size - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
-        self._largest_run = _largest_run(workload)
+        self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
         self._peaks = functools.cache(self._run)
+        self._buffers = [
+            (module, name, buffer)
+            for module in self._learner.model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
             warm_up(self._learner)
@@ -70,6 +89,64 @@ class FakeRun:
         self._run(1)
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, workload: Workload, cuda: bool, micro_batches: int = 1) -> Iterator[FakeRun]:
+        """A run for the block, after which real steps may follow.
+
+        Raises:
+            UnsuitableModel: the model, or what is done in the block, needs values.
+        """
+        try:
+            run = cls(workload, cuda, micro_batches)
+            yield run
+        except NEEDS_VALUES as error:
+            raise UnsuitableModel(
+                "its memory depends on the values of tensors, so it cannot be predicted by a step "
+                f"without values ({type(error).__name__}); the search for the largest batch "
+                "measures it"
+            ) from None
+        finally:
+            cls.close()
+
+    @staticmethod
+    def close() -> None:
+        """Remove fake tensors from caches that real steps use."""
+        causal_mask.cache_clear()
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence."""
+        return self._sequences.length
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens of a sequence that the model takes; None for no bound."""
+        return self._learner.model.positions_limit
+
+    def peak_of_length(self, length: int) -> int:
+        """Peak bytes of a training step of one sequence of `length` tokens."""
+        before = self._sequences
+        self._sequences = Sequences.of(
+            before.stream[: max(2 * length + 1, len(before.stream))], length
+        )
+        self._forget_length()
+        try:
+            return max(self._run(1)) + self._workspaces()
+        finally:
+            self._sequences = before
+            self._forget_length()
+
+    def _forget_length(self) -> None:
+        """Free what the model made for sequences of one length, such as positions and masks."""
+        causal_mask.cache_clear()
+        for module, name, buffer in self._buffers:
+            module._buffers[name] = buffer
+
+    def _workspaces(self) -> int:
+        """Bytes of the workspaces that libraries keep, on CUDA."""
+        return self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
 
     def peak(self, batch_size: int) -> int:
         """Peak bytes of a training step, including the model and the optimizer's state.
@@ -85,18 +162,17 @@ class FakeRun:
             before, last = map(self._peaks, ends)
             factor = (batch_size - ends[1]) / (ends[1] - ends[0])
             peaks = tuple(m2 + int((m2 - m1) * factor) for m1, m2 in zip(before, last, strict=True))
-        workspaces = self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
-        return max(peaks) + workspaces
+        return max(peaks) + self._workspaces()
 
     def _run(self, batch_size: int) -> tuple[int, ...]:
         """The peaks of one step: inside the loss head (forward and backward), and outside it."""
         inside = outside = 0
 
-        def head(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
             nonlocal outside
             outside = self._peak_so_far()
             hidden.register_hook(leave)  # runs after the head's backward pass
-            return self._learner.loss_head(hidden, weight, targets)
+            return self._learner.loss_head(hidden, output, targets)
 
         def leave(_: Tensor) -> None:
             nonlocal inside
@@ -116,10 +192,6 @@ class FakeRun:
         peak = self._counter.peak().allocated
         self._counter.reset_peak()
         return peak
-
-    def close(self) -> None:
-        """Remove fake tensors from caches that real steps use."""
-        causal_mask.cache_clear()
 
     def _batches(self, batch_size: int) -> Iterator[Batch]:
         """The micro-batches of a step, as in training: on CUDA, their indices are live too."""
@@ -159,10 +231,14 @@ def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
     with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
         learner = build(workload, _META)
+    made: dict[Tensor, nn.Parameter] = {}  # a tied parameter stays one
     with mode:
         for module in learner.model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                module.register_parameter(name, nn.Parameter(_fake_like(parameter)))
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                if parameter not in made:
+                    trained = parameter.requires_grad
+                    made[parameter] = nn.Parameter(_fake_like(parameter), trained)
+                module._parameters[name] = made[parameter]
             for name, buffer in module.named_buffers(recurse=False):
                 module.register_buffer(name, _fake_like(buffer), persistent=False)
     return dataclasses.replace(learner, device=_CPU)
@@ -182,9 +258,9 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _largest_run(workload: Workload) -> int:
+def _largest_run(workload: Workload, tokens: int) -> int:
     """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
     if workload.technique.loss_head == "full":
         return sys.maxsize
-    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, workload.vocab_size)
+    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, tokens)
     return max(4, CHUNKS * chunk // workload.length)

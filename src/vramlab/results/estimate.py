@@ -31,6 +31,8 @@ class Estimate(BaseModel):
     sequence fits."""
     cards: list[int] = []
     """Largest batch on each of the record's cards; empty for a CPU."""
+    longest: list[int] = []
+    """Tokens of the longest sequence that fits at batch 1, on each of the record's cards."""
     fragmentation: int = 0
     """Bytes that the allocator is expected to lose to fragmentation near a limit."""
     caveats: list[str] = []

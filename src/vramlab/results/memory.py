@@ -38,10 +38,13 @@ KINDS = (
     "residual",
     "logits and loss",
     "other",
+    "adapters",
+    "quantised weights",
 )
 """The categories of memory. Module names stand for the activations that they create, `residual`
 for the sums between them; `other` covers temporary tensors of the optimizer, workspaces of CUDA
-kernels, and everything that does not belong to the model."""
+kernels, and everything that does not belong to the model. `parameters` are those that are not
+adapters and not in 4 bits."""
 
 
 class Moment(BaseModel):

@@ -248,7 +248,7 @@ class _Clock:
 
 def _state(learner: Learner, optimizer: torch.optim.Optimizer, done: Progress) -> State:
     cuda = learner.device.type == "cuda"
-    kept = {"model": learner.model.state_dict(), "optimizer": optimizer.state_dict()}
+    kept = {"model": learner.trained_state(), "optimizer": optimizer.state_dict()}
     if learner.technique.parallel == "fsdp":
         kept = local(kept)
     elif learner.ranks.rank > 0:
@@ -279,7 +279,7 @@ def _resume(
     else:
         kept: list[Any] = [state.get(name) for name in ("model", "optimizer")]
         model, optimizer_state = learner.ranks.from_first(kept)
-        learner.model.load_state_dict(model)
+        learner.model.load_state_dict(model, strict=learner.technique.adapter == "none")
         optimizer.load_state_dict(optimizer_state)
     torch.set_rng_state(state["rng"].cpu())
     if state["cuda_rng"] is not None:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
-from vramlab.model.decoder import Transformer
+from vramlab.model.adapters import is_adapter
+from vramlab.model.language_model import LanguageModel
 from vramlab.model.loss_heads import LOSS_HEADS, LossHead
 from vramlab.model.optimizers import OPTIMIZERS
+from vramlab.model.sources import make_model
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
 _AUTOCAST = frozenset({"bf16", "fp8"})
@@ -33,7 +35,7 @@ class Learner:
 
     workload: Workload
     device: torch.device
-    model: Transformer
+    model: LanguageModel
     loss_head: LossHead
     compiled: tuple[Callable[[Tensor], Tensor], LossHead] | None = None
     """The compiled model and loss head, used in training steps; None without compile."""
@@ -80,11 +82,22 @@ class Learner:
     ) -> Tensor:
         autocast = self.technique.precision in _AUTOCAST
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
-            return head(model(inputs), self.model.embedding.weight, targets)
+            return head(model(inputs), self.model.output_embedding(), targets)
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        """The technique's optimizer for the model's parameters."""
-        return OPTIMIZERS[self.technique.optimizer](self.model.parameters(), learning_rate)
+        """The technique's optimizer for the parameters that are trained."""
+        return OPTIMIZERS[self.technique.optimizer](self.trained_parameters(), learning_rate)
+
+    def trained_state(self) -> dict[str, Any]:
+        """The state that training changes; frozen weights are made again from the seed."""
+        state = self.model.state_dict()
+        if self.technique.adapter == "none":
+            return state
+        return {name: value for name, value in state.items() if is_adapter(name)}
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that a step updates; beside adapters, the model's own are frozen."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
 
 def build(workload: Workload, device: torch.device) -> Learner:
@@ -99,27 +112,23 @@ def build(workload: Workload, device: torch.device) -> Learner:
     torch.set_float32_matmul_precision("high" if technique.precision == "tf32" else "highest")
     # Evaluate with the kernel that is used in training.
     torch.backends.mha.set_fastpath_enabled(value=False)
-    torch.manual_seed(workload.seed)
-    transformer = Transformer(workload.model, workload.vocab_size, technique)
-    if technique.precision == "pure-bf16":
-        transformer = transformer.bfloat16()
-    transformer = transformer.to(device)  # initialised on the CPU: equal weights on all devices
+    model = make_model(workload, device)
     learner = Learner(
         workload=workload,
         device=device,
-        model=transformer,
+        model=model,
         loss_head=LOSS_HEADS[technique.loss_head](technique.chunk_tokens, _not_compiled),
-        compiled=_compile(technique, transformer),
+        compiled=_compile(technique, model),
         ranks=ranks,
     )
     if technique.parallel == "none":
         return learner
-    loss = LossModule(transformer, learner.eager_loss_sum)
+    loss = LossModule(model, learner.eager_loss_sum)
     return replace(learner, wrapped=PARALLEL[technique.parallel](loss, device))
 
 
 def _compile(
-    technique: Technique, model: Transformer
+    technique: Technique, model: LanguageModel
 ) -> tuple[Callable[[Tensor], Tensor], LossHead] | None:
     if technique.compile == "none":
         return None

@@ -11,10 +11,18 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES, AttentionValue
+from vramlab.config.axes import (
+    ADAPTER_VALUES,
+    ATTENTION_VALUES,
+    OPTIMIZER_VALUES,
+    AttentionValue,
+)
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.float8 import MULTIPLE
+from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.sources import make_model
 from vramlab.training.parallel import processes_of
 
 _AMPERE, _ADA = (8, 0), (8, 9)
@@ -106,6 +114,7 @@ _OBSTACLES = (
     _Obstacle(
         lambda w, _: (
             w.technique.precision == "fp8"
+            and isinstance(w.model, DecoderConfig)
             and bool(w.model.d_model % MULTIPLE or w.model.d_ff % MULTIPLE)
         ),
         f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
@@ -113,7 +122,9 @@ _OBSTACLES = (
     ),
     _Obstacle(
         lambda w, _: (
-            (widths := _attention(w).head_widths) is not None and _head_width(w) not in widths
+            isinstance(w.model, DecoderConfig)
+            and (widths := _attention(w).head_widths) is not None
+            and _head_width(w.model) not in widths
         ),
         "{kernel} has no kernel for heads of width {head_width}; change model.heads",
     ),
@@ -122,7 +133,11 @@ _OBSTACLES = (
         "{not_on_cpu}",
     ),
     _Obstacle(
-        lambda w, _: w.model.attention_dropout > 0 and not _attention(w).dropout,
+        lambda w, _: (
+            isinstance(w.model, DecoderConfig)
+            and w.model.attention_dropout > 0
+            and not _attention(w).dropout
+        ),
         "{kernel} has no dropout; set model.attention_dropout to 0",
     ),
     _Obstacle(
@@ -154,10 +169,22 @@ _OBSTACLES = (
 
 
 def obstacle(workload: Workload, machine: Machine) -> str | None:
-    """Why a workload cannot run on a machine, in one sentence; None if it can."""
+    """Why a workload cannot run on a machine, in one sentence; None if it can.
+
+    A model of another source is made without values, to see whether the technique has a place.
+
+    Raises:
+        ModelError: such a model cannot be made at all.
+    """
     for when, sentence in _OBSTACLES:
         if when(workload, machine):
             return sentence.format_map(_Facts(workload, machine))
+    if isinstance(workload.model, DecoderConfig):
+        return None
+    try:
+        make_model(workload, torch.device("meta"))
+    except UnsuitableModel as error:
+        return str(error)
     return None
 
 
@@ -173,7 +200,9 @@ class _Facts(dict[str, object]):
             kernel=attention.package or f"attention {workload.technique.attention}",
             capability=_generation(attention.capability),
             not_on_cpu=attention.not_on_cpu,
-            head_width=_head_width(workload),
+            head_width=(
+                _head_width(workload.model) if isinstance(workload.model, DecoderConfig) else None
+            ),
             processes=processes_of(workload.technique, machine.gpus),
             gpus=machine.gpus,
         )
@@ -189,7 +218,11 @@ class _Facts(dict[str, object]):
 
 def _packages(technique: Technique) -> list[str]:
     """The optional packages that a technique needs."""
-    values = ATTENTION_VALUES[technique.attention], OPTIMIZER_VALUES[technique.optimizer]
+    values = (
+        ATTENTION_VALUES[technique.attention],
+        OPTIMIZER_VALUES[technique.optimizer],
+        ADAPTER_VALUES[technique.adapter],
+    )
     return [value.package for value in values if value.package is not None]
 
 
@@ -202,5 +235,5 @@ def _attention(workload: Workload) -> AttentionValue:
     return ATTENTION_VALUES[workload.technique.attention]
 
 
-def _head_width(workload: Workload) -> int:
-    return workload.model.d_model // workload.model.heads
+def _head_width(model: DecoderConfig) -> int:
+    return model.d_model // model.heads

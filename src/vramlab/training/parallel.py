@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vramlab.config.technique import Technique
 from vramlab.data.sequences import Indices
+from vramlab.model.language_model import LanguageModel
 
 T = TypeVar("T")
 
@@ -159,7 +160,8 @@ def _fsdp(loss: LossModule, device: torch.device) -> nn.Module:
     from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
 
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-    for block in loss.model.get_submodule("blocks").children():
+    assert isinstance(loss.model, LanguageModel)
+    for block in loss.model.decoder_blocks():
         fully_shard(block, mesh=mesh)
     fully_shard(loss, mesh=mesh)  # in place
     return loss
@@ -195,7 +197,8 @@ def local(value: Any) -> Any:
 def load_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a model's state that `local` returned."""
     own = model.state_dict()
-    model.load_state_dict({name: _sharded_like(own[name], value) for name, value in state.items()})
+    sharded = {name: _sharded_like(own[name], value) for name, value in state.items()}
+    model.load_state_dict(own | sharded)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

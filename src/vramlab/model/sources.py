@@ -1,0 +1,102 @@
+"""Make the model of a workload, from whichever source.
+
+Equal seeds give equal weights for all techniques: the decoder and a user's model are initialised on
+the CPU, those of transformers on the device, where a large one takes seconds instead of minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from vramlab.base.errors import ModelError
+from vramlab.config.model import DecoderConfig, PythonConfig, TransformersConfig
+from vramlab.config.workload import Workload
+from vramlab.model import python_model, transformers_model
+from vramlab.model.adapt import AdaptedModel
+from vramlab.model.adapters import add_adapter, base_dtype
+from vramlab.model.decoder import Transformer
+from vramlab.model.language_model import LanguageModel
+
+
+def make_model(workload: Workload, device: torch.device) -> LanguageModel:
+    """The model of a workload, on a device; on meta without values.
+
+    Raises:
+        ModelError: it cannot be made.
+        UnsuitableModel: it has no place for what the technique does.
+    """
+    torch.manual_seed(workload.seed)
+    model = _MAKERS[type(workload.model)](workload, device)
+    if model.vocabulary < workload.vocab_size:
+        raise ModelError(
+            f"the tokenizer has {workload.vocab_size} tokens, and the model's vocabulary only "
+            f"{model.vocabulary}; use the model's own tokenizer, or set model.vocabulary to "
+            "tokenizer"
+        )
+    limit = model.positions_limit
+    if limit is not None and workload.length > limit:
+        raise ModelError(
+            f"sequence_length {workload.length} is more than the {limit} positions that the model "
+            "has learned; shorten it, or override max_position_embeddings"
+        )
+    return model
+
+
+def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, DecoderConfig)
+    transformer = Transformer(config, workload.vocab_size, technique)
+    if technique.precision == "pure-bf16":
+        transformer = transformer.bfloat16()
+    blocks = [m for block in transformer.blocks for m in [block.get_submodule("feed_forward")]]
+    add_adapter(transformer, blocks, technique)
+    return transformer.to(device)  # initialised on the CPU: equal weights on all devices
+
+
+def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, TransformersConfig)
+    rows = None if workload.keeps_vocabulary else workload.vocab_size
+    network = transformers_model.make_network(
+        config, technique, rows, device, base_dtype(technique)
+    )
+    on_meta: Any = network
+    if device.type != "meta":
+        on_meta = transformers_model.make_network(
+            config, technique, rows, torch.device("meta"), torch.float32
+        )
+    found = transformers_model.trace(on_meta, transformers_model.find_parts(on_meta))
+    parts = replace(
+        transformers_model.find_parts(network), factor=found.factor, softcap=found.softcap
+    )
+    add_adapter(network, parts.blocks, technique)
+    return AdaptedModel(network, parts, technique)
+
+
+def _python(workload: Workload, device: torch.device) -> LanguageModel:
+    config, technique = workload.model, workload.technique
+    assert isinstance(config, PythonConfig)
+    tokens = workload.vocab_size
+
+    def make() -> nn.Module:
+        return python_model.make_module(config, technique, tokens, device.type == "meta")
+
+    module = python_model.meta(make) if device.type == "meta" else make()
+    for parameter in module.parameters():  # buffers, such as positions, keep their type
+        parameter.data = parameter.data.to(base_dtype(technique))
+    parts = python_model.find_parts(module, config, tokens)
+    add_adapter(module, parts.blocks, technique)
+    return AdaptedModel(module, parts, technique).to(device)
+
+
+_MAKERS: dict[type[Any], Callable[[Workload, torch.device], LanguageModel]] = {
+    DecoderConfig: _decoder,
+    TransformersConfig: _transformers,
+    PythonConfig: _python,
+}
+"""The function that makes a model, for each kind of source."""

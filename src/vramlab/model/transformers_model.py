@@ -1,0 +1,498 @@
+"""Causal language models of the package transformers.
+
+The parts of a network are found by transformers' own interfaces: `get_output_embeddings`,
+`get_decoder`, and `_can_record_outputs`, which names the classes of decoder blocks and attention.
+A network is made on the meta device, which takes no memory, and then filled block by block; so a
+model of 8 billion parameters in 16 bits never exists in 32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vramlab.base.errors import ModelError, suggestion
+from vramlab.config.axes import ATTENTION_VALUES
+from vramlab.config.model import TransformersConfig
+from vramlab.config.technique import Technique
+from vramlab.model.adapt import Parts, norms_in
+from vramlab.model.adapters import linear_layers
+from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.materialise import materialise, replace_children
+from vramlab.model.output_trace import OutputTrace, trace_output
+from vramlab.model.quantised import quantised
+
+LIKE_FLASH = "vramlab_flash"
+"""Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
+neither mask nor window, saves the same tensors."""
+_REFUSED = (ValueError, ImportError, NotImplementedError)
+"""What transformers raises for an attention kernel that a model does not have."""
+
+
+def make_network(
+    model: TransformersConfig,
+    technique: Technique,
+    vocab_size: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Any:
+    """A causal language model on `device`, with parameters of type `dtype`.
+
+    Args:
+        model: where it comes from.
+        technique: its attention kernel and window.
+        vocab_size: rows of the embeddings; None for those of the model's configuration.
+        device: meta for a network without values.
+        dtype: of the parameters.
+
+    Raises:
+        ModelError: the configuration or the weights cannot be used.
+        UnsuitableModel: the architecture has no such attention kernel or window.
+    """
+    with _quiet():
+        configuration = read_configuration(model, vocab_size)
+        _set_window(configuration, technique)
+        attention = _attention_name(technique, device)
+        if model.weights == "pretrained" and device.type != "meta":
+            network = _pretrained(model, configuration, attention, dtype)
+        else:
+            network = _empty(model, configuration, attention, technique)
+        if device.type == "meta":
+            return network.to(dtype)
+        finish = _quantise(network, device) if technique.adapter == "qlora" else None
+        if model.weights == "random":
+            return materialise(network, device, dtype, finish)
+        if finish is not None:
+            replace_children(network, finish)
+        return network.to(device)
+
+
+def find_parts(network: Any) -> Parts:
+    """Where the parts of a network of transformers are; it may be on the meta device.
+
+    Raises:
+        UnsuitableModel: it has no output embedding, or computes more behind its hidden states than
+            the loss heads do.
+    """
+    head = network.get_output_embeddings()
+    if head is None or not isinstance(getattr(head, "weight", None), Tensor):
+        raise UnsuitableModel(
+            f"{type(network).__name__} has no output embedding; use a causal language model"
+        )
+    body = _body(network)
+    blocks = _blocks(network, body)
+    attention = _outermost(body, _recorded(network, "attentions") or _named("Attention", body))
+    return Parts(
+        hidden=_Hidden(body),
+        head=head,
+        blocks=blocks,
+        attention=attention,
+        feed_forward=[m for block in blocks for m in _feed_forward(block, attention)],
+        norms=norms_in(body),
+        positions=_positions(network, body),
+    )
+
+
+def trace(network: Any, parts: Parts) -> OutputTrace:
+    """What the network does between its hidden states and its logits; it is on the meta device."""
+    assert parts.head is not None and isinstance(parts.hidden, _Hidden)
+    weight = parts.head.weight
+    assert isinstance(weight, Tensor)
+    return trace_output(network, parts.hidden.body, parts.head, weight.shape[-1], _BodyOutput)
+
+
+class _Hidden:
+    """Calls the body of a network."""
+
+    def __init__(self, body: nn.Module) -> None:
+        self.body = body
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens [batch, time] to hidden states [batch, time, width]."""
+        hidden: Tensor = self.body(input_ids=tokens, use_cache=False).last_hidden_state
+        return hidden
+
+
+class _BodyOutput:
+    """What a body returns, with nothing but hidden states."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.last_hidden_state = hidden
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.last_hidden_state,)[index]
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def read_configuration(model: TransformersConfig, vocab_size: int | None = None) -> Any:
+    """The configuration as transformers reads it, with the overrides and the vocabulary set.
+
+    Raises:
+        ModelError: one sentence that says what is wrong with it.
+    """
+    package = _package()
+    where = f"model.path {model.path}" if model.path is not None else "model.config"
+    if model.path is not None:
+        configuration = _from_path(package, model)
+    else:
+        assert model.config is not None
+        configuration = _from_mapping(package, model.config)
+    for key, value in model.overrides.items():
+        if not hasattr(configuration, key):
+            known = configuration.to_dict()
+            raise ModelError(
+                f"model.overrides: {configuration.model_type} has no key {key!r}; "
+                + suggestion(key, known)
+            )
+        setattr(configuration, key, value)
+    if getattr(configuration, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{where}: {configuration.model_type} is an encoder-decoder; use a causal language "
+            "model, such as llama"
+        )
+    if type(configuration) not in package.MODEL_FOR_CAUSAL_LM_MAPPING and not (
+        model.trust_remote_code and getattr(configuration, "auto_map", None)
+    ):
+        raise ModelError(
+            f"{where}: transformers has no causal language model of type "
+            f"{configuration.model_type}; use another model"
+        )
+    text = configuration.get_text_config(decoder=True)
+    if vocab_size is not None:
+        text.vocab_size = vocab_size
+        _forget_special_tokens(text, vocab_size)
+    configuration.use_cache = False
+    return configuration
+
+
+def _package() -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ModelError(
+            f"model.source transformers needs the package transformers ({error}); install it, see "
+            "envs/README.md"
+        ) from None
+
+
+def _from_path(package: Any, model: TransformersConfig) -> Any:
+    """The configuration in a folder, or on the hub."""
+    assert model.path is not None
+    folder = model.folder
+    if folder is not None:
+        _check_folder(folder)
+    try:
+        return package.AutoConfig.from_pretrained(
+            model.path, trust_remote_code=model.trust_remote_code
+        )
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
+    except (OSError, RuntimeError) as error:
+        if folder is not None:
+            raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
+        raise ModelError(
+            f"model.path {model.path}: is no folder here, and the hub cannot be asked for a model "
+            f"of that name ({_first(error)}); give a folder with config.json"
+        ) from None
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"model.path {folder}: there is no such folder; give one that exists")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ModelError(
+            f"model.path {folder}: has no config.json; give a folder that save_pretrained wrote"
+        )
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: is no JSON that can be read ({_first(error)})") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{file}: holds no configuration of a model")
+
+
+def _why(error: Exception, model: TransformersConfig) -> str:
+    """What an error of transformers' reader means, and what to do."""
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        return (
+            "comes with Python code of its own, which is not run; read it, then set "
+            "model.trust_remote_code to true"
+        )
+    known = "is of no type that transformers knows" if _is_type_error(error) else "is refused"
+    return f"{known} ({_first(error)}); correct its config.json, or use another model"
+
+
+def _is_type_error(error: Exception) -> bool:
+    return "model type" in str(error) or "model_type" in str(error)
+
+
+def _from_mapping(package: Any, config: dict[str, Any]) -> Any:
+    """The configuration that the user wrote into the YAML."""
+    values = dict(config)
+    model_type = values.pop("model_type")
+    known = package.CONFIG_MAPPING.keys()
+    if model_type not in known:
+        raise ModelError(
+            f"model.config.model_type: transformers knows no {model_type!r}; "
+            + suggestion(model_type, known)
+        )
+    default = package.CONFIG_MAPPING[model_type]()
+    for key in values:
+        if not hasattr(default, key):
+            raise ModelError(
+                f"model.config: {model_type} has no key {key!r}; "
+                + suggestion(key, default.to_dict())
+            )
+    try:
+        return package.AutoConfig.for_model(model_type, **values)
+    except Exception as error:  # noqa: BLE001  each configuration class checks by itself
+        raise ModelError(f"model.config: {model_type} refuses it ({_first(error)})") from None
+
+
+def _forget_special_tokens(text: Any, vocab_size: int) -> None:
+    """A smaller vocabulary may lack the ids of the padding token and others."""
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value >= vocab_size:
+            setattr(text, name, None)
+
+
+def _set_window(configuration: Any, technique: Technique) -> None:
+    """Let each position see `window` tokens, where the architecture has a window."""
+    if technique.window is None:
+        return
+    text = configuration.get_text_config(decoder=True)
+    if not hasattr(text, "sliding_window"):
+        raise UnsuitableModel(
+            f"{text.model_type} has no window in its attention; remove window, or use a model "
+            "with one, such as mistral"
+        )
+    text.sliding_window = technique.window
+    if hasattr(text, "use_sliding_window"):
+        text.use_sliding_window = True
+    if hasattr(text, "max_window_layers"):
+        text.max_window_layers = 0
+    if getattr(text, "layer_types", None):
+        text.layer_types = [
+            "sliding_attention" if kind == "full_attention" else kind for kind in text.layer_types
+        ]
+
+
+def _attention_name(technique: Technique, device: torch.device) -> str | None:
+    """The kernel's name for transformers."""
+    value = ATTENTION_VALUES[technique.attention]
+    if device.type == "meta" and value.predicted_as_flash:
+        _register_like_flash()
+        return LIKE_FLASH
+    return value.transformers
+
+
+def _register_like_flash() -> None:
+    package = _package()
+    masks = importlib.import_module("transformers.masking_utils")
+    package.AttentionInterface.register(LIKE_FLASH, _like_flash)
+    masks.AttentionMaskInterface.register(LIKE_FLASH, masks.flash_attention_mask)
+
+
+def _like_flash(
+    _: nn.Module, query: Tensor, key: Tensor, value: Tensor, *__: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """Queries [batch, heads, time, width] to [batch, time, heads, width], as transformers asks."""
+    attended = functional.scaled_dot_product_attention(
+        *(query, key, value),
+        dropout_p=options.get("dropout", 0.0),
+        is_causal=True,
+        scale=options.get("scaling"),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return attended.transpose(1, 2).contiguous(), None
+
+
+def _empty(
+    model: TransformersConfig, configuration: Any, attention: str | None, technique: Technique
+) -> Any:
+    """The network on the meta device."""
+    auto = _package().AutoModelForCausalLM
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": model.trust_remote_code}
+    if attention is not None:
+        options["attn_implementation"] = attention
+    try:
+        with torch.device("meta"):
+            network = auto.from_config(configuration, **options)
+    except _REFUSED as error:
+        if attention is None:
+            raise ModelError(f"the model cannot be made ({_first(error)}); change it") from None
+        raise UnsuitableModel(
+            f"transformers has no attention {technique.attention} for {configuration.model_type} "
+            f"({_first(error)})"
+        ) from None
+    except (TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
+        raise ModelError(
+            f"transformers cannot make a {configuration.model_type} of this configuration "
+            f"({type(error).__name__}: {_first(error)}); change its sizes"
+        ) from None
+    if attention == LIKE_FLASH and not network._supports_flash_attn:
+        raise UnsuitableModel(
+            f"transformers has no attention {technique.attention} for {configuration.model_type}"
+        )
+    return network
+
+
+def _pretrained(
+    model: TransformersConfig, configuration: Any, attention: str | None, dtype: torch.dtype
+) -> Any:
+    """The network with the weights of its folder or of the hub, on the CPU."""
+    auto = _package().AutoModelForCausalLM
+    folder = model.folder
+    if folder is not None and not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        found = f"only {pickles[0]}, a pickle, which is never loaded" if pickles else "no weights"
+        raise ModelError(
+            f"model.path {model.path}: holds {found}; save it as safetensors, or set model.weights "
+            "to random"
+        )
+    options = {} if attention is None else {"attn_implementation": attention}
+    try:
+        network, loaded = auto.from_pretrained(
+            model.path,
+            config=configuration,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=model.trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    except Exception as error:  # noqa: BLE001  safetensors' errors have no common class
+        raise ModelError(
+            f"model.path {model.path}: its weights cannot be loaded ({_first(error)})"
+        ) from None
+    wrong = [str(key[0] if isinstance(key, tuple) else key) for key in loaded["mismatched_keys"]]
+    if wrong:
+        raise ModelError(
+            f"model.path {model.path}: its weights do not fit its configuration ({wrong[0]} and "
+            f"{len(wrong) - 1} more have another shape); remove model.overrides, or set "
+            "model.weights to random"
+        )
+    missing, left_over = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
+    if missing or left_over:
+        which = f"{missing[0]} is missing" if missing else f"{left_over[0]} has no place"
+        raise ModelError(
+            f"model.path {model.path}: its weights are not those of its configuration ({which}); "
+            "correct the folder, or set model.weights to random"
+        )
+    return network
+
+
+def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Module]:
+    """What replaces a module of a network: the linear layers of its blocks, by 4-bit ones."""
+    chosen = set(map(id, linear_layers(_blocks(network, _body(network)))))
+
+    def finish(module: nn.Module) -> nn.Module:
+        if id(module) not in chosen or not isinstance(module, nn.Linear):
+            return module
+        return quantised(module, device)
+
+    return finish
+
+
+def _body(network: Any) -> nn.Module:
+    """The module that makes the last hidden state."""
+    body: Any = network.get_decoder()
+    if body is None or body is network:
+        body = network.base_model
+    if body is network:
+        raise UnsuitableModel(
+            f"{type(network).__name__} has no body apart from its output embedding; use another "
+            "model"
+        )
+    found: nn.Module = body
+    return found
+
+
+def _blocks(network: Any, body: nn.Module) -> list[nn.Module]:
+    """The decoder blocks, in order; empty where none are found."""
+    kinds = _recorded(network, "hidden_states")
+    lists: list[Any] = [part for part in body.modules() if isinstance(part, nn.ModuleList)]
+    if kinds:
+        lists = [part for part in lists if any(isinstance(item, kinds) for item in part)]
+    if not lists:
+        return []
+    largest: nn.ModuleList = max(lists, key=_size)
+    return list(largest)
+
+
+def _positions(network: Any, body: nn.Module) -> int | None:
+    """The rows of a learned embedding of positions; some keep one or two rows for padding."""
+    text = network.config.get_text_config(decoder=True)
+    most = getattr(text, "max_position_embeddings", None)
+    learned = {
+        module.num_embeddings
+        for module in body.modules()
+        if isinstance(module, nn.Embedding) and module is not network.get_input_embeddings()
+    }
+    return most if most is not None and learned & {most, most + 1, most + 2} else None
+
+
+def _size(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
+
+
+def _recorded(network: Any, what: str) -> tuple[type[nn.Module], ...]:
+    """The classes of the modules whose output transformers can record under a name."""
+    entries: Any = (getattr(network, "_can_record_outputs", None) or {}).get(what, ())
+    entries = entries if isinstance(entries, list | tuple) else (entries,)
+    return tuple(getattr(entry, "target_class", entry) for entry in entries)
+
+
+def _named(word: str, body: nn.Module) -> tuple[type[nn.Module], ...]:
+    """The classes of the modules whose name holds a word; for models that record nothing."""
+    return tuple({type(part) for part in body.modules() if word in type(part).__name__})
+
+
+def _outermost(body: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:
+    """The modules of some classes that are in no other such module."""
+    if isinstance(body, kinds):
+        return [body]
+    return [found for child in body.children() for found in _outermost(child, kinds)]
+
+
+def _feed_forward(block: nn.Module, attention: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """The parts of a block that hold matrices and no attention."""
+    inside = {id(module) for module in attention}
+    for child in block.children():
+        if any(id(module) in inside for module in child.modules()):
+            continue
+        if any(parameter.dim() > 1 for parameter in child.parameters()):
+            yield child
+
+
+def _first(error: BaseException) -> str:
+    """The first line of an error's text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and advice out of the log."""
+    package = _package()
+    utilities: Any = package.utils.logging
+    before = utilities.get_verbosity()
+    utilities.set_verbosity_error()
+    utilities.disable_progress_bar()
+    try:
+        yield
+    finally:
+        utilities.set_verbosity(before)
