@@ -121,7 +121,7 @@ def test_a_file_whose_path_is_no_input_is_watched_too(checkout):
         ({"path": "test.yaml"}, "test.yaml: is no JSON"),
         ({"eos": "</s>"}, "tokenizer.eos is '</s>', a token that own/tokenizer.json does not have"),
         ({"source": "model"}, "tokenizer.source model needs model.source transformers"),
-        ({"source": "hub"}, "'tokenizer' has the value"),
+        ({"source": "hub"}, "'tokenizer' has the source 'hub'"),
     ],
 )
 def test_a_tokenizer_that_is_none_is_refused_before_any_job(fresh, tokenizer, says):
