@@ -195,10 +195,72 @@ def _runs() -> list[Fault]:
     ]
 
 
+def _tokenizer_files() -> list[Fault]:
+    """Of a tokenizer.json that the configuration names."""
+    says, loads = "config/test_tokenizer_file.py::test_", "data/test_file_tokenizer.py::test_"
+    early = "one sentence that names the file, before any job"
+    late = "one sentence that names the file, exit status 1"
+    other, eos = "give another tokenizer.json", "set `tokenizer.eos`"
+    bad = f"{says}a_file_that_is_no_tokenizer"
+    faults = (
+        ("missing", early, "correct `tokenizer.path`", f"{says}a_missing_file"),
+        ("a folder", early, "name the file in it", f"{says}a_folder"),
+        ("no JSON", early, other, f"{bad}[-is no JSON]"),
+        (
+            "JSON that is no tokenizer",
+            early,
+            other,
+            f"{bad}[{{}}-is no tokenizer of the package tokenizers]",
+        ),
+        ("without an end-of-text token", early, eos, f"{says}a_tokenizer_without_an_end_of_text"),
+        (
+            "without the token that `eos` names",
+            early,
+            eos,
+            f"{says}a_token_that_it_does_not_have[eos]",
+        ),
+        (
+            "beside a tokenizer_config.json that names another token",
+            *(early, eos, f"{says}a_file_beside_it_that_names_a_token_it_does_not_have"),
+        ),
+        ("an id of 2**31 or more", early, other, f"{says}an_id_that_no_stream_holds"),
+        (
+            "of a kind that the package does not read",
+            *(late, other, f"{loads}what_the_package_does_not_read_is_refused"),
+        ),
+        (
+            "ids that the package gives otherwise",
+            *(late, "save it anew", f"{loads}ids_that_the_package_gives_otherwise_are_refused"),
+        ),
+        (
+            "the package tokenizers is not installed",
+            *(late, "install it", f"{loads}without_the_package_one_sentence_says_what_to_install"),
+        ),
+        (
+            "no token for the unknown",
+            late,
+            "take another tokenizer",
+            f"{loads}a_model_without_an_unknown_token_refuses_what_it_does_not_know",
+        ),
+        (
+            "truncation, padding, or a template of special tokens",
+            *("left out: documents are tokenised in full", NOTHING),
+            f"{loads}it_gives_the_ids_of_the_package_and_the_end_of_the_document[WordPiece]",
+        ),
+        (
+            "the text of a special token in a document",
+            *("tokenised as text", NOTHING),
+            f"{loads}special_tokens_never_come_out_of_a_text[Unigram]",
+        ),
+    )
+    return [Fault("tokenizer", f"its file: {what}", *rest) for what, *rest in faults]
+
+
 def _texts() -> list[Fault]:
     """Of the texts and files of a corpus."""
     local, split = "data/corpus/test_local.py::test_", "data/corpus/test_selection.py::test_"
-    tokenizer, normal = "data/test_tokenizer.py::test_", "data/test_normalisation.py::test_"
+    tokenizer = "data/test_sentencepiece_tokenizer.py::test_"
+    normal = "data/test_normalisation.py::test_"
     assess = "stages/test_assess_tokenizer.py::test_"
     one, found = "one sentence, no output", "the rest is read; the log names what is left out"
     return [
@@ -731,4 +793,5 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *_runs(),
     *_texts(),
+    *_tokenizer_files(),
 )
