@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers_for_tests import FILES, TEXTS, from_file, tokenizer_json, trained
 
 from vramlab.base.errors import ConfigError, CorpusError
@@ -72,6 +72,18 @@ def test_the_pieces_of_a_special_token_in_a_text_are_its_characters(every):
     ours, theirs = every["Unigram"]
     assert theirs.encode("</s>", add_special_tokens=False).ids == [ours.eos]
     assert ours.decode(ours.encode("a </s>")).count("s") == 1
+
+
+def test_the_text_of_a_special_token_takes_no_spaces_with_it(tmp_path):
+    """A mask takes the space before it, where it is the token."""
+    path = tokenizer_json(tmp_path)
+    package = Tokenizer.from_file(str(path))
+    package.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True)])
+    package.save(str(path))
+    text = "a   <mask>   b"
+    assert package.decode(package.encode(text).ids, skip_special_tokens=False) != text
+    ours = prepare(path, None, None, tmp_path / "t.model")
+    assert ours.decode(ours.encode(text)) == text
 
 
 def test_a_byte_level_tokenizer_knows_every_character(every):
@@ -200,11 +212,15 @@ def test_what_the_package_does_not_read_is_refused(tmp_path):
     assert not (tmp_path / "t.model").exists()
 
 
-def test_ids_that_the_package_gives_otherwise_are_refused(tmp_path):
-    def far(content):
-        content["added_tokens"].append(content["added_tokens"][0] | {"id": 900, "content": "<far>"})
+@pytest.mark.parametrize("ids", [(900,), (401, 400)], ids=["far", "swapped"])
+def test_ids_that_the_package_gives_otherwise_are_refused(tmp_path, ids):
+    """It numbers added tokens that its model does not have in their order."""
 
-    path = edit(tokenizer_json(tmp_path), far)
+    def other(content):
+        one = content["added_tokens"][0]
+        content["added_tokens"] += [one | {"id": i, "content": f"<{i}>"} for i in ids]
+
+    path = edit(tokenizer_json(tmp_path), other)
     with pytest.raises(ConfigError, match="other ids than the package tokenizers reads from it"):
         prepare(path, None, None, tmp_path / "t.model")
 

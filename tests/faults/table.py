@@ -230,7 +230,11 @@ def _tokenizer_files() -> list[Fault]:
         ),
         (
             "ids that the package gives otherwise",
-            *(late, "save it anew", f"{loads}ids_that_the_package_gives_otherwise_are_refused"),
+            *(
+                late,
+                "save it anew",
+                f"{loads}ids_that_the_package_gives_otherwise_are_refused[far]",
+            ),
         ),
         (
             "the package tokenizers is not installed",

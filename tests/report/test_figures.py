@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from report import made_up
 
-from vramlab.report import catalog, chart, figures, language, webpage
+from vramlab.report import catalog, chart, figures, language, plots, webpage
 
 ENTRIES = {entry.name: entry for entry in catalog.FIGURES}
 
@@ -274,7 +274,7 @@ def test_text_and_marks_stand_out_from_the_ground(theme):
         assert contrast(text, theme.ground) >= 4.5
     for mark in (theme.baseline, *theme.palette):
         assert contrast(mark, theme.ground) >= 3, mark
-    assert len(theme.parts) == len(chart.HATCHES) == len(set(chart.HATCHES))
+    assert len(theme.parts) == len(chart.HATCHES) == len(set(chart.HATCHES)) == len(plots.PARTS)
 
 
 def test_the_page_has_the_ground_of_the_figures():

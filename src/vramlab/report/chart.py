@@ -67,7 +67,7 @@ LIGHT = Theme(
     # Tol's "muted" set: what lasts is dark, what a step makes is light.
     parts=(
         *("#332288", "#117733", "#882255", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677"),
-        *("#AA4499", "#E69F00", "#999999", "#DDDDDD"),
+        *("#AA4499", "#E69F00", "#999999", "#0072B2", "#661100", "#DDDDDD"),
     ),
 )
 DARK = Theme(
@@ -82,11 +82,13 @@ DARK = Theme(
     ),
     parts=(
         *("#8878E0", "#3FA561", "#C9578F", "#44AA99", "#88CCEE", "#DDCC77", "#D97A88"),
-        *("#C06FB4", "#E69F00", "#8c8c8c", "#5c6065"),
+        *("#C06FB4", "#E69F00", "#8c8c8c", "#4CA6DD", "#E08A72", "#5c6065"),
     ),
 )
 THEMES = {"light": LIGHT, "dark": DARK}
-HATCHES = ("", "//", "xx", "\\\\", "--", "||", "++", "////", "\\\\\\\\", "----", "||||")
+HATCHES = (
+    *("", "//", "xx", "\\\\", "--", "||", "++", "////", "\\\\\\\\", "----", "++++", "xxxx", "||||"),
+)
 """Of parts that stand beside each other, so that they differ by more than their colour; of
 lines alone, since a file holds every dot of a dotted one."""
 

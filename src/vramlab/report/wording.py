@@ -56,6 +56,8 @@ _KINDS = (
     mark("residual"),
     mark("logits and loss"),
     mark("other"),
+    mark("adapters"),
+    mark("quantised weights"),
 )
 """What memory is told apart into."""
 
