@@ -65,7 +65,7 @@ ON_H200 = {
     ),
     "fused head": (
         {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"},
-        {4: 190086656, 796: 7358684160, 4688: 41952119296},
+        {4: 186997760, 796: 7358684160, 4688: 41952119296},
     ),
     "least memory": (
         {
@@ -76,19 +76,20 @@ ON_H200 = {
             "checkpointing": "block",
             "optimizer": "in-backward",
         },
-        {4: 159540736, 948: 2582521344, 16282: 42026354176},
+        {4: 159238656, 948: 2582521344, 16282: 42026354176},
     ),
 }
 """Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
-model, 256 tokens and 12,000 chunks."""
+model, 256 tokens and 12,000 pieces; those of the fused head also on an H100 of 2026-11-26."""
 
 GPT2 = DecoderConfig(d_model=768, layers=12, heads=12, d_ff=3072)
 ELSEWHERE_ON_H200 = {
     "4,096 tokens": (DecoderConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
     "16,384 tokens": (DecoderConfig(), 12_000, 16_384, {73: 41818180096}),
-    "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25164712960}),
+    "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25085889024}),
 }
-"""Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25."""
+"""Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25, and
+the last on an H100 of 2026-11-26, which took 1 MiB more with flash-attn at all lengths."""
 
 
 @pytest.mark.parametrize("name", ON_CPU)
@@ -134,7 +135,7 @@ def test_other_lengths_and_models_took_what_is_predicted(name):
     run = FakeRun(workload(axes, *arguments), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
-    assert predicted == pytest.approx(measured, abs=20_000)
+    assert predicted == pytest.approx(measured, abs=2**20 + 20_000)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -39,6 +40,11 @@ class Counter(TorchDispatchMode):
     def peak(self) -> MemoryPoint:
         """The peak in bytes since the last `reset_peak`."""
         return MemoryPoint(allocated=self._peak, reserved=self._peak)
+
+    def include(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Count tensors from before the block now, instead of when an operation uses them."""
+        for tensor in tensors:
+            self._add(tensor.untyped_storage())
 
     def reset_peak(self) -> None:
         """Start a new peak at the current memory."""

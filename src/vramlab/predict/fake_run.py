@@ -87,6 +87,8 @@ class FakeRun:
         with self._counting():
             self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
             _first_update(self._learner, self._optimizer)
+        model = self._learner.model
+        self._counter.include([*model.parameters(), *model.buffers()])
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
 
