@@ -2,7 +2,7 @@
 
 Serves a folder in the layout of SpeakLeash over HTTP on loopback, so that the experiment needs no
 network, and runs `snakemake` once for each entry of --runs: techniques (core: those of CORE; all:
-the configuration's; or names, with commas) and a memory limit in GiB, or none; before them the
+the configuration's; or names, with commas) and a memory limit in GiB, none, or own; before them the
 configuration, where it is another than config/config.yaml. Then, as asked for, the GPU tests and
 the benchmark of the harness. Each experiment is packed into one archive.
 
@@ -78,7 +78,8 @@ def write_config(
     source = ROOT / "config" / f"{run.config}.yaml"
     config = yaml.safe_load(source.read_text(encoding="utf-8"))
     config["experiment"] = experiment
-    config["measure"]["memory_limit_gib"] = None if run.limit == "none" else float(run.limit)
+    if run.limit != "own":
+        config["measure"]["memory_limit_gib"] = None if run.limit == "none" else float(run.limit)
     if run.techniques != "all":
         names = CORE if run.techniques == "core" else run.techniques.split(",")
         config["techniques"] = {name: config["techniques"][name] for name in names}
@@ -86,6 +87,8 @@ def write_config(
         for split in ("train", "validation"):
             config["corpus"][split] |= {"name": getattr(options, split), "base": base}
             config["corpus"][split]["max_bytes"] = options.max_bytes
+    if options.vocab_size:
+        config["tokenizer"]["vocab_size"] = options.vocab_size
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
@@ -149,6 +152,7 @@ def main() -> int:
         "--runs", nargs="*", default=["all@39.4", "all@none"], help="[CONFIG/]SET@GIB"
     )
     parser.add_argument("--max-bytes", type=int, help="most bytes of text of each corpus")
+    parser.add_argument("--vocab-size", type=int, help="pieces, where so little text has fewer")
     parser.add_argument("--until", help="rule after which to stop, such as profile")
     parser.add_argument("--jobs", type=int, default=4, help="GPU jobs that get ready at a time")
     parser.add_argument("--out", type=Path, required=True, help="folder for the archives")

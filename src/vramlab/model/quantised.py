@@ -39,6 +39,8 @@ def quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
     )
     if linear.bias is not None:
         layer.bias = nn.Parameter(linear.bias.data, requires_grad=False)
+    # Else a layer is packed anew for inference on a CPU, and cannot be trained any further.
+    layer.support_avx512bf16_for_cpu = False
     result: nn.Module = layer.to(device)  # bitsandbytes quantises a weight when it moves
     return result
 

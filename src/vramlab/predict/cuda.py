@@ -62,12 +62,9 @@ def emulate_cuda() -> Iterator[None]:
     A TorchFunctionMode is not enough: torch disables it in the backward pass, where checkpointing
     calls these functions again.
     """
-    functions: dict[tuple[ModuleType, str], Callable[..., Any]] = dict(_FUNCTIONS)
-    if transformers := sys.modules.get("transformers.utils.import_utils"):
-        functions[transformers, "is_fake_tensor"] = _is_fake_tensor
-    before: dict[tuple[ModuleType, str], Any] = {place: getattr(*place) for place in functions}
+    before = {place: getattr(*place) for place in _FUNCTIONS}
     try:
-        for place, function in functions.items():
+        for place, function in _FUNCTIONS.items():
             setattr(*place, functools.partial(function, before[place]))
         with autocast_as_on_cuda():
             yield
@@ -205,11 +202,6 @@ def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: 
 def _is_autocast_enabled(original: Callable[..., bool], *device_type: str) -> bool:
     """Without an argument, torch means CUDA; the fake step runs under the autocast of the CPU."""
     return original(*(device_type or ("cpu",)))
-
-
-def _is_fake_tensor(_: Callable[..., bool], __: object) -> bool:
-    """False: for a fake tensor, transformers makes the dense mask that a traced graph needs."""
-    return False
 
 
 def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype) -> bool:

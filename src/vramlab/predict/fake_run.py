@@ -209,8 +209,23 @@ class FakeRun:
     def _counting(self) -> Iterator[None]:
         functions = emulate_cuda() if self._cuda else contextlib.nullcontext()
         scalars = _Scalars()  # type: ignore[no-untyped-call]
-        with self._mode, scalars, self._counter, functions:
+        with self._mode, scalars, self._counter, functions, _as_if_real():
             yield
+
+
+@contextlib.contextmanager
+def _as_if_real() -> Iterator[None]:
+    """Keep transformers from making the dense masks that it makes for tensors of a traced graph."""
+    utilities: Any = sys.modules.get("transformers.utils.import_utils")
+    if utilities is None:
+        yield
+        return
+    before = utilities.is_fake_tensor
+    utilities.is_fake_tensor = lambda _: False
+    try:
+        yield
+    finally:
+        utilities.is_fake_tensor = before
 
 
 class _Scalars(TorchDispatchMode):
