@@ -83,6 +83,8 @@ def write_config(
     if run.techniques != "all":
         names = CORE if run.techniques == "core" else run.techniques.split(",")
         config["techniques"] = {name: config["techniques"][name] for name in names}
+        if config["baseline"] not in names:
+            config["baseline"] = names[0]
     if options.corpora:
         for split in ("train", "validation"):
             config["corpus"][split] |= {"name": getattr(options, split), "base": base}

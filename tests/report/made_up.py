@@ -234,6 +234,7 @@ def _estimates(config: Experiment, largest: Mapping[tuple[str, int], int]) -> Es
             peaks=peaks,
             batch_size=32,
             cards=[most // 4, most],
+            longest=[16 * most, 64 * most],
             caveats=["its scratch space is not known"] if wrong > 1 else [],
         )
 

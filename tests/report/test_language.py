@@ -40,7 +40,7 @@ MARKERS = {
 """Words that show a text to be English."""
 SAME = re.compile(
     r"torch\S*|flash-attn|numpy|CUDA|Commit|Jaccard|SHA-256|FP32|Vramlab|Python|µJ/token|unigram"
-    r"|FP32, torch.nn.MultiheadAttention|(Limit|Feed-forward)( \([GM]iB\))?|ok"
+    r"|FP32, the model's own attention|(Limit|Feed-forward)( \([GM]iB\))?|ok"
     r"|https?://\S+|[-\w]*\d[-\w.:+/]*|Numpy|Torch|NVIDIA H200"
 )
 """Names, which are the same in every language."""

@@ -60,7 +60,7 @@ def test_listing():
 
 
 def test_a_technique_in_words():
-    assert wording.describe(Technique()) == "FP32, torch.nn.MultiheadAttention"
+    assert wording.describe(Technique()) == "FP32, the model's own attention"
     windowed = Technique(precision="bf16", attention="flash", window=64, checkpointing="block")
     assert wording.describe(windowed) == (
         "BF16 autocast, flash-attn, window: 64, checkpointing: block"

@@ -28,7 +28,12 @@ from vramlab.memory.budget import Budget
 from vramlab.memory.meter import Meter, meter
 from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.results.memory import Memory, MemoryPoint, Moment, most
-from vramlab.training.learner import Learner, build
+from vramlab.training.learner import (
+    Learner,
+    build,
+    parameter_count,
+    trained_parameter_count,
+)
 from vramlab.training.parallel import Ranks
 from vramlab.training.step import Phase, retrying_step, train_step, warm_up
 
@@ -50,6 +55,8 @@ class Profile:
     energy_joules: float | None
     allocator_retries: int | None
     retried_steps: int
+    parameters: int
+    trained_parameters: int
     repeatable: bool
 
 
@@ -107,10 +114,11 @@ def profile(
         if device.type == "cpu":
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
         timed = _time(steps, feed, plan.warmup_steps)
+        counts = parameter_count(learner.model), trained_parameter_count(learner.model)
         del learner, optimizer, feed, steps
         free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
-        return _combine(Profile(measured, *timed, same), ranks)
+        return _combine(Profile(measured, *timed, *counts, same), ranks)
 
 
 def _combine(own: Profile, ranks: Ranks) -> Profile:
@@ -130,6 +138,8 @@ def _combine(own: Profile, ranks: Ranks) -> Profile:
         energy_joules=sum(energies) if len(energies) == len(profiles) else None,
         allocator_retries=max(retries) if len(retries) == len(profiles) else None,
         retried_steps=max(p.retried_steps for p in profiles),
+        parameters=own.parameters,
+        trained_parameters=own.trained_parameters,
         repeatable=own.repeatable,
     )
 

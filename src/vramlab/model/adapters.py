@@ -9,6 +9,7 @@ Source: Hu et al., 2021 (arXiv:2106.09685), by the package peft; `qlora` keeps W
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -78,6 +79,8 @@ def base_dtype(technique: Technique) -> torch.dtype:
 
 
 def _peft() -> Any:
+    # peft imports it, and it warns of what it would like to have on a CPU.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         return importlib.import_module("peft")
     except ImportError as error:

@@ -7,6 +7,7 @@ before those of the next one; in transformers' order, children first.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from vramlab.base.errors import ModelError
 
-_Made = dict[int, tuple[Tensor, nn.Parameter]]
-"""Each parameter on meta, by its id, and what replaces it: a tied one is made once."""
+_Made = dict[int, tuple[Tensor, weakref.ref[nn.Parameter]]]
+"""Each parameter on meta, by its id, and what replaces it: a tied one is made once. Held weakly, or
+what `finish` replaces would stay until the end."""
 
 
 Finish = Callable[[nn.Module], nn.Module]
@@ -77,12 +79,12 @@ def _allocate(module: nn.Module, device: torch.device, made: _Made) -> None:
     """Replace a module's meta tensors by ones of NaN in float32, or of zeros for integers."""
     for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
         if id(parameter) in made:
-            known: Any = made[id(parameter)][1]
+            known: Any = made[id(parameter)][1]()
             known._is_hf_initialized = True  # transformers then leaves it as it is
         else:
             value = torch.full(parameter.shape, torch.nan, device=device)
             known = nn.Parameter(value, parameter.requires_grad)
-            made[id(parameter)] = parameter, known
+            made[id(parameter)] = parameter, weakref.ref(known)
         module._parameters[name] = known
     for name, buffer in list(module.named_buffers(recurse=False)):
         empty = torch.nan if buffer.is_floating_point() else 0

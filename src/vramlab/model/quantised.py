@@ -45,6 +45,12 @@ def quantised(linear: nn.Linear, device: torch.device) -> nn.Module:
     return result
 
 
+def size(parameter: Tensor) -> int:
+    """Number of values of a parameter, in 4 bits or not; under FSDP, of the whole one."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
 def stored(parameter: Tensor) -> list[Tensor]:
     """The tensors that a weight in 4 bits consists of; none for any other parameter."""
     state = getattr(parameter, "quant_state", None)

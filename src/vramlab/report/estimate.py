@@ -27,7 +27,8 @@ _UNKNOWN = mark("not explained: what kernels take for themselves is counted only
 def predictions(record: EstimateRecord) -> pd.DataFrame:
     """Each technique's peak at the baseline's largest batch, and its own largest batches.
 
-    Those for a CPU are under the configured limit; a GPU's are under it, and on each card.
+    Those for a CPU are under the configured limit; a GPU's are under it, and on each card. The
+    columns `tokens_on` have the longest sequence at batch 1.
     """
     return frame(_prediction(record, estimate) for estimate in record.estimates)
 
@@ -63,12 +64,45 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
         "batch_size": estimate.batch_size,
         "peak_gib": None if peak is None else peak / wording.GIB,
         "largest_batch": estimate.max_batch_size,
+        "smallest_card_gib": _smallest_card(record, estimate),
         **{
             f"batch_on_{card:g}_GiB": batch
             for card, batch in zip_longest(record.cards, estimate.cards)
         },
+        **{
+            f"tokens_on_{card:g}_GiB": length
+            for card, length in zip_longest(record.cards, estimate.longest)
+        },
         "note": estimate.reason or _why(estimate),
     }
+
+
+def _smallest_card(record: EstimateRecord, estimate: Estimate) -> float | None:
+    """The smallest card with room for one sequence; None where no card has."""
+    fitting = [c for c, batch in zip(record.cards, estimate.cards, strict=False) if batch]
+    return min(fitting, default=None)
+
+
+def smallest_cards(record: EstimateRecord) -> str:
+    """In one line for each sequence length, the smallest card that each technique fits on."""
+    lines = []
+    for length in dict.fromkeys(e.sequence_length for e in record.estimates):
+        on: dict[float | None, list[str]] = {card: [] for card in (*sorted(record.cards), None)}
+        for e in record.estimates:
+            if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
+                on[_smallest_card(record, e)].append(e.technique)
+        parts = [
+            f"{card:g} GiB: {', '.join(names)}" if card else f"none of them: {', '.join(names)}"
+            for card, names in on.items()
+            if names
+        ]
+        if parts:
+            lines.append(
+                f"Smallest card with room for one sequence of {length:,} tokens: "
+                + "; ".join(parts)
+                + "."
+            )
+    return "\n".join(lines)
 
 
 def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> Row:

@@ -238,6 +238,10 @@ _ALL = (
     Metric(
         "learning_rate", mark("learning rate"), epoch=lambda e: e.learning_rate, unfinished=True
     ),
+    Metric("parameters", mark("parameters of the model"), profile=lambda p: p.parameters),
+    Metric(
+        "trained_parameters", mark("trained parameters"), profile=lambda p: p.trained_parameters
+    ),
     # Memory through a step.
     _size("before", mark("before"), profile=_at("before")),
     _size("after_forward", mark("after forward"), profile=_at("after_forward")),

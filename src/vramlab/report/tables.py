@@ -25,6 +25,7 @@ SUMMARY = (
 )
 MEMORY = (
     *_RUN,
+    *("parameters", "trained_parameters"),
     *("before_gib", "after_forward_gib", "after_backward_gib", "after_optimizer_gib", "peak_gib"),
     *("peak_reserved_gib", "peak_ratio", *KIND_METRICS, "reason"),
 )

@@ -18,7 +18,7 @@ _PRECISION = {
     "bf16": mark("BF16 autocast"),
 }
 _ATTENTION = {
-    "plain": mark("torch.nn.MultiheadAttention"),
+    "plain": mark("the model's own attention"),
     "math": mark("explicit softmax attention"),
     "sdpa": mark("torch's SDPA kernels"),
     "flash": mark("flash-attn"),

@@ -18,6 +18,10 @@ class ProfileRecord(RunRecord):
     step_seconds: list[float] = []
     """Duration of each timed step, on the slowest process."""
     memory: Memory | None = None
+    parameters: int | None = None
+    """Parameters of the model; a tied one counts once, and one in 4 bits as one."""
+    trained_parameters: int | None = None
+    """Those that a step updates: all, or the adapters."""
     energy_joules: float | None = None
     """Energy of all devices for the same number of steps as were timed, if they report it."""
     allocator_retries: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vramlab.report.estimate import predictions
+from vramlab.report.estimate import predictions, smallest_cards
 from vramlab.report.formats import write
 from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
@@ -13,6 +13,10 @@ from vramlab.results.estimate import EstimateRecord
 
 def write_predictions(estimates: str, outputs: Iterable[str]) -> None:
     """Write the record of the predictions as CSV for programs and Markdown for people."""
-    table = predictions(read(EstimateRecord, estimates))
+    record = read(EstimateRecord, estimates)
+    table = predictions(record)
     for path in map(Path, outputs):
         write(table, path, "Predicted memory")
+        if path.suffix == ".md":
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"\n{smallest_cards(record)}\n")

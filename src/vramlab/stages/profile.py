@@ -44,6 +44,8 @@ def _record(job: Job, snakemake: Any) -> ProfileRecord:
         status="ok",
         step_seconds=measured.step_seconds,
         memory=measured.memory,
+        parameters=measured.parameters,
+        trained_parameters=measured.trained_parameters,
         energy_joules=measured.energy_joules,
         allocator_retries=measured.allocator_retries,
         retried_steps=measured.retried_steps,

@@ -15,6 +15,7 @@ from vramlab.model.adapters import is_adapter
 from vramlab.model.language_model import LanguageModel
 from vramlab.model.loss_heads import LOSS_HEADS, LossHead
 from vramlab.model.optimizers import OPTIMIZERS
+from vramlab.model.quantised import size
 from vramlab.model.sources import make_model
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
@@ -151,5 +152,10 @@ def _not_compiled(function: Any) -> Any:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of trainable parameters; a tied weight counts once."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Number of parameters; a tied one counts once, and one in 4 bits as one."""
+    return sum(map(size, model.parameters()))
+
+
+def trained_parameter_count(model: nn.Module) -> int:
+    """Number of the parameters that a step updates."""
+    return sum(size(p) for p in model.parameters() if p.requires_grad)
