@@ -33,6 +33,8 @@ class Parts:
     network returns logits only."""
     blocks: Sequence[nn.Module] = ()
     """The decoder blocks, in order."""
+    block_list: nn.ModuleList | None = None
+    """The list of blocks that the network's forward pass runs through, where that is known."""
     attention: Sequence[nn.Module] = ()
     feed_forward: Sequence[nn.Module] = ()
     norms: Sequence[nn.Module] = ()
@@ -98,6 +100,10 @@ class AdaptedModel(LanguageModel):
         if not self.parts.blocks:
             raise UnsuitableModel(_NO_BLOCKS.format(what="parallel fsdp"))
         return self.parts.blocks
+
+    def block_list(self) -> nn.ModuleList | None:
+        """The list that the network's forward pass runs through."""
+        return self.parts.block_list
 
     def kinds(self) -> Iterator[tuple[nn.Module, str]]:
         """The model, its blocks, and their parts."""

@@ -93,6 +93,10 @@ class Transformer(LanguageModel):
         """The blocks, in order."""
         return list(self.blocks)
 
+    def block_list(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.blocks
+
     def kinds(self) -> Iterator[tuple[nn.Module, str]]:
         """The model, its blocks, and their parts."""
         yield self, "embedding"

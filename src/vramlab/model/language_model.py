@@ -58,6 +58,14 @@ class LanguageModel(nn.Module):
         """The blocks, in order."""
         raise NotImplementedError
 
+    def block_list(self) -> nn.ModuleList | None:
+        """The list that the forward pass runs through; None where that is not known."""
+        return None
+
+    def running_blocks(self) -> Sequence[nn.Module]:
+        """The blocks that the forward pass runs now; none where that is not known."""
+        return list(self.block_list() or ())
+
     def kinds(self) -> Iterator[tuple[nn.Module, str]]:
         """The modules whose memory is told apart, outer before inner, and the kind of each."""
         raise NotImplementedError

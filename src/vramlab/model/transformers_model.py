@@ -88,12 +88,14 @@ def find_parts(network: Any) -> Parts:
             f"{type(network).__name__} has no output embedding; use a causal language model"
         )
     body = _body(network)
-    blocks = _blocks(network, body)
+    block_list = _block_list(network, body)
+    blocks = [] if block_list is None else list(block_list)
     attention = _outermost(body, _recorded(network, "attentions") or _named("Attention", body))
     return Parts(
         hidden=_Hidden(body),
         head=head,
         blocks=blocks,
+        block_list=block_list,
         attention=attention,
         feed_forward=[m for block in blocks for m in _feed_forward(block, attention)],
         norms=norms_in(body),
@@ -397,7 +399,8 @@ def _pretrained(
 
 def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Module]:
     """What replaces a module of a network: the linear layers of its blocks, by 4-bit ones."""
-    chosen = set(map(id, linear_layers(_blocks(network, _body(network)))))
+    blocks = list(_block_list(network, _body(network)) or ())
+    chosen = set(map(id, linear_layers(blocks)))
 
     def finish(module: nn.Module) -> nn.Module:
         if id(module) not in chosen or not isinstance(module, nn.Linear):
@@ -421,16 +424,13 @@ def _body(network: Any) -> nn.Module:
     return found
 
 
-def _blocks(network: Any, body: nn.Module) -> list[nn.Module]:
-    """The decoder blocks, in order; empty where none are found."""
+def _block_list(network: Any, body: nn.Module) -> nn.ModuleList | None:
+    """The decoder blocks, in order; None where none are found."""
     kinds = _recorded(network, "hidden_states")
     lists: list[Any] = [part for part in body.modules() if isinstance(part, nn.ModuleList)]
     if kinds:
         lists = [part for part in lists if any(isinstance(item, kinds) for item in part)]
-    if not lists:
-        return []
-    largest: nn.ModuleList = max(lists, key=_size)
-    return list(largest)
+    return max(lists, key=_size, default=None)
 
 
 def _positions(network: Any, body: nn.Module) -> int | None:

@@ -35,8 +35,17 @@ from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.loss_heads import chunk_size
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
+from vramlab.predict.segments import (
+    DEEPER,
+    SHALLOW,
+    SegmentPeaks,
+    alike,
+    extrapolate,
+    of_depth,
+    only,
+)
 from vramlab.training.learner import Learner, build
-from vramlab.training.step import train_step
+from vramlab.training.step import Phase, train_step
 
 NEEDS_VALUES = (
     DataDependentOutputException,
@@ -45,6 +54,12 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+DEEP = 8
+"""Blocks above which a step runs with a few of them only."""
+CONFIRMED = 2**18
+"""Bytes by which the peak of a few blocks may be off from that of all."""
+CONFIRM_AGAIN = 16
+"""Times as many tokens as were confirmed, from which on all blocks run once more."""
 CHUNKS = 32
 """Maximum number of chunks of a loss head that are run; larger batches are extrapolated."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
@@ -77,7 +92,11 @@ class FakeRun:
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
         self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
-        self._peaks = functools.cache(self._run)
+        self._peaks = functools.cache(self._step)
+        self._blocks = self._learner.model.block_list()
+        if self._blocks is not None and not (len(self._blocks) > DEEP and alike(list(self._blocks))):
+            self._blocks = None
+        self._confirmed_at = 0
         self._buffers = [
             (module, name, buffer)
             for module in self._learner.model.modules()
@@ -135,7 +154,7 @@ class FakeRun:
         )
         self._forget_length()
         try:
-            return max(self._run(1)) + self._workspaces()
+            return max(self._step(1)) + self._workspaces()
         finally:
             self._sequences = before
             self._forget_length()
@@ -154,46 +173,54 @@ class FakeRun:
         """Peak bytes of a training step, including the model and the optimizer's state.
 
         A batch of more than CHUNKS chunks is not run. All its chunks have the same size, so the
-        peak inside the loss head and the peak outside it are each linear in the batch size: both
-        are extrapolated from two smaller batches, and the larger one is the answer.
+        peak of each segment of the step is linear in the batch size: it is extrapolated from two
+        smaller batches.
         """
         if batch_size <= self._largest_run:
             peaks = self._peaks(batch_size)
         else:
             ends = self._largest_run * 3 // 4, self._largest_run
-            before, last = map(self._peaks, ends)
-            factor = (batch_size - ends[1]) / (ends[1] - ends[0])
-            peaks = tuple(m2 + int((m2 - m1) * factor) for m1, m2 in zip(before, last, strict=True))
+            peaks = extrapolate(ends, (self._peaks(ends[0]), self._peaks(ends[1])), batch_size)
         return max(peaks) + self._workspaces()
 
-    def _run(self, batch_size: int) -> tuple[int, ...]:
-        """The peaks of one step: inside the loss head (forward and backward), and outside it."""
-        inside = outside = 0
+    def _step(self, batch_size: int) -> tuple[int, ...]:
+        """The peaks of one step by its segments; of a deep model, from steps of a few blocks."""
+        if self._blocks is None:
+            return self._run(batch_size)
+        shallow, deeper = (self._run(batch_size, count) for count in (SHALLOW, DEEPER))
+        found = of_depth(shallow, deeper, len(self._blocks))
+        tokens = batch_size * self._sequences.length
+        if tokens < CONFIRM_AGAIN * self._confirmed_at:
+            return found
+        exact = self._run(batch_size)
+        self._confirmed_at = tokens
+        if abs(max(exact) - max(found)) > CONFIRMED:
+            self._blocks = None
+        return exact
 
-        def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
-            nonlocal outside
-            outside = self._peak_so_far()
-            hidden.register_hook(leave)  # runs after the head's backward pass
-            return self._learner.loss_head(hidden, output, targets)
+    def _run(self, batch_size: int, count: int | None = None) -> tuple[int, ...]:
+        """The peaks of one step of `count` blocks, or of all."""
+        shortened: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if count is not None and self._blocks is not None:
+            shortened = only(self._blocks, count)
+        with shortened, self._counting():
+            segments = SegmentPeaks(self._counter, self._learner.model.running_blocks())
 
-        def leave(_: Tensor) -> None:
-            nonlocal inside
-            inside = self._peak_so_far()
+            def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
+                segments.enter("head")
+                hidden.register_hook(lambda _: segments.enter("norm backward"))
+                return self._learner.loss_head(hidden, output, targets)
 
-        learner = dataclasses.replace(self._learner, loss_head=head)
-        with self._counting():
+            def on_phase(phase: Phase) -> None:
+                if phase == "after_backward":
+                    segments.enter("optimizer")
+
+            learner = dataclasses.replace(self._learner, loss_head=head)
             feed = self._batches(batch_size)
             micro_batches = [next(feed) for _ in range(self._micro_batches)]
-            self._counter.reset_peak()
-            train_step(learner, self._optimizer, micro_batches)
-            outside = max(outside, self._peak_so_far())
-        return inside, outside
-
-    def _peak_so_far(self) -> int:
-        """The peak since the last call; also resets it."""
-        peak = self._counter.peak().allocated
-        self._counter.reset_peak()
-        return peak
+            with segments.watching():
+                train_step(learner, self._optimizer, micro_batches, on_phase)
+        return segments.peaks()
 
     def _batches(self, batch_size: int) -> Iterator[Batch]:
         """The micro-batches of a step, as in training: on CUDA, their indices are live too."""
