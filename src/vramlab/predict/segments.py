@@ -3,9 +3,9 @@
 Blocks of one kind allocate the same. So inside each segment below, live memory at its highest is a
 constant plus so many bytes for each block: what the blocks saved for the backward pass, or their
 gradients. A step with three blocks and one with four give that line for each segment, and the peak
-of a deep model is the highest of the lines. The backward pass of the blocks between the first and
-the last needs no line: from block to block saved tensors go and gradients come, each at its own
-rate, so an end of that stretch is its highest point. It is only as good as the blocks are alike,
+of a deep model is the highest of the lines. In the backward pass of the blocks between the first and
+the last, saved tensors go and gradients come from block to block, each at its own rate: whichever
+is the larger sets the slope, at any depth. All this is only as good as the blocks are alike,
 which `alike` asks, and steps of all of them confirm (`FakeRun`).
 """
 
@@ -26,7 +26,6 @@ SEGMENTS = (
 """The segments of a step, in order."""
 SHALLOW, DEEPER = 3, 4
 """Blocks of the steps that give the lines: a first, a last, and at least one between."""
-_BETWEEN = SEGMENTS.index("blocks between backward")
 
 
 class SegmentPeaks:
@@ -97,9 +96,7 @@ def extrapolate(
 
 def of_depth(shallow: Sequence[int], deeper: Sequence[int], depth: int) -> tuple[int, ...]:
     """The peaks of a step of `depth` blocks, from those of SHALLOW and DEEPER blocks."""
-    found = list(extrapolate((SHALLOW, DEEPER), (shallow, deeper), depth))
-    found[_BETWEEN] = 0  # its highest point is one of its ends, which belong to its neighbours
-    return tuple(found)
+    return extrapolate((SHALLOW, DEEPER), (shallow, deeper), depth)
 
 
 def alike(blocks: Sequence[nn.Module]) -> bool:
