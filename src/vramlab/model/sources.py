@@ -70,7 +70,9 @@ def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
         on_meta = transformers_model.make_network(
             config, technique, rows, torch.device("meta"), torch.float32
         )
-    found = transformers_model.trace(on_meta, transformers_model.find_parts(on_meta))
+    parts_on_meta = transformers_model.find_parts(on_meta)
+    found = transformers_model.trace(on_meta, parts_on_meta)
+    transformers_model.check_forward(on_meta, parts_on_meta)
     parts = replace(
         transformers_model.find_parts(network), factor=found.factor, softcap=found.softcap
     )
