@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.base.errors import ModelError, suggestion
 from vramlab.config.axes import ATTENTION_VALUES
@@ -124,7 +125,7 @@ def check_forward(network: Any, parts: Parts) -> None:
     """
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _Scalars():  # type: ignore[no-untyped-call]
             parts.hidden(tokens)
     except (RuntimeError, AssertionError) as error:
         words = ("size", "shape", "dimension", "reduction dim")
@@ -139,6 +140,15 @@ def trace(network: Any, parts: Parts) -> OutputTrace:
     weight = parts.head.weight
     assert isinstance(weight, Tensor)
     return trace_output(network, parts.hidden.body, parts.head, weight.shape[-1], _BodyOutput)
+
+
+class _Scalars(TorchDispatchMode):
+    """Returns 1 for `item()` and the like, because a tensor on meta has no value."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1
+        return func(*args, **(kwargs or {}))
 
 
 class _Hidden:
@@ -227,8 +237,6 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
         return package.AutoConfig.from_pretrained(
             model.path, trust_remote_code=model.trust_remote_code
         )
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
     except (OSError, RuntimeError) as error:
         if folder is not None:
             raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
@@ -236,6 +244,8 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
             f"model.path {model.path}: is no folder here, and the hub cannot be asked for a model "
             f"of that name ({_first(error)}); give a folder with config.json"
         ) from None
+    except Exception as error:  # noqa: BLE001  each configuration class checks by itself
+        raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
 
 
 def _check_folder(folder: Path) -> None:
@@ -447,11 +457,11 @@ def _pretrained(
         raise ModelError(
             f"model.path {model.path}: its weights cannot be loaded ({_first(error)})"
         ) from None
-    wrong = [str(key[0] if isinstance(key, tuple) else key) for key in loaded["mismatched_keys"]]
+    wrong = sorted(str(k[0] if isinstance(k, tuple) else k) for k in loaded["mismatched_keys"])
     if wrong:
         raise ModelError(
-            f"model.path {model.path}: its weights do not fit its configuration ({wrong[0]} and "
-            f"{len(wrong) - 1} more have another shape); remove model.overrides, or set "
+            f"model.path {model.path}: its weights do not fit its configuration ({len(wrong)} have "
+            f"another shape: {wrong[0]}{' and others' if len(wrong) > 1 else ''}); remove model.overrides, or set "
             "model.weights to random"
         )
     missing, left_over = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
