@@ -182,17 +182,13 @@ def test_random_weights_have_the_distribution_that_transformers_gives(family):
     theirs = transformers.AutoModelForCausalLM.from_config(
         transformers.AutoConfig.for_model(config["model_type"], **read)
     ).state_dict()
-    for name, expected in theirs.items():
-        mine = ours[f"network.{name}"].double()
-        count = max(expected.numel(), 2)
-        spread = float(expected.double().std(correction=0))
-        assert float(mine.std(correction=0)) == pytest.approx(
-            spread, rel=6 / count**0.5, abs=1e-9
-        ), name
-        far = 6 * spread / count**0.5
-        assert float(mine.mean()) == pytest.approx(
-            float(expected.double().mean()), abs=2 * far + 1e-6
-        ), name
+    for name, value in theirs.items():
+        mine, expected = ours[f"network.{name}"].double(), value.double()
+        spread = float(expected.std(correction=0))
+        error = 6 / max(expected.numel(), 2) ** 0.5  # six standard errors of a mean
+        assert float(mine.std(correction=0)) == pytest.approx(spread, rel=error, abs=1e-9), name
+        bound = 2 * error * spread + 1e-6
+        assert float(mine.mean()) == pytest.approx(float(expected.mean()), abs=bound), name
 
 
 def test_equal_seeds_give_equal_weights_for_every_technique():

@@ -461,8 +461,8 @@ def _pretrained(
     if wrong:
         raise ModelError(
             f"model.path {model.path}: its weights do not fit its configuration ({len(wrong)} have "
-            f"another shape: {wrong[0]}{' and others' if len(wrong) > 1 else ''}); remove model.overrides, or set "
-            "model.weights to random"
+            f"another shape: {wrong[0]}{' and others' if len(wrong) > 1 else ''}); remove "
+            "model.overrides, or set model.weights to random"
         )
     missing, left_over = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
     if missing or left_over:
