@@ -40,8 +40,10 @@ config/workload
 data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
-model/activation model/attention model/checkpointing model/cross_entropy model/decoder
-model/feed_forward model/float8 model/kernels model/loss_heads model/offload model/optimizers
+model/activation model/adapt model/adapters model/attention model/checkpointing
+model/cross_entropy model/decoder model/feed_forward model/float8 model/kernels
+model/language_model model/loss_heads model/materialise model/offload model/optimizers
+model/output_trace model/python_model model/quantised model/sources model/transformers_model
 model/triton
 results/base results/largest_batch results/memory results/run
 stages/job stages/launch
