@@ -287,4 +287,5 @@ def test_the_breakdown_tells_base_adapters_and_quantised_weights_apart(adapter):
     buffers = sum(b.nbytes for b in learner.model.buffers())
     assert kinds["parameters"] == pytest.approx(sum(p.nbytes for p in rest) + buffers, abs=256)
     assert kinds["optimizer state"] >= 2 * own
-    assert sum(kinds.values()) == pytest.approx(memory.peak.allocated, abs=64)
+    table = 1024 * (adapter == "qlora")  # of 8-bit levels, which bitsandbytes keeps for itself
+    assert sum(kinds.values()) == pytest.approx(memory.peak.allocated, abs=64 + table)
