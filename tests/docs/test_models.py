@@ -1,4 +1,4 @@
-"""docs/models.md: its table of axes and sources is what the code says, and its examples are valid."""
+"""docs/models.md: its table of axes and sources is what the code says; its examples are valid."""
 
 import re
 from pathlib import Path
