@@ -81,6 +81,7 @@ class Breakdown(Counter):
         self._phase: Phase = "before"
         self._shapes = {p.shape for p in learner.model.parameters()}
         self._trained_shapes = {p.shape for p in learner.trained_parameters()}
+        self._adapted = learner.technique.adapter != "none"
         self._current_kind, self._is_cast = "other", False
         self._counting_inputs, self._knows_outside = False, outside is not None
         for name, tensor in learner.model.named_parameters():
@@ -168,7 +169,9 @@ class Breakdown(Counter):
                 # Also each of the two gradients of the tied weight, before they are summed.
                 self._current_kind = "gradients"
             elif self._is_cast:
-                self._current_kind = "parameters"  # autocast's 16-bit copy of a weight
+                of_adapter = self._adapted and value.shape in self._trained_shapes
+                # autocast's 16-bit copy of a weight
+                self._current_kind = "adapters" if of_adapter else "parameters"
             super()._count(value)
             self._current_kind = before
         else:

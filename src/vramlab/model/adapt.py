@@ -132,6 +132,8 @@ def _check(parts: Parts, technique: Technique) -> None:
         if getattr(technique, axis) != "none" and not parts.blocks:
             what = f"{axis} {getattr(technique, axis)}"
             raise UnsuitableModel(_NO_BLOCKS.format(what=what))
+    if technique.parallel == "fsdp" and not parts.blocks:
+        raise UnsuitableModel(_NO_BLOCKS.format(what="parallel fsdp"))
     if technique.loss_head != "full" and parts.head is None:
         raise UnsuitableModel(
             f"loss_head {technique.loss_head} multiplies hidden states by the output embedding "

@@ -27,22 +27,33 @@ SCALE = 2
 _NAME = re.compile(r"\.lora_[AB]\.")
 
 
-def add_adapter(network: nn.Module, blocks: Sequence[nn.Module], technique: Technique) -> None:
+def add_adapter(
+    network: nn.Module,
+    blocks: Sequence[nn.Module],
+    technique: Technique,
+    head: nn.Module | None = None,
+) -> None:
     """Freeze a network and put adapters beside its linear layers, in place.
 
     Args:
         network: on any device, meta included.
         blocks: the modules whose linear layers get an adapter where no targets are named.
+        head: the output embedding, which gets none: the loss heads multiply by its weight alone.
         technique: its adapter, rank and targets. The adapters are in bfloat16 for pure-bf16, else
             in float32.
 
     Raises:
-        ModelError: no layer matches the targets, or peft is not there.
+        ModelError: no layer matches the targets, or they name the head, or peft is not there.
     """
     if technique.adapter == "none":
         return
     peft = _peft()
     targets = _targets(network, blocks, technique)
+    if head is not None and any(network.get_submodule(name) is head for name in targets):
+        raise ModelError(
+            "adapter_targets names the output embedding, which the loss heads multiply by without "
+            "an adapter; name other layers"
+        )
     _mark_quantised(network)
     device = next(network.parameters()).device
     config = peft.LoraConfig(

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vramlab.base.errors import ModelError
-
 _Made = dict[int, tuple[Tensor, weakref.ref[nn.Parameter]]]
 """Each parameter on meta, by its id, and what replaces it: a tied one is made once. Held weakly, or
 what `finish` replaces would stay until the end."""
+
+
+class NoInitialValues(Exception):
+    """`_init_weights` leaves a tensor as it is, since the constructor gave it its values."""
 
 
 Finish = Callable[[nn.Module], nn.Module]
@@ -39,7 +41,7 @@ def materialise(
         finish: replaces modules, such as linear layers by quantised ones.
 
     Raises:
-        ModelError: the architecture leaves some parameters without values.
+        NoInitialValues: the architecture leaves some parameters without values.
     """
     made: _Made = {}
     with torch.no_grad():
@@ -94,10 +96,7 @@ def _allocate(module: nn.Module, device: torch.device, made: _Made) -> None:
 def _check(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(recurse=False), *_float_buffers(module)):
         if tensor.isnan().any():
-            raise ModelError(
-                f"transformers leaves {type(module).__name__}.{name} without initial values; set "
-                "model.weights to pretrained, or use another model"
-            )
+            raise NoInitialValues(f"{type(module).__name__}.{name} has no initial values")
 
 
 def _float_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

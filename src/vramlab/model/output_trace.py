@@ -71,8 +71,11 @@ def trace_output(
     states = torch.empty(1, 2, width, device="meta", dtype=_dtype(head))
     follow = _Follow(head, states)
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
-    with torch.no_grad(), _stand_in(body, hidden(states)), follow:
-        logits: Tensor = network(input_ids=tokens, use_cache=False).logits
+    try:
+        with torch.no_grad(), _stand_in(body, hidden(states)), follow:
+            logits: Tensor = network(input_ids=tokens, use_cache=False).logits
+    except Exception as error:  # the code of any model may run here
+        raise UnsuitableModel(f"{follow.refusal()} ({type(error).__name__}: {error})") from error
     found = follow.states.get(logits)
     if found is None or found.stage not in {"logits", "capped"}:
         raise UnsuitableModel(follow.refusal())

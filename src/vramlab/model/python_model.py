@@ -66,6 +66,8 @@ def make_module(
         raise ModelError(
             f"{where}: returned {type(module).__name__}; return a torch.nn.Module (docs/models.md)"
         )
+    if next(module.parameters(), None) is None:
+        raise ModelError(f"{where}: returned a module that has no parameters; give it some")
     return module
 
 
@@ -78,8 +80,9 @@ def find_parts(module: Any, model: PythonConfig, vocab_size: int) -> Parts:
     head = getattr(module, "output_embedding", None)
     if head is not None:
         _check_head(head, model, vocab_size)
+    width = vocab_size if head is None else head.weight.shape[1]
     return Parts(
-        hidden=module,
+        hidden=_Checked(module, width, "logits" if head is None else "hidden states"),
         head=head,
         blocks=_modules(module, "blocks", model),
         attention=_modules(module, "attention", model),
@@ -87,6 +90,25 @@ def find_parts(module: Any, model: PythonConfig, vocab_size: int) -> Parts:
         norms=norms_in(module),
         vocabulary=vocab_size,
     )
+
+
+class _Checked:
+    """Calls the user's module, and says what is wrong with what it returns."""
+
+    def __init__(self, module: nn.Module, width: int, what: str) -> None:
+        self._module, self._width, self._what = module, width, what
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens [batch, time] to hidden states or logits [batch, time, width]."""
+        found: Any = self._module(tokens)
+        expected = (*tokens.shape, self._width)
+        if not isinstance(found, Tensor) or found.shape != expected:
+            got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ModelError(
+                f"the forward pass of {type(self._module).__name__} returned {got} for tokens "
+                f"{list(tokens.shape)}; return {self._what} {list(expected)} (docs/models.md)"
+            )
+        return found
 
 
 class Attend:
@@ -138,7 +160,7 @@ def _module(model: PythonConfig) -> ModuleType:
         return module
     except ModelError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(
             f"model.path {model.path}: cannot be imported ({type(error).__name__}: {error})"
         ) from error

@@ -70,11 +70,13 @@ def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
         on_meta = transformers_model.make_network(
             config, technique, rows, torch.device("meta"), torch.float32
         )
-    found = transformers_model.trace(on_meta, transformers_model.find_parts(on_meta))
+    parts_on_meta = transformers_model.find_parts(on_meta)
+    found = transformers_model.trace(on_meta, parts_on_meta)
+    transformers_model.check_forward(on_meta, parts_on_meta)
     parts = replace(
         transformers_model.find_parts(network), factor=found.factor, softcap=found.softcap
     )
-    add_adapter(network, parts.blocks, technique)
+    add_adapter(network, parts.blocks, technique, parts.head)
     return AdaptedModel(network, parts, technique)
 
 
@@ -90,7 +92,7 @@ def _python(workload: Workload, device: torch.device) -> LanguageModel:
     for parameter in module.parameters():  # buffers, such as positions, keep their type
         parameter.data = parameter.data.to(base_dtype(technique))
     parts = python_model.find_parts(module, config, tokens)
-    add_adapter(module, parts.blocks, technique)
+    add_adapter(module, parts.blocks, technique, parts.head)
     return AdaptedModel(module, parts, technique).to(device)
 
 

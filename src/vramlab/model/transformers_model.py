@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.base.errors import ModelError, suggestion
 from vramlab.config.axes import ATTENTION_VALUES
@@ -26,13 +29,16 @@ from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts, norms_in
 from vramlab.model.adapters import linear_layers
 from vramlab.model.language_model import UnsuitableModel
-from vramlab.model.materialise import materialise, replace_children
+from vramlab.model.materialise import NoInitialValues, materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
 from vramlab.model.quantised import quantised
 
 LIKE_FLASH = "vramlab_sizes"
 """Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
 neither mask nor window, saves the same tensors."""
+_WINDOWED = frozenset({"full_attention", "sliding_attention"})
+"""The kinds of layers whose attention can have a window."""
+_META = torch.device("meta")
 _REFUSED = (ValueError, ImportError, NotImplementedError)
 """What transformers raises for an attention kernel that a model does not have."""
 
@@ -69,7 +75,12 @@ def make_network(
             return network.to(dtype)
         finish = _quantise(network, device) if technique.adapter == "qlora" else None
         if model.weights == "random":
-            return materialise(network, device, dtype, finish)
+            try:
+                return materialise(network, device, dtype, finish)
+            except NoInitialValues:  # its constructor sets some; then it has to be made whole
+                network = _empty(model, configuration, attention, technique, torch.device("cpu"))
+                network.to(dtype)
+                finish = _quantise(network, device) if technique.adapter == "qlora" else None
         if finish is not None:
             replace_children(network, finish)
         return network.to(device)
@@ -91,6 +102,11 @@ def find_parts(network: Any) -> Parts:
     block_list = _block_list(network, body)
     blocks = [] if block_list is None else list(block_list)
     attention = _outermost(body, _recorded(network, "attentions") or _named("Attention", body))
+    if any(getattr(part, "is_causal", None) is False for part in _inside(attention)):
+        raise UnsuitableModel(
+            f"the attention of {type(network).__name__} sees later tokens, so it cannot be trained "
+            "to predict them; use a causal language model, or override is_decoder with true"
+        )
     return Parts(
         hidden=_Hidden(body),
         head=head,
@@ -103,12 +119,38 @@ def find_parts(network: Any) -> Parts:
     )
 
 
+def check_forward(network: Any, parts: Parts) -> None:
+    """Run a network that is on the meta device, to see that its sizes fit each other.
+
+    Raises:
+        ModelError: they do not.
+    """
+    tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
+    try:
+        with torch.no_grad(), _Scalars():  # type: ignore[no-untyped-call]
+            parts.hidden(tokens)
+    except (RuntimeError, AssertionError) as error:
+        words = ("size", "shape", "dimension", "reduction dim")
+        # What needs values, such as sorting tokens by their expert, fails without meaning any harm.
+        if isinstance(error, AssertionError) or any(word in str(error) for word in words):
+            raise _cannot_make(network.config, error) from None
+
+
 def trace(network: Any, parts: Parts) -> OutputTrace:
     """What the network does between its hidden states and its logits; it is on the meta device."""
     assert parts.head is not None and isinstance(parts.hidden, _Hidden)
     weight = parts.head.weight
     assert isinstance(weight, Tensor)
     return trace_output(network, parts.hidden.body, parts.head, weight.shape[-1], _BodyOutput)
+
+
+class _Scalars(TorchDispatchMode):
+    """Returns 1 for `item()` and the like, because a tensor on meta has no value."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1
+        return func(*args, **(kwargs or {}))
 
 
 class _Hidden:
@@ -150,13 +192,13 @@ def read_configuration(model: TransformersConfig, vocab_size: int | None = None)
         assert model.config is not None
         configuration = _from_mapping(package, model.config)
     for key, value in model.overrides.items():
-        if not hasattr(configuration, key):
-            known = configuration.to_dict()
+        _check_key(package, configuration, key, "model.overrides")
+        try:
+            setattr(configuration, key, value)
+        except Exception as error:  # noqa: BLE001  each configuration class checks by itself
             raise ModelError(
-                f"model.overrides: {configuration.model_type} has no key {key!r}; "
-                + suggestion(key, known)
-            )
-        setattr(configuration, key, value)
+                f"model.overrides: {configuration.model_type} refuses {key} ({_first(error)})"
+            ) from None
     if getattr(configuration, "is_encoder_decoder", False):
         raise ModelError(
             f"{where}: {configuration.model_type} is an encoder-decoder; use a causal language "
@@ -197,8 +239,6 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
         return package.AutoConfig.from_pretrained(
             model.path, trust_remote_code=model.trust_remote_code
         )
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
     except (OSError, RuntimeError) as error:
         if folder is not None:
             raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
@@ -206,6 +246,8 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
             f"model.path {model.path}: is no folder here, and the hub cannot be asked for a model "
             f"of that name ({_first(error)}); give a folder with config.json"
         ) from None
+    except Exception as error:  # noqa: BLE001  each configuration class checks by itself
+        raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
 
 
 def _check_folder(folder: Path) -> None:
@@ -249,17 +291,40 @@ def _from_mapping(package: Any, config: dict[str, Any]) -> Any:
             f"model.config.model_type: transformers knows no {model_type!r}; "
             + suggestion(model_type, known)
         )
-    default = package.CONFIG_MAPPING[model_type]()
-    for key in values:
-        if not hasattr(default, key):
-            raise ModelError(
-                f"model.config: {model_type} has no key {key!r}; "
-                + suggestion(key, default.to_dict())
-            )
     try:
+        default = package.CONFIG_MAPPING[model_type]()
+        for key in values:
+            _check_key(package, default, key, "model.config")
         return package.AutoConfig.for_model(model_type, **values)
+    except ModelError:
+        raise
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
         raise ModelError(f"model.config: {model_type} refuses it ({_first(error)})") from None
+
+
+def _check_key(package: Any, configuration: Any, key: str, where: str) -> None:
+    """Refuse a key that neither the configuration's class nor the code of the model knows.
+
+    Qwen3-MoE's class, for one, does not declare `head_dim`, which its attention reads.
+    """
+    try:
+        if hasattr(configuration, key):
+            return
+    except Exception:  # noqa: BLE001  a property that says that layers differ
+        return
+    code = _modelling_code(package, configuration)
+    if re.search(rf"""\bconfig\.{re.escape(key)}\b|["']{re.escape(key)}["']""", code):
+        return
+    known = configuration.to_dict().keys() - package.PreTrainedConfig().to_dict().keys()
+    raise ModelError(
+        f"{where}: {configuration.model_type} has no key {key!r}; " + suggestion(key, known)
+    )
+
+
+def _modelling_code(package: Any, configuration: Any) -> str:
+    """The source of the module that defines the model of a configuration; empty for none."""
+    model = package.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(configuration), None)
+    return "" if model is None else inspect.getsource(inspect.getmodule(model) or model)
 
 
 def _forget_special_tokens(text: Any, vocab_size: int) -> None:
@@ -267,7 +332,10 @@ def _forget_special_tokens(text: Any, vocab_size: int) -> None:
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         value = getattr(text, name, None)
         if isinstance(value, int) and value >= vocab_size:
-            setattr(text, name, None)
+            try:
+                setattr(text, name, None)
+            except Exception:  # noqa: BLE001  some configurations insist on a number
+                setattr(text, name, 0)
 
 
 def _set_window(configuration: Any, technique: Technique) -> None:
@@ -275,20 +343,21 @@ def _set_window(configuration: Any, technique: Technique) -> None:
     if technique.window is None:
         return
     text = configuration.get_text_config(decoder=True)
-    if not hasattr(text, "sliding_window"):
+    kinds = getattr(text, "layer_types", None) or ()
+    # Some read a window and mask nothing by it: moshi only cuts its cache.
+    masks = "create_sliding_window_causal_mask" in _modelling_code(_package(), configuration)
+    if not hasattr(text, "sliding_window") or not masks or set(kinds) - _WINDOWED:
         raise UnsuitableModel(
-            f"{text.model_type} has no window in its attention; remove window, or use a model "
-            "with one, such as mistral"
+            f"{text.model_type} has no window in its attention, or not in all layers; remove "
+            "window, or use a model with one, such as mistral"
         )
     text.sliding_window = technique.window
     if hasattr(text, "use_sliding_window"):
         text.use_sliding_window = True
     if hasattr(text, "max_window_layers"):
         text.max_window_layers = 0
-    if getattr(text, "layer_types", None):
-        text.layer_types = [
-            "sliding_attention" if kind == "full_attention" else kind for kind in text.layer_types
-        ]
+    if kinds:
+        text.layer_types = ["sliding_attention"] * len(kinds)
 
 
 def _attention_name(technique: Technique, device: torch.device) -> str | None:
@@ -322,33 +391,43 @@ def _like_flash(
 
 
 def _empty(
-    model: TransformersConfig, configuration: Any, attention: str | None, technique: Technique
+    model: TransformersConfig,
+    configuration: Any,
+    attention: str | None,
+    technique: Technique,
+    device: torch.device = _META,
 ) -> Any:
-    """The network on the meta device."""
+    """The network as its constructor makes it, by default on the meta device."""
     auto = _package().AutoModelForCausalLM
     options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": model.trust_remote_code}
     if attention is not None:
         options["attn_implementation"] = attention
     try:
-        with torch.device("meta"):
+        with device:
             network = auto.from_config(configuration, **options)
     except _REFUSED as error:
         if attention is None:
-            raise ModelError(f"the model cannot be made ({_first(error)}); change it") from None
+            raise _cannot_make(configuration, error) from None
+        if not isinstance(error, ImportError) and "attention" not in str(error):
+            raise _cannot_make(configuration, error) from None
         raise UnsuitableModel(
-            f"transformers has no attention {technique.attention} for {configuration.model_type} "
-            f"({_first(error)})"
+            f"transformers has no attention {technique.attention} for {configuration.model_type}"
+            + (f" ({_first(error)})" if isinstance(error, ImportError) else "")
         ) from None
-    except (TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
-        raise ModelError(
-            f"transformers cannot make a {configuration.model_type} of this configuration "
-            f"({type(error).__name__}: {_first(error)}); change its sizes"
-        ) from None
+    except Exception as error:  # noqa: BLE001  each model's code fails in its own way
+        raise _cannot_make(configuration, error) from None
     if attention == LIKE_FLASH and not network._supports_flash_attn:
         raise UnsuitableModel(
             f"transformers has no attention {technique.attention} for {configuration.model_type}"
         )
     return network
+
+
+def _cannot_make(configuration: Any, error: Exception) -> ModelError:
+    return ModelError(
+        f"transformers cannot make a {configuration.model_type} of this configuration "
+        f"({type(error).__name__}: {_first(error)}); change its sizes"
+    )
 
 
 def _pretrained(
@@ -380,12 +459,12 @@ def _pretrained(
         raise ModelError(
             f"model.path {model.path}: its weights cannot be loaded ({_first(error)})"
         ) from None
-    wrong = [str(key[0] if isinstance(key, tuple) else key) for key in loaded["mismatched_keys"]]
+    wrong = sorted(str(k[0] if isinstance(k, tuple) else k) for k in loaded["mismatched_keys"])
     if wrong:
         raise ModelError(
-            f"model.path {model.path}: its weights do not fit its configuration ({wrong[0]} and "
-            f"{len(wrong) - 1} more have another shape); remove model.overrides, or set "
-            "model.weights to random"
+            f"model.path {model.path}: its weights do not fit its configuration ({len(wrong)} have "
+            f"another shape: {wrong[0]}{' and others' if len(wrong) > 1 else ''}); remove "
+            "model.overrides, or set model.weights to random"
         )
     missing, left_over = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
     if missing or left_over:
@@ -468,6 +547,10 @@ def _outermost(body: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.M
     return [found for child in body.children() for found in _outermost(child, kinds)]
 
 
+def _inside(modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    return (part for module in modules for part in module.modules())
+
+
 def _feed_forward(block: nn.Module, attention: Sequence[nn.Module]) -> Iterator[nn.Module]:
     """The parts of a block that hold matrices and no attention."""
     inside = {id(module) for module in attention}
@@ -479,8 +562,10 @@ def _feed_forward(block: nn.Module, attention: Sequence[nn.Module]) -> Iterator[
 
 
 def _first(error: BaseException) -> str:
-    """The first line of an error's text."""
+    """The first line of an error's text, with the next one where it ends with a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1]}"
     return lines[0] if lines else type(error).__name__
 
 

@@ -1,0 +1,307 @@
+"""Each family's loss and gradients are those of transformers' own forward pass, in float64."""
+
+import pytest
+import torch
+from families import FAMILIES, LENGTH, VOCABULARY, configuration
+
+from vramlab.base.errors import ModelError
+from vramlab.config.model import TransformersConfig
+from vramlab.config.targets import IGNORED
+from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
+from vramlab.model.language_model import UnsuitableModel
+from vramlab.training.learner import build
+from vramlab.training.machine import Machine, obstacle
+
+transformers = pytest.importorskip("transformers", reason="the package transformers is absent")
+
+CPU = torch.device("cpu")
+BOUND = 1e-6
+"""Of the relative errors. Rounding gives 1e-16 in float64, and about 1e-7 where transformers'
+explicit attention computes its softmax in float32."""
+NO_SDPA = {"gptj", "bloom"}
+"""Families that have explicit attention only."""
+
+
+def make(config, axes=None, seed=3, length=LENGTH, **model):
+    """The learner of a configuration written out, in float64."""
+    learner = build(of(config, axes, seed=seed, length=length, **model), CPU)
+    learner.model.double()
+    with_experts_one_by_one(learner.model.network)
+    return learner
+
+
+def of(config, axes=None, *, seed=3, length=LENGTH, **model):
+    """The workload of a configuration written out."""
+    return Workload(
+        technique=Technique(**(axes or {})),
+        model=TransformersConfig(source="transformers", config=config, **model),
+        vocab_size=VOCABULARY,
+        length=length,
+        seed=seed,
+    )
+
+
+def with_experts_one_by_one(network):
+    """The grouped matrix product, which transformers prefers, does not take float64."""
+    if network._can_set_experts_implementation():
+        network.set_experts_implementation("eager")
+
+
+def official(config, state, attention=None):
+    """transformers' own model with our weights, in float64."""
+    config = dict(config)
+    options = {} if attention is None else {"attn_implementation": attention}
+    read = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    model = transformers.AutoModelForCausalLM.from_config(read, **options).double()
+    with_experts_one_by_one(model)
+    model.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    return model
+
+
+def batch(length=LENGTH):
+    tokens = torch.randint(4, VOCABULARY, (3, length + 1), generator=torch.manual_seed(1))
+    inputs, targets = tokens[:, :-1], tokens[:, 1:].clone()
+    targets[1, 15:] = IGNORED
+    return inputs, targets
+
+
+def official_loss(model, inputs, targets):
+    logits = model(input_ids=inputs, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def errors(learner, model):
+    """Relative errors of the loss and of all gradients together, and of the worst gradient."""
+    inputs, targets = batch()
+    loss, expected = learner.loss_sum(inputs, targets), official_loss(model, inputs, targets)
+    loss.backward()
+    expected.backward()
+    gradients = dict(model.named_parameters())
+    ours = dict(learner.model.network.named_parameters())
+    assert ours.keys() == gradients.keys()
+    scale = max(p.grad.norm() for p in gradients.values() if p.grad is not None)
+    worst = 0.0
+    for name, parameter in ours.items():
+        if gradients[name].grad is None:
+            assert parameter.grad is None, name
+            continue
+        # A key's bias has no gradient but rounding: hence the small part of the largest one.
+        size = gradients[name].grad.norm() + 1e-3 * scale
+        worst = max(worst, ((parameter.grad - gradients[name].grad).norm() / size).item())
+    return (abs(loss - expected) / expected).item(), worst
+
+
+TECHNIQUES = {
+    "full": {},
+    "chunked, sdpa": {"loss_head": "chunked", "attention": "sdpa"},
+    "fused, math, block": {"loss_head": "fused", "attention": "math", "checkpointing": "block"},
+    "selective, chunks of 7": {
+        "checkpointing": "selective",
+        "loss_head": "fused",
+        "chunk_tokens": 7,
+    },
+    "recomputed": {"feed_forward": "recomputed", "attention": "math"},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_and_gradients_are_transformers_own(family):
+    config = configuration(family)
+    for name, axes in TECHNIQUES.items():
+        if axes.get("attention") == "sdpa" and family in NO_SDPA:
+            with pytest.raises(UnsuitableModel, match="no attention sdpa for"):
+                make(config, axes)
+            continue
+        if axes.get("feed_forward") == "recomputed" and family == "opt":
+            with pytest.raises(UnsuitableModel, match="as a module of its own"):
+                make(config, axes)
+            continue
+        learner = make(config, axes)
+        explicit = "eager" if axes.get("attention") == "math" else None
+        loss, gradient = errors(learner, official(config, learner.model.state_dict(), explicit))
+        assert loss < BOUND, name
+        assert gradient < BOUND, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parts_of_a_family_are_found(family):
+    learner = make(configuration(family))
+    parts, layers = learner.model.parts, FAMILIES[family].get("num_hidden_layers", 2)
+    assert len(parts.blocks) == len(parts.attention) == layers
+    assert len(parts.feed_forward) == layers * (2 if family == "opt" else 1)
+    assert learner.model.vocabulary == VOCABULARY
+
+
+WINDOWED = ["mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3", "starcoder2", "mixtral"]
+
+
+@pytest.mark.parametrize("family", WINDOWED)
+def test_a_window_is_the_official_one_in_every_layer(family):
+    config = configuration(family)
+    learner = make(config, {"attention": "masked", "window": 4})
+    settings = {"sliding_window": 4}
+    if family in {"qwen2", "qwen3"}:
+        settings |= {"use_sliding_window": True, "max_window_layers": 0}
+    read = transformers.CONFIG_MAPPING[family](**{**FAMILIES[family], **settings})
+    if getattr(read, "layer_types", None):
+        settings["layer_types"] = ["sliding_attention"] * len(read.layer_types)
+    loss, gradient = errors(learner, official(config | settings, learner.model.state_dict()))
+    assert loss < BOUND
+    assert gradient < BOUND
+
+
+@pytest.mark.parametrize("family", WINDOWED)
+@pytest.mark.parametrize(("window", "reach"), [(1, 1), (4, 4), (50, LENGTH - 3)])
+def test_a_token_has_influence_only_inside_the_window(family, window, reach):
+    layers = {"num_hidden_layers": 1}
+    learner = make(configuration(family) | layers, {"attention": "masked", "window": window})
+    inputs = batch()[0][:1]
+    changed = inputs.clone()
+    changed[0, 3] = 4 + (inputs[0, 3] - 3) % (VOCABULARY - 4)
+    with torch.no_grad():
+        moved = (learner.model(inputs) - learner.model(changed)).abs().amax(-1)[0] > 1e-12
+    assert moved.nonzero().ravel().tolist() == list(range(3, 3 + reach))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "moshi", "inkling_text", "minimax"])
+def test_an_architecture_without_a_window_refuses_one(family):
+    config = {"model_type": family, "vocab_size": VOCABULARY}
+    why = obstacle(of(config, {"attention": "masked", "window": 4}), Machine("cpu"))
+    assert why.startswith(f"{family} has no window in its attention")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt", "mixtral", "apertus"])
+def test_random_weights_have_the_distribution_that_transformers_gives(family):
+    config = configuration(family)
+    ours = make(config).model.state_dict()
+    read = {name: value for name, value in config.items() if name != "model_type"}
+    torch.manual_seed(4)
+    theirs = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(config["model_type"], **read)
+    ).state_dict()
+    for name, value in theirs.items():
+        mine, expected = ours[f"network.{name}"].double(), value.double()
+        spread = float(expected.std(correction=0))
+        error = 6 / max(expected.numel(), 2) ** 0.5  # six standard errors of a mean
+        assert float(mine.std(correction=0)) == pytest.approx(spread, rel=error, abs=1e-9), name
+        bound = 2 * error * spread + 1e-6
+        assert float(mine.mean()) == pytest.approx(float(expected.mean()), abs=bound), name
+
+
+def test_equal_seeds_give_equal_weights_for_every_technique():
+    config = configuration("qwen2")
+    expected = build(of(config), CPU).model.state_dict()
+    for axes in TECHNIQUES.values():
+        state = build(of(config, axes), CPU).model.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
+    other = build(of(config, seed=4), CPU).model.state_dict()
+    name = "network.model.embed_tokens.weight"
+    assert not torch.equal(other[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    ("family", "changed"),
+    [("llama", {}), ("gemma2", {}), ("gpt2", {}), ("llama", {"tie_word_embeddings": True})],
+)
+def test_an_update_in_the_backward_pass_is_that_of_adam(family, changed):
+    config, data = configuration(family) | changed, batch()
+    weights = []
+    for optimizer in ("adam", "in-backward"):
+        learner = make(config, {"optimizer": optimizer, "loss_head": "fused"})
+        steps = learner.optimizer(1e-3)
+        for _ in range(2):
+            learner.loss_sum(*data).backward()
+            steps.step()
+            steps.zero_grad()
+        weights.append(list(learner.model.parameters()))
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_bfloat16_keeps_buffers_and_agrees_within_its_rounding():
+    config = configuration("llama")
+    expected = make(config)
+    reference = official_loss(official(config, expected.model.state_dict()), *batch()).item()
+    for precision, weights in (("bf16", torch.float32), ("pure-bf16", torch.bfloat16)):
+        learner = build(of(config, {"precision": precision}), CPU)
+        assert {p.dtype for p in learner.model.parameters()} == {weights}
+        assert {b.dtype for b in learner.model.buffers()} == {torch.float32}  # rotary frequencies
+        loss = learner.loss_sum(*batch())
+        assert loss.item() == pytest.approx(reference, rel=2e-3)
+        assert loss.item() != pytest.approx(reference, rel=1e-9)
+
+
+def refusal(model, vocab_size=VOCABULARY, length=LENGTH, **axes):
+    """The sentence with which a model is refused, by either kind of error."""
+    work = Workload(
+        technique=Technique(**axes), model=model, vocab_size=vocab_size, length=length, seed=3
+    )
+    with pytest.raises((ModelError, UnsuitableModel)) as caught:
+        build(work, CPU)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 500
+    return sentence
+
+
+def written(**config):
+    return TransformersConfig(source="transformers", config=config)
+
+
+LLAMA = configuration("llama")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            {"model_type": "lama"},
+            "model.config.model_type: transformers knows no 'lama'; did you mean 'llama'",
+        ),
+        (
+            LLAMA | {"hiden_size": 64},
+            "model.config: llama has no key 'hiden_size'; did you mean 'hidden_size'",
+        ),
+        ({"model_type": "t5"}, "t5 is an encoder-decoder; use a causal language model"),
+        ({"model_type": "vit"}, "transformers has no causal language model of type vit"),
+        (LLAMA | {"hidden_size": 33}, "model.config: llama refuses it (Class validation error"),
+        (LLAMA | {"hidden_act": "none"}, "transformers cannot make a llama of this configuration"),
+        (LLAMA | {"num_key_value_heads": 3}, "transformers cannot make a llama of this"),
+        (LLAMA | {"num_hidden_layers": "2"}, "model.config: llama refuses it (Validation error"),
+        (
+            {"model_type": "bert-generation"} | {"hidden_size": 32, "num_attention_heads": 4},
+            "sees later tokens, so it cannot be trained to predict them",
+        ),
+        (
+            {"model_type": "bert", "hidden_size": 48, "num_hidden_layers": 1, "is_decoder": True},
+            "than a product with its output embedding, a factor and a tanh (addmm)",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_sentence(config, sentence):
+    assert sentence in refusal(written(**config))
+
+
+def test_a_key_that_only_the_code_of_a_model_reads_is_taken():
+    learner = make(configuration("qwen3_moe") | {"head_dim": 4})
+    assert learner.model.network.model.layers[0].self_attn.q_proj.out_features == 4 * 4
+
+
+def test_a_mistyped_override_is_one_sentence():
+    model = TransformersConfig(source="transformers", config=LLAMA, overrides={"n_layers": 1})
+    assert "model.overrides: llama has no key 'n_layers'; " in refusal(model)
+
+
+def test_overrides_and_the_tokenizers_vocabulary_are_set():
+    learner = make(LLAMA | {"vocab_size": 32_000}, overrides={"num_hidden_layers": 1})
+    assert len(learner.model.decoder_blocks()) == 1
+    assert learner.model.vocabulary == VOCABULARY
+
+
+def test_more_tokens_than_learned_positions_are_refused():
+    assert "more than the 64 positions" in refusal(written(**configuration("gpt2")), length=65)
+    assert "more than the 64 positions" in refusal(written(**configuration("opt")), length=65)
+    make(LLAMA, length=65)  # computed positions have no end
