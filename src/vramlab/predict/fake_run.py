@@ -94,7 +94,9 @@ class FakeRun:
         self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
         self._peaks = functools.cache(self._step)
         self._blocks = self._learner.model.block_list()
-        if self._blocks is not None and not (len(self._blocks) > DEEP and alike(list(self._blocks))):
+        if self._blocks is not None and not (
+            len(self._blocks) > DEEP and alike(list(self._blocks))
+        ):
             self._blocks = None
         self._confirmed_at = 0
         self._buffers = [
@@ -207,13 +209,14 @@ class FakeRun:
             segments = SegmentPeaks(self._counter, self._learner.model.running_blocks())
 
             def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
-                segments.enter("head")
+                segments.enter("head forward")
                 hidden.register_hook(lambda _: segments.enter("norm backward"))
                 return self._learner.loss_head(hidden, output, targets)
 
             def on_phase(phase: Phase) -> None:
-                if phase == "after_backward":
-                    segments.enter("optimizer")
+                following = {"after_forward": "head backward", "after_backward": "optimizer"}
+                if phase in following:
+                    segments.enter(following[phase])
 
             learner = dataclasses.replace(self._learner, loss_head=head)
             feed = self._batches(batch_size)

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from vramlab.memory.counter import Counter
 
 SEGMENTS = (
-    *("first block forward", "blocks forward", "head", "norm backward", "last block backward"),
-    *("blocks between backward", "first block backward", "embedding backward", "optimizer"),
+    *("first block forward", "blocks forward", "head forward", "head backward", "norm backward"),
+    *("last block backward", "blocks between backward", "first block backward"),
+    *("embedding backward", "optimizer"),
 )
-"""The segments of a step, in order."""
+"""The segments of a step, in order. Autocast keeps 16-bit copies of weights to the end of the
+forward pass, so the head's two passes have lines of their own."""
 SHALLOW, DEEPER = 3, 4
 """Blocks of the steps that give the lines: a first, a last, and at least one between."""
 
