@@ -46,11 +46,11 @@ def whole(tensor):
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
 
 
-def trained(axes, batch_size, double=True, cuda=False, **training):
+def trained(axes, batch_size, double=True, cuda=False, model=MODEL, **training):
     """An epoch: losses, final weights, and the validation."""
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        learner = made(axes, cuda=cuda)
+        learner = made(axes, model, cuda=cuda)
         schedule = epoch.Schedule(TrainingConfig(**training), batch_size, 1e-2)
         nowhere = Checkpoints(Path("/nonexistent"), "a", learner.ranks)
         done = epoch.train_epochs(learner, SEQUENCES, schedule, nowhere)

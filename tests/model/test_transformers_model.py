@@ -305,3 +305,10 @@ def test_more_tokens_than_learned_positions_are_refused():
     assert "more than the 64 positions" in refusal(written(**configuration("gpt2")), length=65)
     assert "more than the 64 positions" in refusal(written(**configuration("opt")), length=65)
     make(LLAMA, length=65)  # computed positions have no end
+
+
+@pytest.mark.parametrize("family", ["falcon", "bloom", "gptj"])
+def test_a_model_that_takes_no_kernel_from_outside_says_so(family):
+    work = of(configuration(family), {"attention": "flash", "precision": "bf16"})
+    why = obstacle(work, Machine.with_gpus((9, 0)))
+    assert f"{family} cannot be predicted" in why or f"no attention flash for {family}" in why

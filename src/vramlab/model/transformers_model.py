@@ -415,6 +415,11 @@ def _empty(
             + (f" ({_first(error)})" if isinstance(error, ImportError) else "")
         ) from None
     except Exception as error:  # noqa: BLE001  each model's code fails in its own way
+        if LIKE_FLASH in str(error):  # Falcon's own table of kernels has no place for a stand-in
+            raise UnsuitableModel(
+                f"attention {technique.attention} of {configuration.model_type} cannot be "
+                "predicted; set attention to sdpa or math"
+            ) from None
         raise _cannot_make(configuration, error) from None
     if attention == LIKE_FLASH and not network._supports_flash_attn:
         raise UnsuitableModel(
