@@ -11,6 +11,7 @@ from workloads import workload
 from vramlab.config.model import DecoderConfig
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
+from vramlab.model import decoder
 from vramlab.predict import fake_run
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
@@ -215,3 +216,16 @@ def test_torch_is_restored():
     run = FakeRun(of_axes({"attention": "math"}), cuda=True)
     run.close()
     assert Trials(of_axes({"attention": "math"}), Budget(CPU), 2)(2).fits
+
+
+def test_a_block_that_may_be_left_out_is_counted(monkeypatch):
+    """As in transformers' OPT: `if torch.rand([]) < layerdrop: continue`."""
+
+    def forward(self, x):
+        dropped = torch.rand([]) < 0.5
+        return x if dropped else own(self, x)
+
+    own = decoder.Block.forward
+    whole = FakeRun(of_axes({}), cuda=True).peak(5)
+    monkeypatch.setattr(decoder.Block, "forward", forward)
+    assert FakeRun(of_axes({}), cuda=True).peak(5) == pytest.approx(whole, abs=4096)

@@ -25,7 +25,9 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from vramlab.config.model import DecoderConfig
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
@@ -129,6 +131,14 @@ class FakeRun:
                 "its memory depends on the values of tensors, so it cannot be predicted by a step "
                 f"without values ({type(error).__name__}); the search for the largest batch "
                 "measures it"
+            ) from None
+        except RuntimeError as error:
+            if isinstance(workload.model, DecoderConfig):
+                raise
+            # The code of others may refuse a step without values in its own words.
+            raise UnsuitableModel(
+                f"a step without values fails in its code ({str(error).splitlines()[0]}), so its "
+                "memory cannot be predicted; the search for the largest batch measures it"
             ) from None
         finally:
             cls.close()
@@ -238,7 +248,7 @@ class FakeRun:
     @contextlib.contextmanager
     def _counting(self) -> Iterator[None]:
         functions = emulate_cuda() if self._cuda else contextlib.nullcontext()
-        scalars = _Scalars()  # type: ignore[no-untyped-call]
+        scalars = _Scalars()
         with self._mode, scalars, self._counter, functions, _as_if_real():
             yield
 
@@ -259,12 +269,23 @@ def _as_if_real() -> Iterator[None]:
 
 
 class _Scalars(TorchDispatchMode):
-    """Returns 1 for `item()` and the like, because a fake tensor has no value."""
+    """Returns 1 for `item()` and the like, because a fake tensor has no value.
+
+    But 0 for whether one number is below another: that is how a model asks whether a random number
+    is below its rate of leaving out a block, and a step that leaves out blocks takes too little.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._below: Any = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
-            return 1.0
-        return func(*args, **(kwargs or {}))
+            return 0.0 if args[0] in self._below else 1.0
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.lt and result.dim() == 0:
+            self._below[result] = True
+        return result
 
 
 def _eager(workload: Workload) -> Workload:

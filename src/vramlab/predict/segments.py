@@ -3,10 +3,10 @@
 Blocks of one kind allocate the same. So inside each segment below, live memory at its highest is a
 constant plus so many bytes for each block: what the blocks saved for the backward pass, or their
 gradients. A step with three blocks and one with four give that line for each segment, and the peak
-of a deep model is the highest of the lines. In the backward pass of the blocks between the first and
-the last, saved tensors go and gradients come from block to block, each at its own rate: whichever
-is the larger sets the slope, at any depth. All this is only as good as the blocks are alike,
-which `alike` asks, and steps of all of them confirm (`FakeRun`).
+of a deep model is the highest of the lines. In the backward pass of the blocks between the first
+and the last, saved tensors go and gradients come from block to block, each at its own rate:
+whichever is the larger sets the slope, at any depth. All this is only as good as the blocks are
+alike, which `alike` asks, and steps of all of them confirm (`FakeRun`).
 """
 
 from __future__ import annotations
