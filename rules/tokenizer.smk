@@ -24,11 +24,7 @@ rule tokenizer:
         file={"path": str(OWN_TOKENIZER)} if OWN_TOKENIZER else {},
         stamps=stamps(OWN_FILES),
     message:
-        (
-            "Take over the tokenizer {params.file[path]}"
-            if OWN_TOKENIZER
-            else "Train a tokenizer of {params.tokenizer[vocab_size]} pieces on the training corpus"
-        )
+        "Make the tokenizer, from {params.tokenizer[source]}"
     script:
         "../workflow/scripts/tokenizer.py"
 

@@ -22,21 +22,21 @@ pytestmark = [
     ),
 ]
 
-VOCABULARY, LENGTH, WIDTH = 160, 96, 128
+VOCABULARY, LENGTH, WIDTH = 160, 160, 128
 _SIZES = {
     "hidden_size": WIDTH,
     "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
-    "max_position_embeddings": 128,
+    "max_position_embeddings": 256,
 }
 _NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 MODELS = {
     "llama": _SIZES,
     "gemma2": _SIZES | {"head_dim": 64, "final_logit_softcapping": 3.0, "sliding_window": 24},
     "mistral": _SIZES | {"sliding_window": 24},
-    "gpt2": {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 128, **_NO_DROPOUT},
+    "gpt2": {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 256, **_NO_DROPOUT},
 }
 _BF16 = {"precision": "bf16", "attention": "sdpa"}
 TECHNIQUES = {

@@ -76,8 +76,7 @@ def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
             assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
 
 
-@pytest.mark.parametrize("narrow", [False, True])
-@pytest.mark.parametrize("code", ["en", "pl"])
+@pytest.mark.parametrize(("code", "narrow"), [("en", True), ("pl", False)])
 def test_legends_are_inside_the_figure(case, code, narrow):
     config, results = case
     for entry in catalog.figures(config):

@@ -229,7 +229,7 @@ def test_a_killed_snakemake_leaves_a_job_that_spoils_nothing(stage, disturbed, u
     assert_as_undisturbed(checkout, undisturbed)
 
 
-ROUNDS = int(os.environ.get("VRAMLAB_KILL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("VRAMLAB_KILL_ROUNDS", "1"))
 SEED = int(os.environ.get("VRAMLAB_KILL_SEED", "19"))
 WHOLE = {**SAVING, "techniques": {"fp32": {}, "bf16": {"precision": "bf16"}}}
 
