@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pipeline import ROOT
+from tokenizers import Tokenizer, models
 
 from vramlab.config import experiment
 
@@ -63,6 +64,12 @@ def copy(tmp_path_factory):
     (folder / ".venv").symlink_to(ROOT / ".venv")
     subprocess.run(["cp", "-r", "profiles/slurm", "profiles/mine"], cwd=folder, check=True)
     subprocess.run(["cp", "config/demo.yaml", "mine.yaml"], cwd=folder, check=True)
+    model = folder / "FOLDER"  # what the reader calls otherwise
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    tokenizer = Tokenizer(models.WordLevel({"word": 0}, unk_token="word"))
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(model / "tokenizer.json"))
     return folder
 
 
