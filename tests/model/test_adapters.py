@@ -17,10 +17,12 @@ from vramlab.config.training import TrainingConfig
 from vramlab.config.workload import Workload
 from vramlab.data.sequences import Sequences
 from vramlab.measure.profile import ProfilePlan, profile
+from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.model.adapters import SCALE, is_adapter
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.model.quantised import Sizes4bit, quantised, stored
+from vramlab.predict.fake_run import FakeRun
 from vramlab.training import epoch as module
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Interrupted, Schedule, train_epochs
@@ -289,3 +291,22 @@ def test_the_breakdown_tells_base_adapters_and_quantised_weights_apart(adapter):
     assert kinds["optimizer state"] >= 2 * own
     table = 1024 * (adapter == "qlora")  # of 8-bit levels, which bitsandbytes keeps for itself
     assert sum(kinds.values()) == pytest.approx(memory.peak.allocated, abs=64 + table)
+
+
+@pytest.mark.parametrize("source", [s for s in MODELS if s != "gpt2"])
+def test_every_source_keeps_its_layers_in_4_bits_and_is_predicted_so(source):
+    """Else a source would train as with lora, under another name."""
+    pytest.importorskip("bitsandbytes", reason="the package bitsandbytes is absent")
+    axes = {"adapter": "qlora", "precision": "bf16"}
+    tried = of(source, **axes)
+    learner = with_values(build(tried, CPU))
+    kinds = [type(module).__name__ for module in learner.model.modules()]
+    assert kinds.count("Linear4bit") > 0
+    inputs, targets = batch()
+    learner.loss_sum(inputs, targets).backward()
+    assert all(p.grad is not None for p in learner.trained_parameters())
+    run = FakeRun(tried, cuda=False)
+    predicted = run.peak(64)  # many, or making the model takes more than its steps
+    run.close()
+    measured = Trials(tried, Budget(CPU), 2)(64)
+    assert predicted == pytest.approx(measured.peak_allocated, rel=0.01)

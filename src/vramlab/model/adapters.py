@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from vramlab.base.errors import ModelError
 from vramlab.config.technique import Technique
 from vramlab.model.language_model import UnsuitableModel
-from vramlab.model.quantised import Sizes4bit
+from vramlab.model.materialise import Finish
+from vramlab.model.quantised import Sizes4bit, quantised
 
 SCALE = 2
 """alpha / rank: the adapters' part is multiplied by it."""
@@ -142,6 +143,22 @@ def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:
             "has none"
         )
     return found
+
+
+def quantiser(blocks: Sequence[nn.Module], device: torch.device) -> Finish:
+    """What replaces each linear layer of some blocks by one in 4 bits on a device.
+
+    Raises:
+        UnsuitableModel: there are none.
+    """
+    chosen = set(map(id, linear_layers(blocks)))
+
+    def finish(module: nn.Module) -> nn.Module:
+        if id(module) not in chosen or not isinstance(module, nn.Linear):
+            return module
+        return quantised(module, device)
+
+    return finish
 
 
 def _replace_by_sizes(network: nn.Module, chosen: set[int]) -> None:

@@ -6,7 +6,7 @@ the CPU, those of transformers on the device, where a large one takes seconds in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,14 @@ from torch import nn
 
 from vramlab.base.errors import ModelError
 from vramlab.config.model import DecoderConfig, PythonConfig, TransformersConfig
+from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model import python_model, transformers_model
 from vramlab.model.adapt import AdaptedModel
-from vramlab.model.adapters import add_adapter, base_dtype
+from vramlab.model.adapters import add_adapter, base_dtype, quantiser
 from vramlab.model.decoder import Transformer
 from vramlab.model.language_model import LanguageModel
+from vramlab.model.materialise import replace_children
 
 
 def make_model(workload: Workload, device: torch.device) -> LanguageModel:
@@ -51,10 +53,11 @@ def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, DecoderConfig)
     transformer = Transformer(config, workload.vocab_size, technique)
-    if technique.precision == "pure-bf16":
-        transformer = transformer.bfloat16()
-    blocks = [m for block in transformer.blocks for m in [block.get_submodule("feed_forward")]]
-    add_adapter(transformer, blocks, technique)
+    transformer = transformer.to(base_dtype(technique))
+    # In attention, torch.nn.MultiheadAttention takes the weights of its layers, not the layers.
+    layers = [block.get_submodule("feed_forward") for block in transformer.blocks]
+    _quantise(transformer, layers, technique, device)
+    add_adapter(transformer, layers, technique)
     return transformer.to(device)  # initialised on the CPU: equal weights on all devices
 
 
@@ -92,8 +95,17 @@ def _python(workload: Workload, device: torch.device) -> LanguageModel:
     for parameter in module.parameters():  # buffers, such as positions, keep their type
         parameter.data = parameter.data.to(base_dtype(technique))
     parts = python_model.find_parts(module, config, tokens)
+    _quantise(module, parts.blocks, technique, device)
     add_adapter(module, parts.blocks, technique, parts.head)
     return AdaptedModel(module, parts, technique).to(device)
+
+
+def _quantise(
+    model: nn.Module, blocks: Sequence[nn.Module], technique: Technique, device: torch.device
+) -> None:
+    """Keep the linear layers of the blocks in 4 bits; on meta, `add_adapter` puts their sizes."""
+    if technique.adapter == "qlora" and device.type != "meta":
+        replace_children(model, quantiser(blocks, device))
 
 
 _MAKERS: dict[type[Any], Callable[[Workload, torch.device], LanguageModel]] = {

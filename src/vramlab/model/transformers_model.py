@@ -13,7 +13,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,10 @@ from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts, norms_in
-from vramlab.model.adapters import linear_layers
+from vramlab.model.adapters import quantiser
 from vramlab.model.language_model import UnsuitableModel
-from vramlab.model.materialise import NoInitialValues, materialise, replace_children
+from vramlab.model.materialise import Finish, NoInitialValues, materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
-from vramlab.model.quantised import quantised
 
 LIKE_FLASH = "vramlab_sizes"
 """Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
@@ -73,14 +72,14 @@ def make_network(
             network = _empty(model, configuration, attention, technique)
         if device.type == "meta":
             return network.to(dtype)
-        finish = _quantise(network, device) if technique.adapter == "qlora" else None
+        finish = _quantiser(network, device, technique)
         if model.weights == "random":
             try:
                 return materialise(network, device, dtype, finish)
             except NoInitialValues:  # its constructor sets some; then it has to be made whole
                 network = _empty(model, configuration, attention, technique, torch.device("cpu"))
                 network.to(dtype)
-                finish = _quantise(network, device) if technique.adapter == "qlora" else None
+                finish = _quantiser(network, device, technique)
         if finish is not None:
             replace_children(network, finish)
         return network.to(device)
@@ -481,17 +480,11 @@ def _pretrained(
     return network
 
 
-def _quantise(network: Any, device: torch.device) -> Callable[[nn.Module], nn.Module]:
-    """What replaces a module of a network: the linear layers of its blocks, by 4-bit ones."""
-    blocks = list(_block_list(network, _body(network)) or ())
-    chosen = set(map(id, linear_layers(blocks)))
-
-    def finish(module: nn.Module) -> nn.Module:
-        if id(module) not in chosen or not isinstance(module, nn.Linear):
-            return module
-        return quantised(module, device)
-
-    return finish
+def _quantiser(network: Any, device: torch.device, technique: Technique) -> Finish | None:
+    """What replaces the linear layers of the blocks by 4-bit ones; None where nothing does."""
+    if technique.adapter != "qlora":
+        return None
+    return quantiser(list(_block_list(network, _body(network)) or ()), device)
 
 
 def _body(network: Any) -> nn.Module:
