@@ -202,6 +202,8 @@ def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> Pro
     return ProfileRecord(
         **fields,
         batch_size=batch,
+        parameters=2_855_680,
+        trained_parameters=2_855_680,
         step_seconds=[ms / 1e3 for ms in milliseconds(name, batch, fields["sequence_length"])],
         memory=Memory(
             before=point(STATE),

@@ -89,6 +89,7 @@ def _setup(results: Results) -> list[str]:
             baseline=f"`{results.baseline}`",
         ),
     ]
+    lines += _model(results)
     for record in results.records(CorpusRecord):
         lines.append(
             say(
@@ -127,14 +128,38 @@ def _setup(results: Results) -> list[str]:
         )
         lines.append(
             say(
-                "The tokenizer: SentencePiece {model}, {pieces} pieces, {fertility} pieces per "
-                "word.",
-                model=tokenizer.model_type,
+                "The tokenizer: {model}, {pieces} tokens, {fertility} tokens per word.",
+                model=_tokenizer_model(tokenizer),
                 pieces=integer(tokenizer.vocab_size),
                 fertility=wording.listing(fertility),
             )
         )
     return lines
+
+
+def _model(results: Results) -> list[str]:
+    """How large the model is, and of how much of it adapters are trained."""
+    profiles = [run.profile for run in results.runs("own") if run.profile.parameters]
+    counts = [p.parameters for p in profiles if p.parameters == p.trained_parameters]
+    lines = []
+    if counts and counts[0] is not None:
+        lines.append(say("The model has {count} parameters.", count=integer(counts[0])))
+    for profile in profiles:
+        if profile.trained_parameters is not None and profile.trained_parameters not in counts:
+            lines.append(
+                say(
+                    "With `{technique}`, {count} parameters are trained.",
+                    technique=profile.technique,
+                    count=integer(profile.trained_parameters),
+                )
+            )
+    return lines
+
+
+def _tokenizer_model(tokenizer: TokenizerRecord) -> str:
+    """What kind it is; one that was trained here is SentencePiece's."""
+    trained_here = tokenizer.cut_lines is not None
+    return f"SentencePiece {tokenizer.model_type}" if trained_here else tokenizer.model_type
 
 
 def _corpus_source(source: str) -> str:
