@@ -53,7 +53,8 @@ def _decoder(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, DecoderConfig)
     transformer = Transformer(config, workload.vocab_size, technique)
-    transformer = transformer.to(base_dtype(technique))
+    if base_dtype(technique) == torch.bfloat16:
+        transformer = transformer.bfloat16()
     # In attention, torch.nn.MultiheadAttention takes the weights of its layers, not the layers.
     layers = [block.get_submodule("feed_forward") for block in transformer.blocks]
     _quantise(transformer, layers, technique, device)
@@ -92,8 +93,9 @@ def _python(workload: Workload, device: torch.device) -> LanguageModel:
         return python_model.make_module(config, technique, tokens, device.type == "meta")
 
     module = python_model.meta(make) if device.type == "meta" else make()
-    for parameter in module.parameters():  # buffers, such as positions, keep their type
-        parameter.data = parameter.data.to(base_dtype(technique))
+    if base_dtype(technique) == torch.bfloat16:
+        for parameter in module.parameters():  # buffers, such as positions, keep their type
+            parameter.data = parameter.data.bfloat16()
     parts = python_model.find_parts(module, config, tokens)
     _quantise(module, parts.blocks, technique, device)
     add_adapter(module, parts.blocks, technique, parts.head)
