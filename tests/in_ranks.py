@@ -144,18 +144,28 @@ def killed(number, rank):
 
 
 def waiting(folder, axes):
-    """Train until a signal comes, and say when training began."""
+    """Train until a signal comes; each process says when its training began."""
     learner = made(axes)
     original = epoch.retrying_step
 
     def train_step(*arguments, **options):
-        Path(folder, "began").touch()
+        Path(folder, f"began-{learner.ranks.rank}").touch()
         return original(*arguments, **options)
 
     epoch.retrying_step = train_step
     checkpoints = Checkpoints(Path(folder), "a", learner.ranks)
     schedule = epoch.Schedule(TrainingConfig(epochs=100_000), 9, 1e-2)
     epoch.train_epochs(learner, SEQUENCES, schedule, checkpoints)
+
+
+def ended_early(folder, number):
+    """Wait for a signal with which rank 0 ends, while rank 1 waits for rank 0."""
+    ranks = ranks_of(Technique(parallel="ddp", processes=2))
+    Path(folder, str(os.getpid())).touch()
+    if ranks.rank == 0:
+        time.sleep(600)
+    signal.signal(number, lambda *_: None)
+    ranks.add(torch.zeros(1))
 
 
 def sleeping(folder):

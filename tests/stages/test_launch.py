@@ -45,7 +45,7 @@ def test_a_process_that_is_killed_is_named_in_one_sentence(rank):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_parent_saves_the_epoch_in_all(tmp_path, number):
     def interrupt():
-        while not (tmp_path / "began").exists():
+        while len(list(tmp_path.glob("began-*"))) < 2:
             time.sleep(0.05)
         os.kill(os.getpid(), number)
 
@@ -59,6 +59,19 @@ def test_a_signal_to_the_parent_saves_the_epoch_in_all(tmp_path, number):
     assert (tmp_path / "newest-1.pt").exists()
     after = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     assert after == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_the_cause_not_the_lost_connections_that_follow_it(tmp_path, number):
+    def interrupt():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)  # rank 1 waits for rank 0 by then
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(RankError, match=rf"^stopped by {number.name}; run snakemake again$"):
+        two(in_ranks.ended_early, str(tmp_path), number)
 
 
 def test_what_only_ends_on_its_own_is_ended(tmp_path):

@@ -62,7 +62,7 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
 
     Raises:
         RankError: a process was killed, or a signal ended all of them.
-        Exception: the first one that a process raised.
+        Exception: the first one that a process raised, unless a signal had stopped them.
     """
     # Imported here: it is slow, and only parallel techniques need it.
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415
@@ -96,9 +96,15 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
             "of memory give it more or take fewer processes, and run snakemake again"
         )
     except SignalException as error:
-        cause = _saved_error(folder) or RankError(
-            f"stopped by {error.sigval.name}; run snakemake again"
-        )
+        # A rank that the signal ends before it can handle it closes its connections, and the others
+        # fail for that: only a sentence of vramlab's own (a saved checkpoint) says more than the
+        # signal.
+        saved = _saved_error(folder)
+        cause = RankError(f"stopped by {error.sigval.name}; run snakemake again")
+        if isinstance(saved, VramlabError):
+            cause = saved
+        else:
+            cause.__cause__ = saved
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     raise cause
