@@ -146,6 +146,7 @@ rule page:
         markdown=f"{RESULTS}/report/index.md",
         html=shown("index.html", "page", catalog.WHOLE_REPORT, catalog.SUMMARY, "index"),
         recommended=f"{RESULTS}/report/recommended.yaml",
+        answer=f"{RESULTS}/report/answer.txt",
     log:
         f"{RESULTS}/logs/page.log",
     benchmark:
@@ -170,4 +171,10 @@ rule report:
         rules.page.output,
     localrule: True
     message:
-        "The report is written: {input[1]}"
+        "The report: {input[1]}"
+
+
+# The last lines of a run that made or had the report say its answer.
+onsuccess:
+    if any(rules.page.output.answer in job.output for job in workflow.dag.jobs):
+        print(Path(rules.page.output.answer).read_text("utf-8"), end="")

@@ -129,7 +129,7 @@ def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(
         lambda steps, _: [s() or t for s, t in zip(steps, seconds, strict=True)],
     )
     learner = SimpleNamespace(device=torch.device("cuda"), ranks=SINGLE)
-    found, spent, _, retried = module._time(module._Steps(learner, None), feed, 5)
+    (found, spent, _, retried), _ = module._time(module._Steps(learner, None), feed, 5)
     assert found == seconds
     assert spent == pytest.approx(40.0)  # 2 J a step, whichever were metered
     assert len(done) == 25 + more

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vramlab.base.host_load import HostLoad
 from vramlab.base.provenance import Device, Provenance
 from vramlab.config.experiment import Experiment, parse
 from vramlab.report.load import Results, load
@@ -25,6 +26,7 @@ from vramlab.results.tokenizer import TokenizerRecord
 
 LIMIT = 40 * 2**30
 STATE = 34 * 2**20
+LOAD = HostLoad(wall_seconds=2.0, cpu_seconds=1.9, load_average=1.2, cores=16)
 VALIDATION_TOKENS, VALIDATION_BYTES = 1_000_000, 4_000_000
 
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -217,6 +219,7 @@ def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> Pro
                 for i, size in enumerate((STATE, kept, peak, kept, STATE))
             ],
         ),
+        host_load=LOAD,
         energy_joules=20 * batch * _figures(name)[1] if energy else None,
     )
 
@@ -284,6 +287,7 @@ def _epoch(fields: dict[str, Any], batch: int, seed: int) -> EpochRecord:
         steps=steps,
         tokens=sequences * length,
         train_seconds=seconds,
+        host_load=LOAD,
         peak=MemoryPoint(allocated=2**30, reserved=2**30),
         loss_curve=curve,
         validation=Validation(

@@ -29,6 +29,8 @@ LEFT_OUT = {
     "ProfileRecord.memory.after_backward.reserved": "as before the step",
     "ProfileRecord.memory.after_optimizer.reserved": "as before the step",
     "ProfileRecord.memory.timeline": "a curve of hundreds of points: the figure shows it",
+    "ProfileRecord.host_load.cores": "a sentence says it where the machine was busy",
+    "EpochRecord.host_load.cores": "as for the profile",
     "EpochRecord.loss_curve.[].step": "a curve of hundreds of points: the figure shows it",
     "EpochRecord.loss_curve.[].tokens": "as the steps of the curve",
     "EpochRecord.loss_curve.[].seconds": "as the steps of the curve",

@@ -22,7 +22,7 @@ def without_exhibits(results):
 def test_everything_is_on_the_page(case):
     config, results = case
     text = page(config, results)
-    assert text.startswith("# A title\n\n- ")
+    assert text.startswith("# A title\n\nMeasured on NVIDIA H200 with 40.0 GiB allowed, at ")
     links = set(re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', text))
     links = {link for pair in links for link in pair}
     assert {f"figures/{e.name}.png" for e in catalog.figures(config)} <= links
@@ -53,7 +53,8 @@ def test_failures_and_setup_are_told(results):
         ["Commit", "0123456789ab"],
     ):
         assert row in cells
-    assert "37 of 50 documents have the quality asked for" in text
+    assert "37 of 50 documents (24,000,000 characters)" in text
+    assert "Left out: `quality LOW` 13." in text
     assert "28,000 sequences of 256" in text
 
 

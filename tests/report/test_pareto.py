@@ -40,7 +40,7 @@ def test_a_dominated_point_is_beaten_by_one_of_the_front_and_no_other_is(found, 
 
 
 def test_each_need_has_the_technique_that_is_best_at_it(found):
-    by_need = {r.need: r.run for r in pareto.recommended(found)}
+    by_need = {r.need: r.run for r in pareto.recommended(found).found}
     assert by_need["memory"].technique == "chunked"
     runs = [run for setting in ("equal", "own") for run in found.runs(setting)]
     speed = METRICS["tokens_per_second"].value
@@ -49,16 +49,16 @@ def test_each_need_has_the_technique_that_is_best_at_it(found):
 
 
 def test_a_worse_model_is_never_recommended(found):
-    best = {r.need: r.run.technique for r in pareto.recommended(found)}
+    best = {r.need: r.run.technique for r in pareto.recommended(found).found}
     [epoch] = found.run(best["memory"], "equal").epochs
     worse = epoch.validation.model_copy(update={"perplexity": 1.02 * epoch.validation.perplexity})
     lost = replaced(found, lambda r: r is epoch, validation=worse)
-    assert best["memory"] not in {r.run.technique for r in pareto.recommended(lost)}
+    assert best["memory"] not in {r.run.technique for r in pareto.recommended(lost).found}
 
 
 def test_a_technique_that_diverged_is_never_recommended_nor_on_the_front(found):
     """Its profile is complete, and it has no perplexity that could be too high."""
-    best = {r.run.technique for r in pareto.recommended(found)}
+    best = {r.run.technique for r in pareto.recommended(found).found}
     lost = replaced(
         found,
         lambda r: isinstance(r, EpochRecord) and r.technique in best and r.setting == "equal",
@@ -66,7 +66,7 @@ def test_a_technique_that_diverged_is_never_recommended_nor_on_the_front(found):
         reason="the loss became NaN in step 3",
         validation=None,
     )
-    assert {r.run.technique for r in pareto.recommended(lost)}.isdisjoint(best)
+    assert {r.run.technique for r in pareto.recommended(lost).found}.isdisjoint(best)
     for setting in ("equal", "own"):
         points = pareto.points(lost, setting)
         assert {p.run.technique for p in pareto.front(points)}.isdisjoint(best)
@@ -88,7 +88,7 @@ def test_nothing_is_recommended_where_nothing_ran(tmp_path):
     config = made_up.experiment(["fp32", "flash"])
     failures = {("fp32", "*"): ("skipped", "no"), ("flash", "*"): ("skipped", "no")}
     found = made_up.make_results(tmp_path, config, failures=failures)
-    assert pareto.recommended(found) == []
+    assert pareto.recommended(found) == pareto.Advice()
     assert pareto.points(found, "own") == []
 
 
@@ -116,5 +116,46 @@ def test_a_batch_at_which_training_diverges_is_not_recommended(found):
         reason="the loss became NaN in step 3",
         validation=None,
     )
-    by_need = {r.need: r.run.technique for r in pareto.recommended(lost)}
+    by_need = {r.need: r.run.technique for r in pareto.recommended(lost).found}
     assert by_need["memory"] != "chunked"
+
+
+def slowed(results, factors):
+    """Results in which techniques' profiles, not their trainings, take so many times as long."""
+    for name, factor in factors.items():
+        for setting in ("equal", "own"):
+            seconds = results.run(name, setting).profile.step_seconds
+            results = replaced(
+                results,
+                lambda r, n=name, s=setting: (
+                    isinstance(r, ProfileRecord) and (r.technique, r.setting) == (n, s)
+                ),
+                step_seconds=[factor * x for x in seconds],
+            )
+    return results
+
+
+def test_what_a_noisy_machine_does_not_decide_is_withheld_not_contradicted(found):
+    quiet = pareto.recommended(found)
+    assert quiet.withheld == ()
+    noisy = pareto.recommended(
+        slowed(found, {"fp32": 0.3, "bf16": 2.5, "sdpa": 0.6, "flash": 3.0, "chunked": 1.8})
+    )
+    assert "speed" in noisy.withheld
+    assert noisy.run("speed") is None
+    assert noisy.run("memory").technique == quiet.run("memory").technique
+
+
+def test_ties_with_the_fastest_are_named(found):
+    quiet = next(r for r in pareto.recommended(found).found if r.need == "speed")
+    noisy = pareto.recommended(slowed(found, {"sdpa": 1.1, "flash": 1.1, "windowed_masked": 0.95}))
+    [speed] = [r for r in noisy.found if r.need == "speed"]
+    assert len(speed.tied) > len(quiet.tied)
+    assert quiet.run.technique in {speed.run.technique, *(r.technique for r in speed.tied)}
+
+
+def test_a_speed_measured_once_is_not_recommended(found):
+    once = replaced(found, lambda r: isinstance(r, EpochRecord), loss_curve=[])
+    advice = pareto.recommended(once)
+    assert advice.withheld == ("speed",)
+    assert [r.need for r in advice.found] == ["memory"]

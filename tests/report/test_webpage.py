@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 from report.hostile import HOSTILE, live
 
 from vramlab.report import language, webpage
+from vramlab.report.answer import Answer
 from vramlab.report.grid import Grid
 from vramlab.report.webpage import Exhibit, Page, Section
 
@@ -14,6 +15,10 @@ TABLE = Grid(("name", "a"), (("one", "1"),), numeric=(False, True))
 FIGURE = Exhibit("one", "Part one", "A caption.", "Source: `epoch/`.", finding="What it shows")
 PAGE = Page(
     "A & B",
+    conditions="On a card:",
+    answers=(Answer("Take `one`: 2× the batch.", "one: {window: 4}"), Answer("Nothing faster.")),
+    configuration="recommended.yaml",
+    picture=Exhibit("one", "Picture", "How.", "Source: `epoch/`.", finding="It shows"),
     warnings=("Different devices",),
     findings=("`flash` is <fast>",),
     sections=(
@@ -28,6 +33,8 @@ def folder(tmp_path):
     for kind, name, text in (("figures", "one.svg", "<svg/>"), ("tables", "one.csv", "a\n1\n")):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / name).write_text(text)
+    (tmp_path / "recommended.yaml").write_text("techniques: {}\n")
+    (tmp_path / "x.yaml").write_text("")
     for form in webpage.FORMS.values():
         (tmp_path / f"figures/one{form}.svg").write_text("<svg>dark</svg>")
     return tmp_path
@@ -41,6 +48,9 @@ def page(folder):
 def test_nothing_is_fetched_from_elsewhere(page):
     links = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert links == [
+        "data:text/yaml;base64,dGVjaG5pcXVlczoge30K",
+        *["data:image/svg+xml;base64,PHN2Zz5kYXJrPC9zdmc+"] * 3,
+        "data:image/svg+xml;base64,PHN2Zy8+",
         *("#section-1", "#section-1-1", "#section-1-2", "#section-2"),
         *["data:image/svg+xml;base64,PHN2Zz5kYXJrPC9zdmc+"] * 3,
         "data:image/svg+xml;base64,PHN2Zy8+",
@@ -71,7 +81,8 @@ def test_text_is_text(folder, text):
         section = Section(
             words, (words,), (exhibit, Exhibit("one", words, words, words, "", table))
         )
-        return Page(words, (words,), (words,), (section,))
+        answers = (Answer(words, words.replace("`", "").replace("\n", " ")),)
+        return Page(words, words, answers, "x.yaml", exhibit, (words,), (words,), (section,))
 
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     for write in (

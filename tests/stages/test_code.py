@@ -56,10 +56,10 @@ GPU_STAGES = {
     """,
     "profile": """
     measure/breakdown measure/energy measure/profile measure/repeatability measure/timing
-    results/profile stages/profile
+    base/host_load results/profile stages/profile
     """,
     "epoch": """
-    base/clocks config/training results/epoch results/text_size stages/epoch
+    base/host_load base/clocks config/training results/epoch results/text_size stages/epoch
     training/checkpoint training/epoch training/evaluate
     """,
 }

@@ -30,7 +30,7 @@ RESULTS = Path("results/tiny")
 SAVING = {**TINY, "training": {"effective_batch_size": 2, "checkpoint_seconds": 1e-9}}
 EPOCH = "epoch/16/fp32/own/seed9.json"
 # Each measurement of them differs; what they were made with must not.
-VARIABLE = {"seconds", "train_seconds", "step_seconds", "interruptions", "finished"}
+VARIABLE = {"seconds", "train_seconds", "step_seconds", "host_load", "interruptions", "finished"}
 VARIABLE |= {
     "command",
     "address",

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from vramlab.base.files import atomic_path
+from vramlab.base.host_load import HostLoad, host_load
 from vramlab.config.workload import Workload
 from vramlab.data.batches import Batch, batches, order, split
 from vramlab.data.sequences import Sequences
@@ -58,6 +59,8 @@ class Profile:
     parameters: int
     trained_parameters: int
     repeatable: bool
+    host_load: HostLoad
+    """How busy the machine was during the timed steps."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,12 @@ def profile(
         measured = measured.model_copy(update={"by_kind": by_kind, "timeline": timeline})
         if device.type == "cpu":
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
-        timed = _time(steps, feed, plan.warmup_steps)
+        timed, load = _time(steps, feed, plan.warmup_steps)
         counts = parameter_count(learner.model), trained_parameter_count(learner.model)
         del learner, optimizer, feed, steps
         free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
-        return _combine(Profile(measured, *timed, *counts, same), ranks)
+        return _combine(Profile(measured, *timed, *counts, same, load), ranks)
 
 
 def _combine(own: Profile, ranks: Ranks) -> Profile:
@@ -141,6 +144,7 @@ def _combine(own: Profile, ranks: Ranks) -> Profile:
         parameters=own.parameters,
         trained_parameters=own.trained_parameters,
         repeatable=own.repeatable,
+        host_load=own.host_load,
     )
 
 
@@ -233,8 +237,11 @@ def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
 
 def _time(
     steps: _Steps, feed: Iterator[Batch], warmup: int
-) -> tuple[list[float], float | None, int | None, int]:
-    """Seconds of each step; energy and allocator retries of all; number of retried steps."""
+) -> tuple[tuple[list[float], float | None, int | None, int], HostLoad]:
+    """Seconds of each step; energy and allocator retries of all; number of retried steps.
+
+    And how busy the machine was meanwhile.
+    """
     learner = steps.learner
     for batch in itertools.islice(feed, warmup):
         steps.run(batch)
@@ -246,7 +253,7 @@ def _time(
             last[:] = [batch]
             yield functools.partial(steps.run, batch)
 
-    with joules(learner.device) as energy:
+    with host_load() as load, joules(learner.device) as energy:
         seconds = time_each(timed(), learner.device)
     after = _retries(learner.device)
     retries = after - before if after is not None and before is not None else None
@@ -256,7 +263,7 @@ def _time(
         short = statistics.median(seconds) * len(seconds) < ENERGY_SECONDS
         if any(learner.ranks.any(short or steps.retried > retried)):
             spent = _joules(functools.partial(steps.run, last[0]), seconds, learner)
-    return seconds, spent, retries, steps.retried
+    return (seconds, spent, retries, steps.retried), load[0]
 
 
 def _joules(step: Callable[[], None], seconds: list[float], learner: Learner) -> float | None:

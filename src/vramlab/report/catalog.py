@@ -102,13 +102,13 @@ FIGURES = (
         SUMMARY,
         mark(
             "Peak memory in live tensors over throughput, a point for each technique: down is less "
-            "memory, right is faster. Those that another technique beats in both are grey; the "
-            "line joins the others. The lower panel shows what the memory saved buys, where each "
-            "technique fills the same limit: memory is given per token. In both panels a point is "
-            "hollow if the perplexity at the equal batch, the baseline's largest, is more than 1% "
-            "above the baseline's: at its own, a technique makes fewer steps."
+            "memory, right is faster. A point is grey if another technique needs no more memory "
+            "and is not slower for certain; the line joins the others. The lower panel shows what "
+            "the memory saved buys, where each technique fills the same limit: memory is given per "
+            "token. In both panels a point is hollow if the perplexity at the equal batch, the "
+            "baseline's largest, is more than 1% above the baseline's: at its own, a technique "
+            "makes fewer steps."
         ),
-        records=("batch_size", "profile"),
     ),
     Entry(
         "batch_size",
@@ -294,10 +294,11 @@ TABLES = (
         SUMMARY,
         mark(
             "For each need the measured technique that serves it best, of those whose perplexity "
-            "is at most 1% above the baseline's at the same batch. The knee is the technique, at "
-            "the batch of the baseline, from which more speed costs most memory: farthest from the "
-            "line between the ends of the front of those that no other beats in both. The file "
-            "recommended.yaml beside this report has them as entries of a configuration."
+            "is at most 1% above the baseline's at the same batch. Between memory and speed is "
+            "the technique after which more speed begins to cost much more memory. A need is left "
+            "out where the measurements do not decide it: where the lead is no larger than what "
+            "measurements of one technique differ by. The file recommended.yaml beside this "
+            "report has them as entries of a configuration."
         ),
     ),
     Entry(

@@ -17,7 +17,7 @@ from vramlab.report.pareto import recommended as recommend
 _NEEDS = {
     "memory": mark("the largest batch"),
     "speed": mark("the most tokens a second"),
-    "balance": mark("both: the knee of the front"),
+    "balance": mark("between them: much memory saved for little time"),
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
 RECOMMENDED = (
@@ -46,7 +46,7 @@ def recommended(results: Results) -> pd.DataFrame:
             need=say(_NEEDS[choice.need]),
             setting=setting_of(choice.run, results),
         )
-        for choice in recommend(results)
+        for choice in recommend(results).found
     ]
     return frame(rows or [{"need": say("no technique gave numbers")}])
 
@@ -57,19 +57,27 @@ def recommended_yaml(results: Results) -> str:
     A comment over each entry names its needs (see `pareto.recommended`), in English as all keys.
     """
     needs: dict[str, list[str]] = {}
-    axes: dict[str, Row] = {}
-    for choice in recommend(results):
+    entries: dict[str, str] = {}
+    for choice in recommend(results).found:
         name = choice.run.technique
         needs.setdefault(name, []).append(choice.need)
-        axes[name] = choice.run.axes.model_dump(mode="json", exclude_defaults=True)
-    if not axes:
+        entries[name] = entry(choice.run)
+    if not entries:
         return "techniques: {}\n"
     lines = ["techniques:"]
-    for name, entry in axes.items():
+    for name, text in entries.items():
         lines.append(f"  # for {' and '.join(needs[name])}")
-        text = yaml.safe_dump({name: entry}, sort_keys=False, default_flow_style=None, width=9999)
-        lines.append(textwrap.indent(text.rstrip(), "  "))
+        lines.append(textwrap.indent(text, "  "))
     return "\n".join(lines) + "\n"
+
+
+def entry(run: Run) -> str:
+    """A technique as a line of the section `techniques` of a configuration."""
+    axes = run.axes.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump(
+        {run.technique: axes}, sort_keys=False, default_flow_style=None, width=9999
+    )
+    return text.rstrip()
 
 
 def marginal_effects(results: Results) -> pd.DataFrame:

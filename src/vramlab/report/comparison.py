@@ -11,10 +11,11 @@ import pandas as pd
 from vramlab.base.provenance import Provenance
 from vramlab.config.technique import Setting
 from vramlab.report import wording
+from vramlab.report.certainty import Certainty
 from vramlab.report.columns import Row, frame, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.metrics import METRICS, Metric, deviation, mean
+from vramlab.report.metrics import METRICS, Metric, deviation
 from vramlab.report.origin import software
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.run import RunRecord
@@ -24,6 +25,8 @@ COMPARED = (
     *("tokens_per_second", "train_seconds", "perplexity"),
 )
 """The metrics that are compared."""
+_SPEEDS = ("step_ms", "tokens_per_second")
+"""Those measured in each of a run's processes."""
 _ORIGINS = (mark("device"), mark("driver"), mark("memory limit"))
 """Of what a run was made with, what is no name."""
 _COMPARISON: Row = dict.fromkeys(
@@ -69,13 +72,14 @@ class Change:
     then: Run
     metric: Metric
     before: float
-    """Mean of the earlier run's values."""
+    """The earlier run's value, as its tables show it."""
     after: float
-    """Mean of this run's values."""
+    """This run's value."""
     beyond_spread: bool | None
-    """Whether the means are farther apart than twice the standard error of their difference (about
-    95 % of the time they would not be, were there no difference); None where one of the two was
-    measured once only."""
+    """Whether the values are farther apart than twice the standard error of their difference (about
+    95 % of the time they would not be, were there no difference): of a speed, by how far profile
+    and training differ, since steps of one process say nothing of what changes between processes.
+    None where one of the two was measured once only."""
 
     @property
     def differing(self) -> dict[str, tuple[float, float]]:
@@ -98,6 +102,7 @@ class Change:
 def changes(now: Results, then: Results) -> Iterator[Change]:
     """Each metric that both runs have, of each technique, sequence length and batch setting."""
     for length in now.lengths:
+        spread = _speed_spread(now, then, length)
         for name in now.measured(length):
             if (length, name) not in then.searches:
                 continue
@@ -110,17 +115,28 @@ def changes(now: Results, then: Results) -> Iterator[Change]:
             for setting in settings:
                 pair = now.run(name, setting, length), then.run(name, setting, length)
                 # The largest batch is the technique's, whatever batch it then runs at: once.
-                yield from _of(*pair, once=setting == settings[0])
+                yield from _of(*pair, spread, once=setting == settings[0])
 
 
-def _of(now: Run, then: Run, once: bool) -> Iterator[Change]:
+def _speed_spread(now: Results, then: Results, length: int) -> float | None:
+    """Standard error of the logarithm of a speed's ratio between the two runs."""
+    if length not in then.lengths:
+        return None
+    known = [Certainty(results, length).deviation for results in (now, then)]
+    return None if None in known else math.hypot(*(value or 0.0 for value in known))
+
+
+def _of(now: Run, then: Run, speed_spread: float | None, once: bool) -> Iterator[Change]:
     for metric in map(METRICS.__getitem__, COMPARED):
         if metric.search and not once:
             continue
         after, before = metric.samples(now), metric.samples(then)
-        new, old = mean(after), mean(before)
+        new, old = metric.value(now), metric.value(then)
         if new is not None and old is not None:
-            beyond = _beyond(new - old, _error(after), _error(before))
+            if metric.name in _SPEEDS:
+                beyond = _beyond(math.log(new / old), speed_spread)
+            else:
+                beyond = _beyond(new - old, _error(after), _error(before))
             yield Change(now, then, metric, old, new, beyond)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from vramlab.report import pareto, wording
+from vramlab.report import origin, pareto, wording
 from vramlab.report.catalog import FIGURES, Bars
+from vramlab.report.certainty import DISAGREEMENT, Certainty
 from vramlab.report.language import mark, say, say_count
-from vramlab.report.load import SETTINGS, Results, Run
+from vramlab.report.load import SETTINGS, Results
 from vramlab.report.metrics import METRICS
 from vramlab.report.superlatives import (
     batch_of,
@@ -18,7 +20,6 @@ from vramlab.report.superlatives import (
     largest_batch,
     least_memory,
     perplexity,
-    ranking,
     shortest_training,
     superlative,
     throughput,
@@ -31,6 +32,16 @@ from vramlab.results.profile import ProfileRecord
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
 
+BUSY = 1.5
+"""Processes that want a core, for each core, above which a machine counts as busy: two jobs of the
+pipeline at a time make it one."""
+
+
+def warnings(results: Results) -> list[str]:
+    """What makes the numbers doubtful, or not compare."""
+    found = [*origin.differences(results), busy_machine(results), contradictions(results)]
+    return [text for text in found if text]
+
 
 def summary(results: Results) -> list[str]:
     """The executive summary: which technique for which need, by how much, how sure."""
@@ -38,8 +49,9 @@ def summary(results: Results) -> list[str]:
         largest_batch(results),
         kernel_bound(results),
         least_memory(results),
-        f"{fastest(results)} {how_sure_of_speed(results)}",
-        f"{throughput(results)} {how_sure_of_throughput(results)}",
+        fastest(results),
+        throughput(results),
+        how_sure_of_speed(results),
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         unknown_characters(results),
         held_out(results),
@@ -178,63 +190,58 @@ def moment_of_peak(results: Results) -> str:
 
 
 def how_sure_of_speed(results: Results) -> str:
-    """How clearly the fastest technique leads the next one: its steps, and its whole training."""
-    runs = ranking(METRICS["step_ms"], results, ("equal",))
-    if len(runs) < 2:
-        return ""
-    (best, _), (second, slower) = runs[:2]
-    lead = _lead(best, second, say("{ms} ms", ms=number(slower)))
-    training = METRICS["train_seconds"]
-    seconds, other = training.value(best), training.value(second)
-    if not seconds or not other or seconds <= other:
-        return lead
-    against = say(
-        "The whole training says otherwise: {seconds} s against {other} s of {second}.",
-        seconds=training.text(seconds),
-        other=training.text(other),
-        second=code(second.technique),
-    )
-    return f"{lead} {against}"
-
-
-def how_sure_of_throughput(results: Results) -> str:
-    """How clearly the technique with the most tokens a second leads the next one."""
-    speed = METRICS["tokens_per_second"]
-    runs = ranking(speed, results, ("own",))
-    if len(runs) < 2:
-        return ""
-    (best, _), (second, value) = runs[:2]
-    return _lead(best, second, say("{speed} a second", speed=speed.text(value)))
-
-
-def _lead(best: Run, second: Run, value: str) -> str:
-    """How clearly one run is faster than another, in tokens a second of their timed steps."""
-    speed = METRICS["tokens_per_second"]
-    share = superiority(speed.samples(best), speed.samples(second))
+    """How far measurements of the same technique's speed differ, which decides what is certain."""
+    certainty = Certainty(results)
+    if certainty.deviation is None:
+        return say(
+            "Each speed was measured once, since the trainings have too few steps to measure it "
+            "again: a difference may be chance."
+        )
     return say(
-        "Its lead over the next, {second} ({value}), is {certainty} in these runs: it wins {share} "
-        "of the pairs of their timed steps.",
-        second=code(second.technique),
-        value=value,
-        certainty=_certainty(share),
-        share=percent(share),
+        "A technique counts as faster only beyond what measurements of one and the same technique "
+        "differ by, in its profile and in its training: {spread} here (standard deviation).",
+        spread=percent(math.expm1(certainty.deviation), 1),
     )
 
 
-def superiority(higher: Sequence[float], lower: Sequence[float]) -> float:
-    """The share of all pairs of samples in which that of `higher` is higher; a tie counts half.
+def contradictions(results: Results) -> str:
+    """Which techniques' profile and training do not agree on their speed."""
+    found = dict.fromkeys(run.technique for run, _ in Certainty(results).disagreeing())
+    if not found:
+        return ""
+    return say(
+        "Profile and training contradict each other on the speed of {names} by more than {factor}: "
+        "something else used the machine in one of the two, so their times say little.",
+        names=codes(found),
+        factor=wording.ratio(DISAGREEMENT),
+    )
 
-    The common-language effect size of McGraw and Wong (1992), in the form for ordinal data of
-    Vargha and Delaney (2000).
-    """
-    wins = sum((a > b) + (a == b) / 2 for a in higher for b in lower)
-    return wins / (len(higher) * len(lower))
 
-
-def _certainty(share: float) -> str:
-    if share >= 0.95:
-        return say("clear")
-    return say("likely") if share >= 0.75 else say("not certain")
+def busy_machine(results: Results) -> str:
+    """That other programs used the processor while something was timed."""
+    records: list[ProfileRecord | EpochRecord] = [
+        *results.records(ProfileRecord),
+        *results.records(EpochRecord),
+    ]
+    loads = [
+        (load.load_average / load.cores, load, record.technique)
+        for record in records
+        if (load := record.host_load) and load.load_average is not None
+    ]
+    busy = [found for found in loads if found[0] > BUSY]
+    if not busy:
+        return ""
+    share, worst, technique = max(busy, key=lambda found: found[0])
+    return say(
+        "The machine was busy in {busy} of {all} measurements, most while {name} ran: on average "
+        "{load} processes wanted its {cores} cores. Times are longer than they need be; what is "
+        "claimed of speed is only what exceeds the spread between measurements.",
+        busy=integer(len(busy)),
+        all=integer(len(loads)),
+        name=code(technique),
+        load=number(share * worst.cores, 2),
+        cores=integer(worst.cores),
+    )
 
 
 def how_sure_of_perplexity(results: Results) -> str:
@@ -352,23 +359,24 @@ def undominated(results: Results) -> str:
         )
     if len(best) == 1:
         return say(
-            "At {batch} no other technique that trains as good a model needs less memory or steps "
-            "faster than {name}.",
+            "At {batch} no other technique that trains as good a model needs less memory, or is "
+            "faster for certain, than {name}.",
             batch=equal_batch(results),
             name=code(best[0]),
         )
     if len(best) == len(points):
         return say(
-            "At {batch} no technique is beaten in both memory and step time by another.",
+            "At {batch} each technique needs less memory, or is faster for certain, than any "
+            "other.",
             batch=equal_batch(results),
         )
     beaten = mark(
         "At {batch} only {names} are worth weighing: every other technique needs no less memory "
-        "and makes no faster step than one of them."
+        "than one of them and is not faster for certain."
     )
     or_worse = mark(
         "At {batch} only {names} are worth weighing: every other technique needs no less memory "
-        "and makes no faster step than one of them, or trains a worse model."
+        "than one of them and is not faster for certain, or trains a worse model."
     )
     text = beaten if all(point.as_good for point in points) else or_worse
     return say(text, batch=equal_batch(results), names=codes(best))

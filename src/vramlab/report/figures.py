@@ -80,7 +80,7 @@ def _front_handles() -> Iterator[Line2D]:
     colour = chart.theme().muted
     texts = {
         "": say("the front: no technique that trains as good a model beats these"),
-        "o": say("grey: another technique needs no more memory and is no slower"),
+        "o": say("grey: another technique needs no more memory and is not slower for certain"),
         "$\\circ$": say(
             "hollow: not trained to the end, or perplexity at the equal batch more than 1% above "
             "the baseline's"

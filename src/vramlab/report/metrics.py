@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vramlab.base.host_load import HostLoad
 from vramlab.report import wording
 from vramlab.report.language import mark
 from vramlab.report.load import Run
@@ -177,6 +178,11 @@ def _microjoules(profile: ProfileRecord) -> float | None:
     return profile.energy_joules / (tokens * steps) * 1e6
 
 
+def _cores_used(load: HostLoad | None) -> float | None:
+    """CPU time over time: how many cores the process had on average."""
+    return load.cpu_seconds / load.wall_seconds if load and load.wall_seconds else None
+
+
 def _processes(record: RunRecord) -> int | None:
     """None of one, which leaves the column out where no technique takes more."""
     return record.processes if record.processes > 1 else None
@@ -303,6 +309,18 @@ _ALL = (
         better="lower",
         profile=lambda p: p.retried_steps,
         epoch=lambda e: e.retried_steps,
+    ),
+    Metric(
+        "cores_used",
+        mark("cores used"),
+        profile=lambda p: _cores_used(p.host_load),
+        epoch=lambda e: _cores_used(e.host_load),
+    ),
+    Metric(
+        "load_average",
+        mark("load of the machine"),
+        profile=lambda p: p.host_load.load_average if p.host_load else None,
+        epoch=lambda e: e.host_load.load_average if e.host_load else None,
     ),
     # Training.
     Metric("steps", mark("steps"), better="lower", epoch=lambda e: e.steps),

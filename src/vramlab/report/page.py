@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from vramlab.report import discussion, origin, wording
+from vramlab.report import answer, discussion, origin, wording
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
 from vramlab.report.load import Results
 from vramlab.report.webpage import Exhibit, Page, Section
-from vramlab.report.wording import integer
+from vramlab.report.wording import code, integer
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import TokenizerRecord
+
+PICTURE = "memory_speed"
+"""The figure that stands beside the answers."""
+RECOMMENDED = "recommended.yaml"
+"""The file with the entries of the answers, beside the page."""
 
 
 def page(
@@ -37,13 +42,19 @@ def page(
         Section(say("What was measured, and on what"), tuple(_setup(results)), (_origin(results),))
     )
     for category in CATEGORIES:
-        drawn = [_figure(e, results) for e in figures if e.category == category]
+        drawn = [
+            _figure(e, results) for e in figures if e.category == category and e.name != PICTURE
+        ]
         written = [_table(e, t, results) for e, t in tables.items() if e.category == category]
         if exhibits := (*drawn, *written):
             sections.append(Section(say(category), exhibits=exhibits))
     return Page(
         title,
-        warnings=tuple(origin.differences(results)),
+        conditions=answer.conditions(results),
+        answers=tuple(answer.answers(results)),
+        configuration=RECOMMENDED,
+        picture=next((_figure(e, results) for e in figures if e.name == PICTURE), None),
+        warnings=tuple(discussion.warnings(results)),
         findings=tuple(discussion.summary(results)),
         sections=tuple(sections),
     )
@@ -93,14 +104,15 @@ def _setup(results: Results) -> list[str]:
     for record in results.records(CorpusRecord):
         lines.append(
             say(
-                "The {split} corpus: {kept} of {documents} documents have the quality asked for "
-                "({characters} characters), from {source}.",
+                "The {split} corpus: {kept} of {documents} documents ({characters} characters), "
+                "from {source}.",
                 split=wording.split(record.split),
                 kept=integer(record.kept),
                 documents=integer(record.documents),
                 characters=integer(record.characters),
                 source=_corpus_source(record.source),
             )
+            + _left_out(record)
         )
     lines += [_overlap(record) for record in results.records(OverlapRecord)]
     for stream in results.records(SequencesRecord):
@@ -135,6 +147,14 @@ def _setup(results: Results) -> list[str]:
             )
         )
     return lines
+
+
+def _left_out(record: CorpusRecord) -> str:
+    """How many documents are not used, for each reason."""
+    reasons = [f"{code(why)} {integer(count)}" for why, count in record.dropped.items() if count]
+    if not reasons:
+        return ""
+    return " " + say("Left out: {reasons}.", reasons=wording.listing(reasons))
 
 
 def _model(results: Results) -> list[str]:

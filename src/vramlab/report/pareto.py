@@ -1,7 +1,8 @@
 """Which techniques are not beaten in every respect, and which of them to take.
 
-A technique beats another if it needs no more memory for a token, is no slower, and is better in one
-of the two. Source of the notion: Pareto, 1906, *Manuale di economia politica*.
+A technique beats another if it needs no more memory for a token, is not slower for certain (see
+`certainty`), and is better in one of the two. Source of the notion: Pareto, 1906, *Manuale di
+economia politica*.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vramlab.config.technique import Setting
+from vramlab.report.certainty import Certainty
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS, ratio, step_tokens
 from vramlab.report.wording import GIB
@@ -64,7 +66,8 @@ def points(results: Results, setting: Setting) -> list[Point]:
                 trained=run.status == "ok" and equal.status != "diverged",
             )
         )
-    return [replace(point, dominated=_beaten(point, found)) for point in found]
+    certainty = Certainty(results)
+    return [replace(point, dominated=_beaten(point, found, certainty)) for point in found]
 
 
 def front(found: Sequence[Point]) -> list[Point]:
@@ -74,16 +77,26 @@ def front(found: Sequence[Point]) -> list[Point]:
     )
 
 
-def _beaten(point: Point, others: Sequence[Point]) -> bool:
+def _beaten(point: Point, others: Sequence[Point], certainty: Certainty) -> bool:
     """Whether one that trains as good a model beats it."""
-    mine = (point.bytes_per_token, -point.tokens_per_second)
     return any(
-        (other.bytes_per_token, -other.tokens_per_second) != mine
-        and other.bytes_per_token <= point.bytes_per_token
-        and other.tokens_per_second >= point.tokens_per_second
-        and (other.as_good or not point.as_good)
+        (other.as_good or not point.as_good) and _beats(other, point, certainty)
         for other in others
+        if other is not point
     )
+
+
+def _beats(other: Point, point: Point, certainty: Certainty) -> bool:
+    if other.bytes_per_token > point.bytes_per_token:
+        return False
+    less = other.bytes_per_token < point.bytes_per_token
+    if certainty.deviation is None:  # measured once: the numbers are taken as they are
+        slower = other.tokens_per_second < point.tokens_per_second
+        faster = other.tokens_per_second > point.tokens_per_second
+    else:
+        slower = certainty.faster(point.run, other.run)
+        faster = certainty.faster(other.run, point.run)
+    return not slower and (less or faster)
 
 
 @dataclass(frozen=True)
@@ -93,32 +106,72 @@ class Recommendation:
     need: str
     """memory, speed or balance."""
     run: Run
+    tied: tuple[Run, ...] = ()
+    """For speed: other techniques that are not slower for certain, the fastest first."""
 
 
-def recommended(results: Results) -> list[Recommendation]:
+@dataclass(frozen=True)
+class Advice:
+    """What is recommended, and what is not since the measurements do not decide it."""
+
+    found: tuple[Recommendation, ...] = ()
+    withheld: tuple[str, ...] = ()
+    """The needs, such as speed, for which no technique is better for certain."""
+
+    def run(self, need: str) -> Run | None:
+        """The run recommended for a need."""
+        return next((r.run for r in self.found if r.need == need), None)
+
+
+def recommended(results: Results) -> Advice:
     """The technique for each need, of those whose perplexity is that of the baseline.
 
-    memory: the largest batch that trains, and of equal ones the faster; speed: the most tokens a
-    second at either batch, and of equal ones the one with less memory; balance: the knee of the
-    front at the baseline's batch, which is the point farthest from the line between the front's
-    ends, both axes in logarithms and scaled to the front's own range (Satopaa et al., 2011,
-    *Finding a "kneedle" in a haystack*). A front of two points, or one that bends the other way,
-    has no knee.
+    memory: the largest batch that trains, and of equal ones the one with the least memory, which
+    does not depend on speed. speed: the most tokens a second at either batch, with those that are
+    not slower for certain; withheld if the baseline is one of them, or if nothing was measured
+    twice. balance: the knee of the front at the baseline's batch, which is the point farthest from
+    the line between the front's ends, both axes in logarithms and scaled to the front's own range
+    (Satopaa et al., 2011, *Finding a "kneedle" in a haystack*); withheld if another point may be
+    it. A front of two points, or one that bends the other way, has no knee.
     """
+    certainty = Certainty(results)
     by_setting = {s: [p for p in points(results, s) if p.as_good] for s in SETTINGS}
-    found = []
+    found: list[Recommendation] = []
+    withheld: list[str] = []
     if fitting := [p for p in by_setting["equal"] if _trains(results, p.run.technique)]:
-        roomy = max(
-            fitting,
-            key=lambda p: (p.run.search.max_batch_size or 0, p.tokens_per_second),
-        )
+        roomy = min(fitting, key=lambda p: (-(p.run.search.max_batch_size or 0), p.bytes_per_token))
         found.append(Recommendation("memory", roomy.run))
-    if every := [p for s in SETTINGS for p in by_setting[s]]:
-        fast = max(every, key=lambda p: (p.tokens_per_second, -p.bytes_per_token))
-        found.append(Recommendation("speed", fast.run))
-    if knee := _knee(front(by_setting["equal"])):
-        found.append(Recommendation("balance", knee.run))
-    return found
+    every = sorted(
+        (p for s in SETTINGS for p in by_setting[s]),
+        key=lambda p: (-p.tokens_per_second, p.bytes_per_token),
+    )
+    if every:
+        fast = every[0].run
+        tied = _tied(fast, [p.run for p in every[1:]], certainty)
+        base = results.run(results.baseline, "equal")
+        if fast.technique != results.baseline and not certainty.faster(fast, base):
+            withheld.append("speed")
+        else:
+            found.append(Recommendation("speed", fast, tied))
+    line = front(by_setting["equal"])
+    if knee := _knee(line):
+        if _is_sure(knee, line, certainty):
+            found.append(Recommendation("balance", knee.run))
+        else:
+            withheld.append("balance")
+    return Advice(tuple(found), tuple(withheld))
+
+
+def _tied(fast: Run, others: Sequence[Run], certainty: Certainty) -> tuple[Run, ...]:
+    """Of each other technique, its fastest run, if that is not slower for certain."""
+    found = {
+        run.technique: run
+        for run in reversed(others)
+        if run.technique != fast.technique
+        and certainty.deviation is not None
+        and not certainty.faster(fast, run)
+    }
+    return tuple(run for run in others if found.get(run.technique) is run)
 
 
 def _trains(results: Results, technique: str) -> bool:
@@ -126,16 +179,41 @@ def _trains(results: Results, technique: str) -> bool:
     return results.run(technique, "own").status != "diverged"
 
 
-def _knee(line: Sequence[Point]) -> Point | None:
+def _heights(line: Sequence[Point]) -> list[float] | None:
+    """How far each point is above the line between the ends; None if there is no such line."""
     if len(line) < 3:
         return None
     places = [(math.log(p.bytes_per_token), math.log(p.tokens_per_second)) for p in line]
     (left, low), (right, high) = places[0], places[-1]
     if left == right or low == high:
         return None
-    above = [(y - low) / (high - low) - (x - left) / (right - left) for x, y in places]
+    return [(y - low) / (high - low) - (x - left) / (right - left) for x, y in places]
+
+
+def _knee(line: Sequence[Point]) -> Point | None:
+    above = _heights(line)
+    if above is None:
+        return None
     farthest = max(range(len(line)), key=above.__getitem__)
     return line[farthest] if above[farthest] > 0 else None
+
+
+def _is_sure(knee: Point, line: Sequence[Point], certainty: Certainty) -> bool:
+    """Whether no other point could be the knee, if the speeds were measured again."""
+    if certainty.deviation is None:
+        return False
+    above = _heights(line)
+    assert above is not None
+    rise = math.log(line[-1].tokens_per_second / line[0].tokens_per_second)
+    highest = above[line.index(knee)]
+    for point, height in zip(line, above, strict=True):
+        if point is knee:
+            continue
+        found = certainty.compare(knee.run, point.run)
+        error = 0.0 if found is None or found.error is None else found.error / rise
+        if highest - height < error:
+            return False
+    return True
 
 
 def _device_tokens(run: Run) -> int | None:

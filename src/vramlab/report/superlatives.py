@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vramlab.config.technique import Setting
+from vramlab.report.certainty import Certainty
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS, Metric
@@ -30,9 +32,12 @@ def ranking(
 
 @dataclass(frozen=True)
 class Superlative:
-    """Names the technique that is best at a metric; empty where none has a value.
+    """Names the techniques that are best at a metric; empty where none has a value.
 
-    The gaps of its texts: label of the metric; name and value of the best; base, the value of the
+    Those whose values look the same are named together; of a speed, those that are not slower for
+    certain.
+
+    The gaps of its texts: label of the metric; names and value of the best; base, the value of the
     baseline; share of it that the best's is, and times that it is better; batch and steps, where
     the best ran; samples.
     """
@@ -40,11 +45,11 @@ class Superlative:
     metric: str
     settings: tuple[Setting, ...]
     alone: str
-    """Where there is no other value to name: the baseline is the best, or has none."""
+    """Where there is no other value to name: the baseline is one of the best, or has none."""
     beside: str
     """Beside the value of the baseline."""
-    alike: str = ""
-    """Where the two values look the same."""
+    open: str = ""
+    """Of a speed: where the best is not faster than the baseline for certain."""
 
     def __call__(self, results: Results, length: int | None = None) -> str:
         """The sentence, of the main sequence length if no other is given."""
@@ -53,9 +58,10 @@ class Superlative:
         if not runs:
             return ""
         run, value = runs[0]
+        best = self._best(runs, results, length)
         values = {
             "label": capital(say(metric.label)),
-            "name": code(run.technique),
+            "names": codes(best),
             "value": metric.text(value),
             "baseline": code(results.baseline),
             "batch": batch_of(run, results),
@@ -67,61 +73,90 @@ class Superlative:
             return say(self.alone, **values)
         better, worse = (value, base) if metric.better == "higher" else (base, value)
         values |= {
+            "name": code(run.technique),
             "base": metric.text(base),
             "share": percent(value / base),
             "times": ratio(better / worse if worse else math.inf),
         }
-        same = self.alike and values["base"] == values["value"]
-        return say(self.alike if same else self.beside, **values)
+        if results.baseline in best:
+            return say(self.open or self.alone, **values)
+        return say(self.beside, **values)
+
+    def _best(
+        self, runs: Sequence[tuple[Run, float]], results: Results, length: int | None
+    ) -> list[str]:
+        """The best technique and those that are as good, each once."""
+        text = METRICS[self.metric].text
+        (first, value), *others = runs
+        certainty = Certainty(results, length) if self.open else None
+        names = [first.technique]
+        for run, other in others:
+            if certainty is None or certainty.deviation is None:
+                alike = text(other) == text(value)
+            else:
+                alike = not certainty.faster(first, run)
+            names += [run.technique] if alike else []
+        return list(dict.fromkeys(names))
 
 
 least_memory = Superlative(
     "peak_gib",
     ("equal",),
-    mark("At {batch}, {name} peaks lowest: {value}."),
-    mark("At {batch}, {name} peaks lowest: {value}, {share} of the {base} of {baseline}."),
+    mark("At {batch}, the lowest peak is that of {names}: {value}."),
+    mark(
+        "At {batch}, the lowest peak is that of {names}: {value}, {share} of the {base} of "
+        "{baseline}."
+    ),
 )
 fastest = Superlative(
     "step_ms",
     ("equal",),
-    mark("At {batch}, {name} is the fastest: {value} ms a step (median of {samples})."),
+    mark("At {batch}, the fastest step is that of {names}: {value} ms (median of {samples})."),
     mark(
-        "At {batch}, {name} is the fastest: {value} ms a step (median of {samples}), {times} as "
-        "fast as {baseline}."
+        "At {batch}, the fastest step is that of {names}: {value} ms (median of {samples}), "
+        "{times} as fast as {baseline}."
+    ),
+    mark(
+        "At {batch}, no technique makes a faster step than {baseline} for certain: {value} ms of "
+        "{name} against {base} ms (medians of {samples})."
     ),
 )
 throughput = Superlative(
     "tokens_per_second",
     ("own",),
     mark(
-        "With each technique at its own largest batch, {name} processes the most tokens: {value} "
-        "a second."
+        "With each technique at its own largest batch, the most tokens a second are those of "
+        "{names}: {value}."
     ),
     mark(
-        "With each technique at its own largest batch, {name} processes the most tokens: {value} "
-        "a second, {times} as many as {baseline}."
+        "With each technique at its own largest batch, the most tokens a second are those of "
+        "{names}: {value}, {times} as many as {baseline}."
+    ),
+    mark(
+        "With each technique at its own largest batch, none processes more tokens a second than "
+        "{baseline} for certain: {value} of {name} against {base}."
     ),
 )
 shortest_training = Superlative(
     "train_seconds",
     SETTINGS,
-    mark("{name} trains in the least time: {value} s."),
-    mark("{name} trains in the least time: {value} s at {batch}; {baseline} takes {base} s."),
+    mark("The shortest training is that of {names}: {value} s."),
+    mark(
+        "The shortest training is that of {names}: {value} s at {batch}; {baseline} takes {base} s."
+    ),
 )
 perplexity = Superlative(
     "perplexity",
     ("equal",),
-    mark("Trained {steps}, {name} has the lowest perplexity: {value}."),
+    mark("Trained {steps}, the lowest perplexity is that of {names}: {value}."),
     mark(
-        "Trained {steps}, {name} has the lowest perplexity: {value}, against {base} of {baseline}."
-    ),
-    mark(
-        "Trained {steps}, {name} has the lowest perplexity: {value}, the same to these digits as "
+        "Trained {steps}, the lowest perplexity is that of {names}: {value}, against {base} of "
         "{baseline}."
     ),
 )
 _ENERGY = mark(
-    "At its own largest batch, {name} needs the least energy: {value} µJ for a training token."
+    "With each technique at its own largest batch, the least energy for a training token is that "
+    "of {names}: {value} µJ."
 )
 energy = Superlative("microjoules_per_token", ("own",), _ENERGY, _ENERGY)
 
@@ -129,11 +164,11 @@ energy = Superlative("microjoules_per_token", ("own",), _ENERGY, _ENERGY)
 def superlative(name: str) -> Superlative:
     """That of a metric which has no sentences of its own."""
     if METRICS[name].better == "higher":
-        alone = mark("{label}: {name} has the highest, {value}.")
-        beside = mark("{label}: {name} has the highest, {value}; {baseline} has {base}.")
+        alone = mark("{label}: the highest is that of {names}, {value}.")
+        beside = mark("{label}: the highest is that of {names}, {value}; {baseline} has {base}.")
     else:
-        alone = mark("{label}: {name} has the lowest, {value}.")
-        beside = mark("{label}: {name} has the lowest, {value}; {baseline} has {base}.")
+        alone = mark("{label}: the lowest is that of {names}, {value}.")
+        beside = mark("{label}: the lowest is that of {names}, {value}; {baseline} has {base}.")
     return Superlative(name, ("equal",), alone, beside)
 
 

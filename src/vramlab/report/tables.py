@@ -37,12 +37,13 @@ SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "step_ms_min", "step_ms_max"),
     *("tokens_per_second", "speed_ratio", "microjoules_per_token"),
-    *("allocator_retries", "retried_steps", "repeatable", "reason"),
+    *("allocator_retries", "retried_steps", "repeatable", "cores_used", "load_average", "reason"),
 )
 TRAINING = (
     *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
     *("sequences_per_step", "learning_rate", "steps", "tokens", "train_seconds"),
     *("peak_gib", "peak_reserved_gib", "interruptions", "retried_steps"),
+    *("cores_used", "load_average"),
     *("last_loss", "perplexity", "bits_per_byte", "reason"),
 )
 SWEEP = (

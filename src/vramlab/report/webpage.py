@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vramlab.report import markup
+from vramlab.report.answer import Answer
 from vramlab.report.grid import Grid
 from vramlab.report.language import current, say, say_count
 
@@ -61,6 +62,14 @@ class Page:
     """All that stands on a page. Its texts are plain, with `code` in backticks."""
 
     title: str
+    conditions: str = ""
+    """On what the answers hold."""
+    answers: tuple[Answer, ...] = ()
+    """What the page begins with."""
+    configuration: str = ""
+    """Name of the file with the entries of all answers."""
+    picture: Exhibit | None = None
+    """The figure beside the answers."""
     warnings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()

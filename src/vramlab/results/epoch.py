@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from vramlab.base.host_load import HostLoad
 from vramlab.config.technique import Setting
 from vramlab.results.memory import MemoryPoint
 from vramlab.results.run import RunRecord
@@ -56,6 +57,8 @@ class EpochRecord(RunRecord):
     train_seconds: float = 0.0
     """Time spent in training steps and data loading, over all attempts; excludes evaluation,
     writing checkpoints, and time in which the process was suspended."""
+    host_load: HostLoad | None = None
+    """How busy the machine was during the last attempt; None in older records."""
     peak: MemoryPoint | None = None
     """Peak memory; with several processes, of the one that uses most."""
     interruptions: int = 0

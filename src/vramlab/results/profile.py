@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vramlab.base.host_load import HostLoad
 from vramlab.config.technique import Setting
 from vramlab.results.memory import Memory
 from vramlab.results.run import RunRecord
@@ -17,6 +18,8 @@ class ProfileRecord(RunRecord):
     """Sequences per step over all devices; None: the same as `batch_size`."""
     step_seconds: list[float] = []
     """Duration of each timed step, on the slowest process."""
+    host_load: HostLoad | None = None
+    """How busy the machine was during the timed steps; None in older records."""
     memory: Memory | None = None
     parameters: int | None = None
     """Parameters of the model; a tied one counts once, and one in 4 bits as one."""

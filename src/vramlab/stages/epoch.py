@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vramlab.base.files import sha256
+from vramlab.base.host_load import host_load
 from vramlab.base.provenance import digest
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
@@ -139,7 +140,7 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
     checkpoints = Checkpoints(files.checkpoints, identity, ranks)
     learner = build(job.workload, job.budget.device)
     peak = None
-    with _metered(job) as memory:
+    with host_load() as load, _metered(job) as memory:
         done = train_epochs(learner, sequences, schedule, checkpoints)
         if memory is not None:
             peak = most(ranks.gather(memory.peak()))
@@ -149,6 +150,7 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
         "steps": done.steps,
         "tokens": done.tokens,
         "train_seconds": done.seconds,
+        "host_load": load[0],
         "peak": peak,
         "interruptions": done.interruptions,
         "retried_steps": done.retried,

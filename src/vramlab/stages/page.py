@@ -9,6 +9,7 @@ from typing import Any
 
 from vramlab.base.files import write_text
 from vramlab.report import catalog, tables
+from vramlab.report.answer import in_terminal
 from vramlab.report.captions import shown_title
 from vramlab.report.choice import recommended_yaml
 from vramlab.report.earlier import with_earlier
@@ -30,7 +31,7 @@ def write_page(
     Args:
         inputs: the result files, by the names of their stages (see load.KINDS), and the files of
             the `figures` and `tables`.
-        outputs: the files `html`, `markdown` and `recommended`.
+        outputs: the files `html`, `markdown`, `recommended` and `answer`.
         shown: the baseline, sequence length and techniques to show, as `load` takes them.
         given: JSON of the `title`, and of the folders of earlier runs to `compare` with.
         language: of the texts.
@@ -47,5 +48,6 @@ def write_page(
             {e: tables.TABLES[e.name](results) for e in catalog.TABLES if e.name in written},
         )
         write_text(outputs["recommended"], recommended_yaml(results))
+        write_text(outputs["answer"], in_terminal(results, outputs["html"]))
         write_text(outputs["markdown"], to_markdown(content))
         write_text(outputs["html"], to_html(content, Path(outputs["html"]).parent))

@@ -50,6 +50,7 @@ def _record(job: Job, snakemake: Any) -> ProfileRecord:
         allocator_retries=measured.allocator_retries,
         retried_steps=measured.retried_steps,
         repeatable=measured.repeatable,
+        host_load=measured.host_load,
     )
 
 

@@ -1,0 +1,100 @@
+"""The page and the terminal begin with what to take, and say only what is certain."""
+
+import pytest
+import yaml
+from report import made_up
+from report.test_pareto import slowed
+from report.test_tables import replaced
+
+from vramlab.report import answer, language
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.epoch import EpochRecord
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("answer")
+    return made_up.make_results(folder, made_up.experiment(), failures={})
+
+
+def test_each_need_has_a_sentence_with_its_cost(found):
+    memory, speed = answer.answers(found)
+    assert memory.text == (
+        "Take `chunked`: 7.12× the batch (5,184 sequences instead of 728), 0.405× the time of a "
+        "step, perplexity unchanged within 1% (479.8 against 476.8)."
+    )
+    assert yaml.safe_load(memory.entry) == {
+        "chunked": {"precision": "bf16", "loss_head": "chunked"}
+    }
+    assert speed.text.startswith("For speed `sdpa`: 2.82× the tokens a second of `fp32`, at ")
+    assert yaml.safe_load(speed.entry) == {"sdpa": {"precision": "bf16", "attention": "sdpa"}}
+
+
+def test_the_conditions_name_card_memory_and_length(found):
+    assert answer.conditions(found) == (
+        "Measured on NVIDIA H200 with 40.0 GiB allowed, at 256 tokens:"
+    )
+
+
+def test_a_noisy_machine_withholds_the_fastest(found):
+    noisy = slowed(found, {"fp32": 0.3, "bf16": 2.5, "sdpa": 0.6, "flash": 3.0, "chunked": 1.8})
+    memory, speed = answer.answers(noisy)[:2]
+    assert "7.12× the batch" in memory.text
+    assert "the time of a step not certain here (" in memory.text
+    assert speed.text.startswith("For speed: no technique is faster than `fp32` for certain.")
+    assert speed.entry == ""
+
+
+def test_speeds_measured_once_are_said_to_be(found):
+    once = replaced(found, lambda r: isinstance(r, EpochRecord), loss_curve=[])
+    texts = [part.text for part in answer.answers(once)]
+    assert any(text.startswith("For speed: not known.") for text in texts)
+
+
+def test_a_baseline_that_nothing_beats_is_said_to_be_best(tmp_path):
+    results = made_up.make_results(tmp_path, made_up.experiment(["fp32"]), failures={})
+    texts = [part.text for part in answer.answers(results)]
+    assert texts == ["No technique that trains as good a model fits a larger batch than `fp32`."]
+
+
+def test_one_technique_for_both_needs_is_said_once(tmp_path):
+    results = made_up.make_results(tmp_path, made_up.experiment(["fp32", "bf16"]), failures={})
+    [only] = answer.answers(results)
+    assert only.text.startswith("Take `bf16`, for memory as for speed: 1.30× the batch (944 ")
+
+
+def test_nothing_that_ran_is_no_recommendation(tmp_path):
+    failures = {("fp32", "*"): ("out_of_memory", "not even one sequence fits")}
+    config = made_up.experiment(["fp32"])
+    results = made_up.make_results(tmp_path, config, failures=failures)
+    [only] = answer.answers(results)
+    assert only.text.startswith("No technique gave numbers to choose by")
+    assert only.entry == ""
+
+
+def test_a_lower_limit_and_a_lower_perplexity_are_told(found):
+    same = replaced(found, lambda r: isinstance(r, BatchSizeRecord), max_batch_size=728)
+    epoch = same.run("checkpointing", "equal").epochs[0]
+    better = epoch.validation.model_copy(update={"perplexity": 300.0})
+    found = replaced(same, lambda r: r is epoch, validation=better)
+    facts = [part.text for part in answer.answers(found)]
+    assert "the same largest batch (728)" in facts[0]
+
+
+def test_in_the_terminal_it_is_plain_text_with_the_report_at_the_end(found):
+    text = answer.in_terminal(found, "results/x/report/index.html")
+    lines = text.splitlines()
+    assert lines[0] == "Measured on NVIDIA H200 with 40.0 GiB allowed, at 256 tokens:"
+    assert lines[-1] == "The report: results/x/report/index.html"
+    assert "    chunked: {precision: bf16, loss_head: chunked}" in lines
+    assert "`" not in text
+    assert max(map(len, lines)) <= 98
+
+
+def test_every_case_has_an_answer_in_both_languages(case):
+    _, results = case
+    for code in ("en", "pl"):
+        with language.use(code):
+            for part in answer.answers(results):
+                assert part.text.endswith(".")
+                assert not {"nan", "None", "inf"} & set(part.text.replace(",", " ").split())
