@@ -18,7 +18,8 @@ class MeasureConfig(Section):
     """auto takes the GPU where there is one."""
     memory_limit_gib: Annotated[float, Field(gt=0)] | None = None
     """Cap in GiB (2**30 bytes), so that a large card can answer for a smaller one; null takes the
-    whole card. On a CPU it bounds live tensor bytes, and null takes half of the memory."""
+    whole card. On a CPU it bounds live tensor bytes, and null takes 1 GiB: a search in
+    all of its memory would take hours."""
     profile_steps: Annotated[int, Field(ge=2)] = 20
     """Steps timed, after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 5

@@ -45,9 +45,9 @@ def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        log.info("waiting for the GPU, which another job uses (%s)", lock.lock_file)
+        log.info("another job measures on this machine; waiting for its end (%s)", lock.lock_file)
         lock.acquire(timeout=-1)
-        log.info("the GPU was free after %.0f s", time.monotonic() - start)
+        log.info("waited %.0f s for another job to end", time.monotonic() - start)
     holder = path.with_suffix(".pid")
     if measure["memory_limit_gib"] is None:
         _wait_for_the_end(holder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,10 @@ from vramlab.training.machine import Machine, obstacle
 from vramlab.training.parallel import processes_of
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+CPU_LIMIT = 2**30
+"""Bytes that the tensors of a job may take on a CPU if no limit is configured."""
 
 
 class NoBatch(Exception):
@@ -137,12 +142,21 @@ class Job:
 
 
 def _limit(measure: MeasureConfig, device: torch.device, processes: int) -> int | None:
-    """The configured limit in bytes; several processes on a CPU share half of its memory."""
+    """The limit of each process in bytes: as configured, else the whole GPU (None).
+
+    On a CPU a search in all of the memory would take hours, and several jobs share it.
+    """
     if measure.memory_limit_gib is not None:
         return int(measure.memory_limit_gib * 2**30)
-    if device.type == "cpu" and processes > 1:
-        return half_of_memory() // processes
-    return None
+    if device.type != "cpu":
+        return None
+    limit = min(CPU_LIMIT, half_of_memory())
+    log.warning(
+        "there is no GPU here, and measure.memory_limit_gib is not set: the tensors of a job may "
+        "take %.3g GiB; set it to ask for another size",
+        limit / 2**30,
+    )
+    return limit // processes
 
 
 def _in_rank(function: Callable[..., R], job: Job, arguments: tuple[Any, ...]) -> R:
