@@ -25,7 +25,7 @@ from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
-from vramlab.training.machine import Machine, obstacle
+from vramlab.training.machine import Machine, missing_here
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def estimates(
                 "sequence_length": workload.length,
                 "device": device.type,
             }
-            reason = unmodelled(workload.technique) or obstacle(workload, _MACHINES[device])
+            reason = unmodelled(workload.technique) or missing_here(workload, _MACHINES[device])
             if reason:
                 yield Estimate(**identity, status="skipped", reason=reason)
                 continue

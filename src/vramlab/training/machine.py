@@ -176,15 +176,25 @@ def obstacle(workload: Workload, machine: Machine) -> str | None:
     Raises:
         ModelError: such a model cannot be made at all.
     """
-    for when, sentence in _OBSTACLES:
-        if when(workload, machine):
-            return sentence.format_map(_Facts(workload, machine))
+    if reason := missing_here(workload, machine):
+        return reason
     if isinstance(workload.model, DecoderConfig):
         return None
     try:
         make_model(workload, torch.device("meta"))
     except UnsuitableModel as error:
         return str(error)
+    return None
+
+
+def missing_here(workload: Workload, machine: Machine) -> str | None:
+    """What a machine lacks for a workload, in one sentence; None if nothing.
+
+    Whether a model of another source has a place for the technique shows when it is made.
+    """
+    for when, sentence in _OBSTACLES:
+        if when(workload, machine):
+            return sentence.format_map(_Facts(workload, machine))
     return None
 
 
