@@ -170,9 +170,14 @@ def corpus(results: Results) -> pd.DataFrame:
 
 
 def _split_shares(kept: CorpusRecord) -> Row:
-    """The share of the documents that a split holds out, and the share that was asked for."""
+    """The share that a split holds out, and the share that was asked for."""
     if kept.held_out is None or kept.held_out_wanted is None:
         return {}
+    if kept.held_out_by == "bytes":
+        return {
+            say("bytes held out for validation (%)"): 100 * kept.held_out,
+            say("bytes to be held out (%)"): 100 * kept.held_out_wanted,
+        }
     return {
         say("held out for validation (%)"): 100 * kept.held_out,
         say("to be held out (%)"): 100 * kept.held_out_wanted,
