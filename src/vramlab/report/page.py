@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from vramlab.report import discussion, origin, wording
+from vramlab.report import data_warnings, discussion, origin, wording
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
@@ -43,7 +43,7 @@ def page(
             sections.append(Section(say(category), exhibits=exhibits))
     return Page(
         title,
-        warnings=tuple(origin.differences(results)),
+        warnings=(*origin.differences(results), *data_warnings.warnings(results)),
         findings=tuple(discussion.summary(results)),
         sections=tuple(sections),
     )

@@ -159,6 +159,9 @@ def corpus(results: Results) -> pd.DataFrame:
                 say("bytes per token"): tokenizer.bytes_per_token[split],
                 say("characters covered (%)"): tokenizer.coverage[split] * 100,
                 say("unknown pieces"): tokenizer.unknown[split],
+                say("pieces of the vocabulary that occur"): tokenizer.used.get(split),
+                say("pieces, without ends of documents"): tokenizer.pieces.get(split),
+                say("vocabulary of the model itself"): tokenizer.model_vocabulary,
             }
         if tokenizer.cut_lines is not None:
             columns["train"][say("lines cut for the tokenizer's training")] = tokenizer.cut_lines
