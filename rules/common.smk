@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-from vramlab.config import experiment, tokenizer_file
+from vramlab.config import command_line, experiment, tokenizer_file
 from vramlab.config.corpus import Limits, LocalSource
 from vramlab.data.corpus.folder import find_files
 from vramlab.base.errors import CorpusError
@@ -24,14 +24,21 @@ keep_jobs_while_slurm_is_silent()
 accept_whatever_the_clock(DAG)
 rerun_stale_results(DAG)
 
+
+def given_by_config():
+    """What `--config` says; a workflow that uses this one as a module has its own."""
+    return {} if workflow.modifier.skip_configfile else workflow.config_settings.config
+
+
 with one_sentence():
     for path in workflow.configfiles:
         experiment.check_file(path)
     CONFIG = experiment.parse(
-        config, ", ".join(map(str, workflow.configfiles)) or "--config"
+        command_line.with_sections(config, given_by_config()),
+        ", ".join(map(str, workflow.configfiles)) or "--config",
     )
-    # Reads the tokenizer's file, if the configuration names one.
-    VOCAB_SIZE = CONFIG.vocab_size
+    # Reads the files of the tokenizer and of the model, if the configuration names them.
+    VOCAB_SIZE = experiment.check_files(CONFIG)
 if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
     sys.exit(
         f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "

@@ -45,6 +45,8 @@ rule assess_tokenizer:
         ENVIRONMENT
     params:
         tokenizer=settings(CONFIG.tokenizer),
+        model_vocabulary=CONFIG.model_vocabulary,
+        keeps_vocabulary=CONFIG.keeps_vocabulary,
     message:
         "Assess how well the tokenizer fits both corpora"
     script:

@@ -289,7 +289,8 @@ def test_the_corpora_of_a_mix_are_fetched_one_by_one():
     assert [limits.max_bytes for limits in train.part_limits] == [7, None]
     assert train.limits.max_documents == 9
     assert (train.held_out.kept, validation.held_out.kept) == (False, True)
-    assert validation.held_out.model_dump() == {"share": 0.1, "seed": 3, "kept": True}
+    split = {"share": 0.1, "seed": 3, "by": "documents", "kept": True}
+    assert validation.held_out.model_dump() == split
 
 
 def test_the_reference_is_generated_from_the_models():

@@ -369,12 +369,15 @@ def _data(config: Experiment, add: Any) -> None:
         "bytes_per_token": 3.49,
         "coverage": 0.9997,
         "unknown": 12,
+        "used": 11_000,
+        "pieces": 7_167_000,
     }
     tokenizer = TokenizerRecord(
         provenance=provenance(None),
         vocab_size=12_000,
         model_type="unigram",
         cut_lines=3,
+        model_vocabulary=32_000,
         **{what: {"train": value, "validation": value} for what, value in fits.items()},
     )
     add("tokenizer", "tokenizer", tokenizer)

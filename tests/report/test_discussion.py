@@ -247,6 +247,8 @@ def test_a_share_that_is_not_the_wanted_one_is_said(two):
     text = discussion.held_out(kept)
     assert text.startswith("For validation 61.0% of the documents are held out instead of 5.0%")
     assert text in discussion.summary(kept)
+    by_bytes = replaced(kept, lambda r: isinstance(r, CorpusRecord), held_out_by="bytes")
+    assert "61.0% of the bytes are held out" in discussion.held_out(by_bytes)
 
 
 def test_a_batch_larger_than_the_corpus_is_said(two):

@@ -15,7 +15,7 @@ from vramlab.stages import assess_tokenizer, sequences
 GREEK = "Ἄνδρα μοι ἔννεπε, Μοῦσα, πολύτροπον, ὃς μάλα πολλὰ"
 
 
-def assess(folder, train, validation, kind="SentencePiece", made=None):
+def assess(folder, train, validation, kind="SentencePiece", made=None, **params):
     """The record of a tokenizer of `TEXTS`, or of one that is made, for these two corpora."""
     if made is None:
         of_any_kind(folder, kind)
@@ -27,13 +27,18 @@ def assess(folder, train, validation, kind="SentencePiece", made=None):
         files = sequences.Files(names[0], model, *names[1:])
         sequences.run(split, {"lengths": [16]}, 1, files)
         splits[split] = names
-    params = {"tokenizer": {"model_type": "unigram"}}
+    params = {
+        "tokenizer": {"model_type": "unigram"},
+        "model_vocabulary": None,
+        "keeps_vocabulary": False,
+        **params,
+    }
     assess_tokenizer.run(params, model, splits, str(folder / "record.json"))
     return read(TokenizerRecord, folder / "record.json")
 
 
 def test_a_corpus_in_its_own_script_gives_no_warning(tmp_path, caplog):
-    record = assess(tmp_path, TEXTS, TEXTS[:3])
+    record = assess(tmp_path, TEXTS * 9, TEXTS[:3])
     assert record.coverage == {"train": 1, "validation": 1}
     assert record.unknown == {"train": 0, "validation": 0}
     assert record.cut_lines == 0
@@ -88,4 +93,43 @@ def test_a_corpus_of_which_no_token_is_left_is_refused(tmp_path):
     path.write_bytes(orjson.dumps(content))
     prepare(path, None, None, tmp_path / "other.model")
     with pytest.raises(CorpusError, match=r"validation\.jsonl\.zst: has no character that the"):
-        assess(tmp_path, ["a b"], ["b"], made=tmp_path / "other.model")
+        assess(tmp_path, ["a b " * 20], ["b"], made=tmp_path / "other.model")
+
+
+def test_the_tokens_that_occur_are_counted(tmp_path):
+    path = tokenizer_json(tmp_path, "WordPiece")
+    record = assess(tmp_path, TEXTS, TEXTS[:1], "WordPiece")
+    package = Tokenizer.from_file(str(path))
+    package.no_truncation()
+    package.no_padding()
+    ids = [package.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    assert record.used["train"] == len({token for text in ids for token in text})
+    assert record.used["validation"] == len(set(ids[0]))
+    assert record.pieces == {"train": sum(map(len, ids)), "validation": len(ids[0])}
+
+
+@pytest.mark.parametrize(("texts", "said"), [(TEXTS[:3], True), (TEXTS * 40, False)])
+def test_a_vocabulary_beyond_what_the_corpus_supports_is_warned_of(tmp_path, caplog, texts, said):
+    record = assess(tmp_path, texts, TEXTS[:3])
+    assert record.too_large is said
+    assert ("so that most embeddings are hardly trained" in caplog.text) is said
+
+
+@pytest.mark.parametrize(
+    ("factor", "keeps", "says"),
+    [
+        (5, True, "the embeddings of all others take memory and are never trained"),
+        (5, False, "the model that is measured has other embeddings than yours"),
+        (0.2, False, "the model that is measured has other embeddings than yours"),
+        (4, True, None),
+        (1, False, None),
+    ],
+)
+def test_a_vocabulary_far_from_the_models_is_warned_of(tmp_path, caplog, factor, keeps, says):
+    size = assess(tmp_path, TEXTS * 40, TEXTS).vocab_size
+    assert "by itself" not in caplog.text
+    own = {"model_vocabulary": int(size * factor), "keeps_vocabulary": keeps}
+    record = assess(tmp_path, TEXTS * 40, TEXTS, **own)
+    assert (record.far_from_model is not None) is (says is not None)
+    assert ("by itself" in caplog.text) is (says is not None)
+    assert says is None or says in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, Literal
 
@@ -55,11 +56,28 @@ class LocalSource(Limits):
     `**/` for no folder as well; null for all with a known ending."""
     text: str = "text"
     """Key or column of the text; `a.b` is b within a. A text that is null counts as empty."""
+    encoding: str = "utf-8"
+    """Encoding of the .txt and JSON files, by a name that Python knows, such as cp1250, iso8859-2
+    or utf-16; Parquet has its own."""
     quality: str | None = None
     """Key or column of the quality label, which one document at least must have; null for
     `meta.quality`, where there is one."""
     label: Quality | None = "HIGH"
     """Quality label of documents without one of their own; null leaves them without."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            found = codecs.lookup(name)
+            found.incrementaldecoder().decode(b"", final=True)
+            "".encode(name)  # refuses what Python has under this name besides encodings of text
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(
+                f"{name[:40]!r} is no encoding that Python knows; give one such as utf-8, cp1250, "
+                "iso8859-2 or utf-16"
+            ) from None
+        return "utf-8" if found.name == "utf-8-sig" else found.name
 
     @field_validator("files")
     @classmethod
@@ -110,13 +128,19 @@ class MixSource(Limits):
     """The corpora."""
 
 
+SplitUnit = Literal["documents", "bytes"]
+
+
 class SplitSource(Section):
     """Documents held out of the training corpus; equal texts never stand on both sides."""
 
     source: Literal["split"]
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of the documents; one at least. A text that is repeated more often than that stays in
-    training, where another choice is left."""
+    """How much is held out; one document at least. A text that is more than that with all its
+    repetitions stays in training, where another choice is left."""
+    by: SplitUnit = "documents"
+    """What it is a share of: the number of documents, or the bytes of text (UTF-8), which tokens
+    follow; for documents of very different lengths."""
     seed: Seed = 9
     """Seed of the choice."""
 
@@ -130,6 +154,7 @@ class HeldOut(Section):
 
     share: float
     seed: int
+    by: SplitUnit = "documents"
     kept: bool
     """Whether the documents held out are wanted, or the others."""
 
@@ -180,7 +205,8 @@ class CorpusConfig(Section):
         held_out = None
         if isinstance(self.validation, SplitSource):
             source, kept = self.train, split == "validation"
-            held_out = HeldOut(share=self.validation.share, seed=self.validation.seed, kept=kept)
+            split_off = self.validation.model_dump(include={"share", "seed", "by"})
+            held_out = HeldOut(**split_off, kept=kept)
         mix = source.parts if isinstance(source, MixSource) else (Part(corpus=source),)
         return Selection(
             quality=self.quality,

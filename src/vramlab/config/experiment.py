@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vramlab.base.errors import ConfigError, suggestion
-from vramlab.config import tokenizer_file
+from vramlab.config import model_files, tokenizer_file
 from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
@@ -145,6 +145,15 @@ class Experiment(Section):
         return tokenizer_file.read(self.tokenizer_file, own.eos, own.pad).vocab_size
 
     @property
+    def model_vocabulary(self) -> int | None:
+        """Tokens that the model has by itself; None where it has none of its own.
+
+        Raises:
+            ConfigError: the model's config.json is missing, or no JSON.
+        """
+        return model_files.own_vocabulary(self.model)
+
+    @property
     def lengths(self) -> list[int]:
         """All sequence lengths, the main one first."""
         return list(dict.fromkeys((self.sequence_length, *self.sweep.lengths)))
@@ -199,6 +208,26 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
         return Experiment.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_sentence(error, where)) from None
+
+
+def check_files(config: Experiment) -> int:
+    """Refuse a model or a tokenizer whose files are missing, or that do not fit each other.
+
+    Returns:
+        Tokens of the tokenizer, which its file says.
+
+    Raises:
+        ConfigError: one sentence that names the file and the key.
+    """
+    model_files.check(config.model)
+    size, own = config.vocab_size, config.model_vocabulary
+    if config.keeps_vocabulary and own is not None and size > own:
+        raise ConfigError(
+            f"model.vocabulary: the model has {own:,} tokens, fewer than the {size:,} of the "
+            "tokenizer; use the model's own tokenizer (tokenizer: model), or set model.vocabulary "
+            "to tokenizer"
+        )
+    return size
 
 
 def check_file(path: Path | str) -> None:

@@ -133,8 +133,11 @@ class PythonConfig(Section):
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path is meant as a folder: it is one, or it cannot be a name on the hub."""
-    return Path(path).is_dir() or path.count("/") > 1 or path.startswith((".", "/", "~"))
+    """Whether a path is meant as a folder: it is one, or a folder is there that it would be in, or
+    it cannot be a name on the hub."""
+    if path.count("/") != 1 or path.startswith((".", "/", "~")) or path.endswith("/"):
+        return Path(path).is_dir() or "/" in path or path.startswith((".", "~"))
+    return Path(path).parent.is_dir()
 
 
 def _long_form(value: Any) -> Any:

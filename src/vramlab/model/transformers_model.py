@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vramlab.base.errors import ModelError, suggestion
+from vramlab.base.errors import ConfigError, ModelError, suggestion
+from vramlab.config import model_files
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
@@ -233,7 +232,10 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
     assert model.path is not None
     folder = model.folder
     if folder is not None:
-        _check_folder(folder)
+        try:
+            model_files.read_folder(folder)
+        except ConfigError as error:
+            raise ModelError(str(error)) from None
     try:
         return package.AutoConfig.from_pretrained(
             model.path, trust_remote_code=model.trust_remote_code
@@ -247,22 +249,6 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
         ) from None
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
         raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelError(f"model.path {folder}: there is no such folder; give one that exists")
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ModelError(
-            f"model.path {folder}: has no config.json; give a folder that save_pretrained wrote"
-        )
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: is no JSON that can be read ({_first(error)})") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{file}: holds no configuration of a model")
 
 
 def _why(error: Exception, model: TransformersConfig) -> str:

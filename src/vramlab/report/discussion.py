@@ -86,12 +86,21 @@ def held_out(results: Results) -> str:
         share, wanted = corpus.held_out, corpus.held_out_wanted
         if share is not None and wanted is not None and abs(share - wanted) > 0.2 * wanted:
             return say(
-                "For validation {share} of the documents are held out instead of {wanted}: equal "
-                "texts stay on one side, and the corpus has many or is small.",
-                share=percent(share, 1),
-                wanted=percent(wanted, 1),
+                _HELD_OUT[corpus.held_out_by], share=percent(share, 1), wanted=percent(wanted, 1)
             )
     return ""
+
+
+_HELD_OUT = {
+    "documents": mark(
+        "For validation {share} of the documents are held out instead of {wanted}: equal "
+        "texts stay on one side, and the corpus has many or is small."
+    ),
+    "bytes": mark(
+        "For validation {share} of the bytes are held out instead of {wanted}: a document is "
+        "never cut, equal ones stay on one side, and the corpus has long ones or is small."
+    ),
+}
 
 
 def beyond_the_corpus(results: Results) -> str:

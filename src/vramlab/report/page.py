@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from vramlab.report import answer, discussion, origin, wording
+from vramlab.report import answer, data_warnings, discussion, origin, wording
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
@@ -54,7 +54,7 @@ def page(
         answers=tuple(answer.answers(results)),
         configuration=RECOMMENDED,
         picture=next((_figure(e, results) for e in figures if e.name == PICTURE), None),
-        warnings=tuple(discussion.warnings(results)),
+        warnings=(*discussion.warnings(results), *data_warnings.warnings(results)),
         findings=tuple(discussion.summary(results)),
         sections=tuple(sections),
     )

@@ -160,6 +160,9 @@ def corpus(results: Results) -> pd.DataFrame:
                 say("bytes per token"): tokenizer.bytes_per_token[split],
                 say("characters covered (%)"): tokenizer.coverage[split] * 100,
                 say("unknown pieces"): tokenizer.unknown[split],
+                say("pieces of the vocabulary that occur"): tokenizer.used.get(split),
+                say("pieces, without ends of documents"): tokenizer.pieces.get(split),
+                say("vocabulary of the model itself"): tokenizer.model_vocabulary,
             }
         if tokenizer.cut_lines is not None:
             columns["train"][say("lines cut for the tokenizer's training")] = tokenizer.cut_lines
@@ -171,9 +174,14 @@ def corpus(results: Results) -> pd.DataFrame:
 
 
 def _split_shares(kept: CorpusRecord) -> Row:
-    """The share of the documents that a split holds out, and the share that was asked for."""
+    """The share that a split holds out, and the share that was asked for."""
     if kept.held_out is None or kept.held_out_wanted is None:
         return {}
+    if kept.held_out_by == "bytes":
+        return {
+            say("bytes held out for validation (%)"): 100 * kept.held_out,
+            say("bytes to be held out (%)"): 100 * kept.held_out_wanted,
+        }
     return {
         say("held out for validation (%)"): 100 * kept.held_out,
         say("to be held out (%)"): 100 * kept.held_out_wanted,

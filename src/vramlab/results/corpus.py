@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vramlab.config.corpus import SplitUnit
 from vramlab.results.base import Record
 
 
@@ -22,8 +23,10 @@ class CorpusRecord(Record):
     """Characters in the kept documents."""
     utf8_bytes: int
     """UTF-8 bytes of the kept documents."""
+    held_out_by: SplitUnit = "documents"
+    """What a split's shares are shares of."""
     held_out_wanted: float | None = None
-    """Share of the documents that a split should hold out for validation; None without a split."""
+    """Share that a split should hold out for validation; None without a split."""
     held_out: float | None = None
     """Share that is actually held out; it may differ, because identical texts stay together."""
 

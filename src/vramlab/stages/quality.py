@@ -40,6 +40,7 @@ def run(
         source=" + ".join(source.address for source in sources),
         sha256=" + ".join(source.sha256 for source in sources),
         compressed_bytes=sum(source.compressed_bytes for source in sources),
+        held_out_by=selection.held_out.by if selection.held_out else "documents",
         held_out_wanted=selection.held_out.share if selection.held_out else None,
         **counts.model_dump(),
     )

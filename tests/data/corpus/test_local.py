@@ -143,13 +143,13 @@ def test_many_rows_in_several_row_groups(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is no valid JSON"),
-        ("a.jsonl", b'{"text": "\xff"}\n', "line 1 is no valid JSON in UTF-8"),
+        ("a.jsonl", b'{"text": "\xff"}\n', "is not in utf-8 at byte 10 of line 1"),
         ("a.jsonl", b'{"txt": "a"}\n', "line 1 has no key 'text'; .* did you mean 'txt'"),
         ("a.jsonl", b'{"doc": {"t": 1}}\n', "line 1 has no key 'text'; .* known are: doc.t"),
         ("a.jsonl", b'{"text": "a", "meta": {"quality": 3}}\n', "label of line 1 .* type int"),
         ("a.jsonl", b"[]\n", "line 1 is no JSON object"),
         ("a.jsonl.zst", b"no zstd", "no whole zstd file"),
-        ("a.txt", b"\xb1\xe6", "no UTF-8 at byte 0"),
+        ("a.txt", b"\xb1\xe6", "is not in utf-8 at byte 0"),
         ("a.parquet", b"no parquet at all", "no whole Parquet file"),
         ("a.csv", b"text\na\n", "none of the endings"),
     ],
@@ -605,3 +605,73 @@ def test_a_pattern_with_many_folders_is_matched_at_once_or_refused(tmp_path):
     assert time.monotonic() - begin < 1
     with pytest.raises(ValidationError, match="has more than 8 times"):
         source(tmp_path, files="**/a*" * 9)
+
+
+POLISH = "Zażółć gęślą jaźń.\nDrugi wiersz: Łódź, świt, ćma."
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp1250", "ISO-8859-2", "utf-16", "utf-16-le", "utf_32"]
+)
+@pytest.mark.parametrize("ending", [".txt", ".jsonl", ".ndjson.zst"])
+def test_files_in_other_encodings_give_the_same_text(tmp_path, encoding, ending):
+    """Longer than a chunk, so that a character stands astride two of them."""
+    documents = [POLISH * 4000, "ż" + POLISH * 4001]
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    if ending == ".txt":
+        for i, document in enumerate(documents):
+            (folder / f"{i}.txt").write_bytes(document.encode(encoding))
+    else:
+        lines_ = "".join(orjson.dumps({"text": d}).decode() + "\n" for d in documents)
+        content = lines_.encode(encoding)
+        (folder / f"a{ending}").write_bytes(
+            zstd.compress(content) if ending.endswith(".zst") else content
+        )
+    assert converted(folder, encoding=encoding) == [(d, "HIGH") for d in documents]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding", "place"),
+    [
+        ("a.txt", "zażółć".encode("cp1250"), "utf-8", "is not in utf-8 at byte 2;"),
+        ("a.txt", b"abc\x81", "cp1250", "is not in cp1250 at byte 3;"),
+        ("a.txt", "abc".encode("utf-16-le") + b"\x00", "utf-16-le", "at byte 6;"),
+        ("a.txt", "zażółć".encode("utf-16"), "utf-8", "is not in utf-8 at byte 0;"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n\n{"text": "\xbf"}\n',
+            "utf-8",
+            "is not in utf-8 at byte 10 of line 3;",
+        ),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\x81"}\n', "cp1250", "is not in cp1250 at byte 24;"),
+        # Behind a chunk of 2**18 bytes that ends within a character.
+        (
+            "a.jsonl",
+            b'{"text": "' + b"\xe3\x81\x82" * 100_000 + b'\xff"}\n',
+            "euc_jp",
+            "is not in euc_jp at byte",
+        ),
+    ],
+)
+def test_an_undecodable_file_is_named_with_the_place_and_the_key(
+    tmp_path, name, content, encoding, place
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+    sentence = refusal(path, encoding=encoding)
+    assert place in sentence
+    assert "set `encoding` of the source" in sentence
+
+
+def test_the_place_in_a_file_of_many_chunks_is_exact(tmp_path):
+    path = tmp_path / "a.jsonl"
+    good = orjson.dumps({"text": "x" + "あ" * 300_000}).decode().encode("utf-16-le")[:-2]
+    path.write_bytes(good + b"\x00\xd8" + b"a\x00" * 10)  # half of a surrogate pair
+    assert f"at byte {len(good)};" in refusal(path, encoding="utf-16-le")
+
+
+@pytest.mark.parametrize("name", ["utf-9", "base64", "rot13", "", "undefined", "idna\x00", "hex"])
+def test_an_encoding_that_python_does_not_have_is_refused(name):
+    with pytest.raises(ValidationError, match="is no encoding that Python knows"):
+        source(Path("books"), encoding=name)

@@ -202,3 +202,56 @@ def test_each_document_that_was_read_is_kept_or_dropped_for_a_reason(
     assert counts.kept == kept
     assert counts.dropped.get(BEYOND_LIMIT, 0) == beyond
     assert counts.documents == counts.kept + sum(counts.dropped.values())
+
+
+def sides(source: Path, folder: Path, **options: object) -> tuple[list[str], list[str]]:
+    """The texts for training and for validation."""
+    found = []
+    for kept in (False, True):
+        target = folder / f"{kept}.jsonl.zst"
+        held_out = HeldOut(seed=9, kept=kept, **options)
+        select([source], target, Selection(quality=HIGH, held_out=held_out))
+        found.append(texts(target))
+    return found[0], found[1]
+
+
+def size(found: list[str]) -> int:
+    return sum(len(text.encode()) for text in found)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+def test_a_split_by_bytes_holds_out_the_share_of_the_bytes(
+    corpus: Write, tmp_path: Path, share: float
+) -> None:
+    """Lengths as they are: most documents are short, and a few have most of the bytes."""
+    documents = [f"{i} " + "ż" * (40_000 // (i + 1)) for i in range(300)]
+    rows = [{"text": t, "meta": {"quality": "HIGH"}} for t in documents]
+    train, validation = sides(corpus(*rows), tmp_path, share=share, by="bytes")
+    assert sorted(train + validation) == sorted(documents)
+    assert size(validation) / size(documents) == pytest.approx(share, rel=0.02)
+
+
+def test_a_split_by_bytes_keeps_equal_texts_together(corpus: Write, tmp_path: Path) -> None:
+    rows = [*lines("a", 30), *lines("a", 30)]
+    train, validation = sides(corpus(*rows), tmp_path, share=0.3, by="bytes")
+    assert not set(train) & set(validation)
+    assert size(validation) / size(train + validation) == pytest.approx(0.3, abs=0.05)
+
+
+def test_where_all_documents_exceed_the_share_the_shortest_is_held_out_and_said(
+    corpus: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"text": "x" * n, "meta": {"quality": "HIGH"}} for n in (500, 400, 600)]
+    train, validation = sides(corpus(*rows), tmp_path, share=0.05, by="bytes")
+    assert validation == ["x" * 400]
+    assert len(train) == 2
+    assert "400 of the 1500 bytes are held out for validation, not 75" in caplog.text
+    assert "the split leaves one document for validation" in caplog.text
+
+
+@pytest.mark.parametrize(("count", "share", "said"), [(20, 0.05, 1), (20, 0.96, 1), (20, 0.5, 0)])
+def test_a_split_that_leaves_one_document_is_said(
+    corpus: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture, count, share, said
+) -> None:
+    sides(corpus(*lines("a", count)), tmp_path, share=share)
+    assert caplog.text.count("the split leaves one document") == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from vramlab.base.errors import CorpusError, suggestion
+from vramlab.data.corpus.encoding import decode, undecodable
 from vramlab.data.corpus.lines import MAX_LINE_BYTES, check_ratio, read_lines
 
 _ROWS = 64
@@ -31,18 +33,25 @@ class Row(NamedTuple):
     """All keys or columns; keys within others are within their values."""
 
 
+class Keys(NamedTuple):
+    """The keys or columns of a document; `a.b` is b within a."""
+
+    text: str
+    quality: str
+
+
 class Format(Protocol):
     """Reads the files of one format, in memory that does not grow with the file."""
 
     def __call__(
-        self, path: Path, text: str, quality: str, on_progress: Callable[[int], object]
+        self, path: Path, keys: Keys, encoding: str, on_progress: Callable[[int], object]
     ) -> Iterator[Row]:
         """Yield the documents of a file.
 
         Args:
             path: the file.
-            text: key or column of the text; `a.b` is b within a.
-            quality: key or column of the quality label.
+            keys: where the text and the label are.
+            encoding: of the text in it; Parquet's is always UTF-8.
             on_progress: called now and then with the number of bytes read since.
 
         Raises:
@@ -54,29 +63,36 @@ class JsonLines:
     """One JSON object a line; the file may be compressed with zstd."""
 
     def __call__(
-        self, path: Path, text: str, quality: str, on_progress: Callable[[int], object]
+        self, path: Path, keys: Keys, encoding: str, on_progress: Callable[[int], object]
     ) -> Iterator[Row]:
         """See `Format`."""
         if path.stat().st_size == 0:  # an empty part of a corpus, which zstd has no file for
             return
-        for number, line in read_lines(path, on_progress, "get a whole copy of it"):
+        advice = "get a whole copy of it"
+        for number, line in read_lines(path, on_progress, advice, encoding):
             where = f"line {number}"
-            try:
-                row = orjson.loads(line)
+            try:  # the mark at the beginning is what some editors put there
+                row = orjson.loads(line.removeprefix(BOM_UTF8) if number == 1 else line)
             except orjson.JSONDecodeError as error:
-                raise CorpusError(
-                    f"{path}: {where} is no valid JSON in UTF-8 ({error}); correct it"
-                ) from None
+                raise _no_json(path, where, line, encoding, error) from None
             if not isinstance(row, dict):
                 raise CorpusError(f"{path}: {where} is no JSON object; put one on each line")
-            yield Row(where, _get(row, text), _get(row, quality), row)
+            yield Row(where, _get(row, keys.text), _get(row, keys.quality), row)
+
+
+def _no_json(path: Path, where: str, line: bytes, encoding: str, error: ValueError) -> CorpusError:
+    try:
+        line.decode()
+    except UnicodeDecodeError as wrong:
+        return undecodable(path, f"at byte {wrong.start} of {where}", encoding)
+    return CorpusError(f"{path}: {where} is no valid JSON ({error}); correct it")
 
 
 class PlainText:
     """One document a file, without a label."""
 
     def __call__(
-        self, path: Path, text: str, quality: str, on_progress: Callable[[int], object]
+        self, path: Path, keys: Keys, encoding: str, on_progress: Callable[[int], object]
     ) -> Iterator[Row]:
         """See `Format`."""
         try:
@@ -88,14 +104,10 @@ class PlainText:
                     "it to .jsonl with one document a line"
                 )
             on_progress(len(content))
-            yield Row("the text", content.decode("utf-8-sig"), ABSENT, {})
+            yield Row("the text", decode(path, content, encoding), ABSENT, {})
         except OSError as error:
             raise CorpusError(
                 f"{path}: cannot be read ({error.strerror or error}); give a readable file"
-            ) from None
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{path}: is no UTF-8 at byte {error.start}; convert it to UTF-8"
             ) from None
 
 
@@ -103,7 +115,7 @@ class Parquet:
     """Rows of a Parquet file, such as those of Hugging Face data sets."""
 
     def __call__(
-        self, path: Path, text: str, quality: str, on_progress: Callable[[int], object]
+        self, path: Path, keys: Keys, encoding: str, on_progress: Callable[[int], object]
     ) -> Iterator[Row]:
         """See `Format`."""
         import pyarrow  # noqa: PLC0415  a heavy import that no other format needs
@@ -113,9 +125,9 @@ class Parquet:
             metadata = pyarrow.parquet.read_metadata(path)
             fields = list(metadata.schema.to_arrow_schema())
             names = _columns(fields)
-            column = _find_column(path, fields, text)
-            _check_text(path, text, column, names)
-            both = [column, _find_column(path, fields, quality)]
+            column = _find_column(path, fields, keys.text)
+            _check_text(path, keys.text, column, names)
+            both = [column, _find_column(path, fields, keys.quality)]
             wanted = list(dict.fromkeys(found.path for found in both if found))
             strings = _check_size(path, metadata, wanted)
             size, number = path.stat().st_size, 0
@@ -127,7 +139,7 @@ class Parquet:
                     for i in range(batch.num_rows):
                         number += 1
                         row = {name: batch.column(name)[i].as_py() for name in batch.schema.names}
-                        found, label = _get(row, text), _get(row, quality)
+                        found, label = _get(row, keys.text), _get(row, keys.quality)
                         yield Row(f"row {number}", found, label, names | row)
                     on_progress(size * batch.num_rows // max(metadata.num_rows, 1))
         except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from backports import zstd
 
 from vramlab.base.errors import CorpusError
+from vramlab.data.corpus.encoding import UTF_8, as_utf_8
 
 MAX_LINE_BYTES = 32 * 2**20
 """Longest line that is read; the longest novels take about 5 MiB."""
@@ -36,7 +37,10 @@ MAKE_AGAIN = "delete it and run snakemake again, or get a whole copy of it"
 
 
 def read_lines(
-    path: Path, on_progress: Callable[[int], object] | None = None, advice: str = MAKE_AGAIN
+    path: Path,
+    on_progress: Callable[[int], object] | None = None,
+    advice: str = MAKE_AGAIN,
+    encoding: str = UTF_8,
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number (from 1) and the bytes of each line that is not blank.
 
@@ -46,18 +50,25 @@ def read_lines(
         path: the file.
         on_progress: called now and then with the number of compressed bytes read since.
         advice: what to do about a damaged file.
+        encoding: of the file; the lines that are given are in UTF-8, which is left as it is.
 
     Raises:
-        CorpusError: the file is missing, truncated, no zstd (where its name ends in .zst), needs
-            more memory than is allowed, has a line that is too long, or expands beyond all reason.
+        CorpusError: the file is missing, in another encoding, truncated, no zstd (where its name
+            ends in .zst), needs more memory than is allowed, has a line that is too long, or
+            expands beyond all reason.
     """
     try:
         with path.open("rb") as raw:
             if path.suffix.lower() != ".zst":
-                yield from _lines(path, raw, raw, on_progress)
+                plain = raw if encoding == UTF_8 else as_utf_8(path, raw, encoding)
+                yield from _lines(path, raw, plain, on_progress)
                 return
             with zstd.ZstdFile(raw) as frames:
-                yield from _lines(path, raw, io.BufferedReader(frames, _BUFFER_BYTES), on_progress)
+                if encoding == UTF_8:
+                    plain = io.BufferedReader(frames, _BUFFER_BYTES)
+                else:
+                    plain = as_utf_8(path, frames, encoding)
+                yield from _lines(path, raw, plain, on_progress)
     except OSError as error:
         raise CorpusError(
             f"{path}: cannot be read ({error.strerror or error}); give a readable file"

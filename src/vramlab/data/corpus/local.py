@@ -17,7 +17,7 @@ from vramlab.base.progress import progress
 from vramlab.config.corpus import DEFAULT_QUALITY, LocalSource
 from vramlab.data.corpus.fetch import FetchRecord
 from vramlab.data.corpus.folder import find_files, left_out, printable
-from vramlab.data.corpus.formats import ABSENT, Row, all_keys, format_of
+from vramlab.data.corpus.formats import ABSENT, Keys, Row, all_keys, format_of
 from vramlab.data.corpus.lines import COMPRESSION, MAX_LINE_BYTES, check_ratio
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
             ", ".join(map(printable, ignored[:_NAMED])),
         )
     labels = _Labels(source)
+    keys = Keys(source.text, labels.key)
     digests = []
     sizes = [path.stat().st_size for path in files]
     with (
@@ -60,7 +61,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
         for path, size in zip(files, sizes, strict=True):
             digests.append(_digest(path))
             written = 0
-            for row in format_of(path)(path, source.text, labels.key, advance):
+            for row in format_of(path)(path, keys, source.encoding, advance):
                 line = orjson.dumps(
                     {
                         "text": _text(row, path, source.text),

@@ -55,7 +55,7 @@ class Counts(BaseModel):
     utf8_bytes: int
     """Of the kept documents."""
     held_out: float | None = None
-    """Share of the documents that a split holds out for validation; None without a split."""
+    """Share that a split holds out for validation; None without a split."""
 
 
 class _Meta(msgspec.Struct):
@@ -135,6 +135,7 @@ def select(sources: Sequence[Path], target: Path, selection: Selection) -> Count
                 output.write(line if line.endswith(b"\n") else line + b"\n")
             if not kept:
                 raise CorpusError(_nothing_kept(sources, selection.quality, tally.dropped))
+    _warn_of_one(kept, selection, sources)
     return Counts(
         documents=tally.read,
         kept=kept,
@@ -146,13 +147,28 @@ def select(sources: Sequence[Path], target: Path, selection: Selection) -> Count
 
 
 def _warn(chosen: HeldOutTexts, sources: Sequence[Path]) -> None:
-    """Say where repeated texts, which stay together, leave no choice near the share."""
+    """Say where texts, of which equal ones stay together, leave no choice near the share."""
     if abs(chosen.held_out - chosen.wanted) > max(1, chosen.wanted // 5):
+        why = {
+            "documents": "texts are repeated and equal ones stay together; remove the copies",
+            "bytes": "a document is never cut and equal ones stay together; cut long documents, or "
+            "remove the copies",
+        }
         log.warning(
-            "%s: %d of the %d documents are held out for validation, not %d, since texts are "
-            "repeated and equal ones stay together; remove the copies",
+            "%s: %d of the %d %s are held out for validation, not %d, since %s",
             ", ".join(map(str, sources)),
-            *(chosen.held_out, chosen.documents, chosen.wanted),
+            *(chosen.held_out, chosen.total, chosen.unit, chosen.wanted, why[chosen.unit]),
+        )
+
+
+def _warn_of_one(kept: int, selection: Selection, sources: Sequence[Path]) -> None:
+    """Say where a split leaves one document on the side that is wanted."""
+    if selection.held_out and kept == 1:
+        side = "validation" if selection.held_out.kept else "training"
+        log.warning(
+            "%s: the split leaves one document for %s, which says little of other texts; give more "
+            "documents, cut them into shorter ones, or change the share",
+            *(", ".join(map(str, sources)), side),
         )
 
 

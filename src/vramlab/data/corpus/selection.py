@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from vramlab.config.corpus import HeldOut, Limits
+from vramlab.config.corpus import HeldOut, Limits, SplitUnit
 
 
 class Document(NamedTuple):
@@ -71,17 +71,19 @@ class HeldOutTexts:
     hashes: npt.NDArray[np.uint64]
     """Of these texts, sorted."""
     seed: int
-    documents: int
-    """Of both sides."""
+    unit: SplitUnit
+    """What the sizes are counted in."""
+    total: int
+    """Size of both sides."""
     wanted: int
-    """Documents that the share asks for."""
+    """Size that the share asks for."""
     held_out: int
-    """Documents that have one of these texts."""
+    """Size of the documents that have one of these texts."""
 
     @property
     def share(self) -> float:
-        """Share of the documents that are held out."""
-        return self.held_out / max(self.documents, 1)
+        """Share that is held out."""
+        return self.held_out / max(self.total, 1)
 
     def __contains__(self, text: str) -> bool:
         hashed = np.uint64(_hash(text, self.seed))
@@ -92,29 +94,36 @@ class HeldOutTexts:
 def hold_out(documents: Iterable[Document], held_out: HeldOut) -> HeldOutTexts:
     """Choose the texts that are held out: those with the smallest hashes, of all `documents`.
 
-    A text that is repeated so often that the share would be exceeded is left for training. Where
-    each is, the one that is repeated least is held out.
+    A text that is so long, or repeated so often, that the share would be exceeded is left for
+    training. Where each is, the one that takes least is held out.
 
-    Memory: 8 bytes a document, and about 40 while the texts are chosen.
+    Memory: 8 bytes a document, 16 where the share is one of bytes, and about 40 more while the
+    texts are chosen.
     """
-    hashes = np.array(
-        array("Q", (_hash(document.text, held_out.seed) for document in documents)), np.uint64
+    by_bytes = held_out.by == "bytes"
+    hashes, lengths = array("Q"), array("Q")
+    for document in documents:
+        hashes.append(_hash(document.text, held_out.seed))
+        if by_bytes:
+            lengths.append(document.size)
+    texts, first, copies = np.unique(
+        np.array(hashes, np.uint64), return_index=True, return_counts=True
     )
-    total = len(hashes)
-    texts, copies = np.unique(hashes, return_counts=True)
+    sizes = copies * np.array(lengths, np.int64)[first] if by_bytes else copies
+    total = int(sizes.sum())
     # One document at least on either side, where there are two.
     wanted = room = max(1, min(round(held_out.share * total), total - 1))
     chosen = []
-    for i in np.flatnonzero(copies <= room).tolist():
-        if copies[i] <= room:
+    for i in np.flatnonzero(sizes <= room).tolist():
+        if sizes[i] <= room:
             chosen.append(i)
-            room -= int(copies[i])
+            room -= int(sizes[i])
             if not room:
                 break
     if not chosen and total:
-        chosen = [int(copies.argmin())]
+        chosen = [int(sizes.argmin())]
     return HeldOutTexts(
-        texts[chosen], held_out.seed, total, wanted, held_out=int(copies[chosen].sum())
+        texts[chosen], held_out.seed, held_out.by, total, wanted, int(sizes[chosen].sum())
     )
 
 

@@ -1,0 +1,92 @@
+"""The files of a model: what is missing is said when the configuration is read."""
+
+import json
+import os
+
+import pytest
+from pipeline import TINY
+
+from vramlab.base.errors import ConfigError
+from vramlab.config import experiment
+from vramlab.config.model import TransformersConfig
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "models/good").mkdir(parents=True)
+    (tmp_path / "models/good/config.json").write_text(
+        json.dumps({"model_type": "llama", "vocab_size": 1000})
+    )
+    (tmp_path / "models/empty").mkdir()
+    (tmp_path / "models/broken").mkdir()
+    (tmp_path / "models/broken/config.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def checked(**changes):
+    changes.setdefault("techniques", {"fp32": {}})
+    return experiment.check_files(experiment.parse({**TINY, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("models/none", "model.path models/none: there is no such folder"),
+        ("./none", "model.path none: there is no such folder"),
+        ("none/", "model.path none: there is no such folder"),
+        ("/a/b/none", "model.path /a/b/none: there is no such folder"),
+        ("models/empty", "models/empty: has no config.json"),
+        ("models/broken", "models/broken/config.json: is no JSON"),
+        ({"source": "python", "path": "none.py"}, "model.path none.py: there is no such file"),
+    ],
+)
+def test_a_missing_or_broken_file_is_said_at_once(here, model, says):
+    with pytest.raises(ConfigError) as caught:
+        checked(model=model)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-0.5B"])
+def test_a_name_on_the_hub_is_no_folder(here, name):
+    assert TransformersConfig(source="transformers", path=name).folder is None
+    assert checked(model=name) == 300
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read(here):
+    (here / "models/good/config.json").chmod(0)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        checked(model="models/good")
+
+
+def test_a_tokenizer_beyond_the_rows_that_the_model_keeps_is_refused(here):
+    model = {"source": "transformers", "path": "models/good", "vocabulary": "own"}
+    assert checked(model=model) == 300
+    with pytest.raises(ConfigError, match=r"1,000 tokens, fewer than the 1,001 of the tokenizer"):
+        checked(model=model, tokenizer={"vocab_size": 1001})
+    assert checked(model={**model, "vocabulary": "tokenizer"}, tokenizer={"vocab_size": 1001})
+    larger = {**model, "overrides": {"vocab_size": 1001}}
+    assert checked(model=larger, tokenizer={"vocab_size": 1001}) == 1001
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({}, None),
+        ("gpt2", None),
+        ("models/good", 1000),
+        ({"source": "transformers", "config": {"model_type": "llama"}}, None),
+        (
+            {
+                "source": "transformers",
+                "config": {"model_type": "gemma3", "text_config": {"vocab_size": 7}},
+            },
+            7,
+        ),
+    ],
+)
+def test_the_vocabulary_that_a_model_has_by_itself(here, model, size):
+    config = experiment.parse({**TINY, "model": model, "techniques": {"fp32": {}}})
+    assert config.model_vocabulary == size
