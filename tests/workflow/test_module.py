@@ -1,4 +1,4 @@
-"""The workflow as a part of another: a module, one with a prefix, of a repository, an included file."""
+"""The workflow as a part of another: a module, with a prefix, of a repository; an included file."""
 
 import json
 import os
