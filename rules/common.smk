@@ -243,7 +243,7 @@ def in_report(kind, entry, ending, category):
 
 def shown(name, kind, title, category, caption):
     """A file of the report under a title and a category, in the report's language."""
-    with language.use(CONFIG.report.language):
+    with one_sentence(), language.use(CONFIG.report.language):  # which may lack Babel
         return report(
             f"{RESULTS}/report/{name}",
             caption=os.path.abspath(placed(caption_of(kind, caption))),

@@ -133,6 +133,22 @@ def test_another_workflow_runs_the_jobs_in_its_own_folder(use, tmp_path):
     assert "Nothing to be done" in other.run("-n", wanted)
 
 
+def test_snakemakes_report_finds_the_captions_under_a_prefix(tmp_path):
+    other = Other(tmp_path, "prefix", config={**TINY, "report": {"title": "Of the prefix"}})
+    caption = "sub/results/tiny/report/captions/page/overview.rst"
+    other.run(caption)
+    other.run(caption, "--report", "report.html")
+    assert "Of the prefix" in (other.folder / "report.html").read_text()
+
+
+def test_a_checkpoint_is_under_the_prefix(tmp_path):
+    """Two modules with a prefix each may have the same experiment."""
+    other = Other(tmp_path, "prefix")
+    with (other.folder / "Snakefile").open("a") as stream:
+        stream.write("\nprint(rules.vramlab_epoch.params.checkpoint)\n")
+    assert "\nsub/results/tiny/checkpoints/" in "\n" + other.run("-n")
+
+
 @pytest.mark.slow
 def test_a_new_commit_of_a_branch_reruns_what_depends_on_it(tmp_path):
     other = Other(tmp_path, "github")
