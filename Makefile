@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## Run all tests that this machine can
 lint: $(VENV)/dev.stamp ## Check format, types, imports and the workflow
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports
 	$(BIN)/snakemake --workflow-profile profiles/demo --lint
@@ -49,7 +49,7 @@ lint: $(VENV)/dev.stamp ## Check format, types, imports and the workflow
 format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
 
 reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config

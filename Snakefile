@@ -19,7 +19,6 @@ include: "rules/common.smk"
 
 
 rule all:
-    default_target: True
     input:
         f"{RESULTS}/report/index.html",
     localrule: True

@@ -7,22 +7,23 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 
-from vramlab.config import command_line, experiment, tokenizer_file
-from vramlab.config.corpus import Limits, LocalSource
-from vramlab.data.corpus.folder import find_files
-from vramlab.base.errors import CorpusError
-from vramlab.base.text import without_credentials
-from vramlab.report import catalog, language
-from vramlab.report.earlier import record_files
-from vramlab.stages.code import code_finder, export
-from vramlab.stages.acceptance import accept_whatever_the_clock
-from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
-from vramlab.stages.stale import rerun_stale_results
+with one_sentence():  # a package may be missing
+    from vramlab.config import command_line, experiment, tokenizer_file
+    from vramlab.config.corpus import Limits, LocalSource
+    from vramlab.data.corpus.folder import find_files
+    from vramlab.base.errors import CorpusError
+    from vramlab.base.text import without_credentials
+    from vramlab.report import catalog, language
+    from vramlab.report.earlier import record_files
+    from vramlab.stages.code import code_finder, export
+    from vramlab.stages.acceptance import accept_whatever_the_clock
+    from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
+    from vramlab.stages.stale import rerun_stale_results
 
 export(SOURCE)
 keep_jobs_while_slurm_is_silent()
-accept_whatever_the_clock(DAG)
-rerun_stale_results(DAG)
+accept_whatever_the_clock(DAG, is_own)
+rerun_stale_results(DAG, is_own)
 
 
 def given_by_config():
@@ -76,7 +77,7 @@ GPU = 0 if CONFIG.measure.device == "cpu" else 1
 MICRO_BATCHES = 1 if CONFIG.training.effective_batch_size is None else 2
 
 # Relative paths, so that moving the checkout does not change the inputs.
-code = code_finder(
+find_code = code_finder(
     Path(os.path.relpath(SOURCE)),
     Path(os.path.relpath(CHECKOUT / "workflow" / "scripts")),
 )
@@ -94,6 +95,21 @@ wildcard_constraints:
     length="[0-9]+",
     setting="equal|own",
     seed="[0-9]+",
+
+
+def in_place(paths):
+    """Files that are where they are: the `prefix:` of a module is for results."""
+    return [local(str(path)) for path in paths]
+
+
+def code(script):
+    """The script of a rule and the modules that it imports."""
+    return in_place(find_code(script))
+
+
+def placed(path):
+    """Where a result is: under the `prefix:` of a module. Snakemake adds it to inputs and outputs."""
+    return workflow.modifier.path_modifier.replace_prefix(path)
 
 
 def settings(section, *keys):
@@ -158,7 +174,7 @@ def origin(wildcards):
 # parameter), everything else as the return value of a function or as dictionary values.
 def watched(paths):
     """The paths that can be inputs, because they contain no braces."""
-    return [path for path in map(str, paths) if not contains_wildcard(path)]
+    return in_place(path for path in map(str, paths) if not contains_wildcard(path))
 
 
 def stamps(paths):
@@ -234,10 +250,10 @@ def in_report(kind, entry, ending, category):
 
 def shown(name, kind, title, category, caption):
     """A file of the report under a title and a category, in the report's language."""
-    with language.use(CONFIG.report.language):
+    with one_sentence(), language.use(CONFIG.report.language):  # which may lack Babel
         return report(
             f"{RESULTS}/report/{name}",
-            caption=os.path.abspath(caption_of(kind, caption)),
+            caption=os.path.abspath(placed(caption_of(kind, caption))),
             category=language.say(category),
             labels={
                 "title": language.say(title),

@@ -24,7 +24,9 @@ rule epoch:
         training=settings(CONFIG.training),
         measure=settings(CONFIG.measure, "device", "memory_limit_gib"),
         # Not an output, because it must survive if the job is stopped.
-        checkpoint=f"{RESULTS}/checkpoints/{{length}}/{{technique}}/{{setting}}/seed{{seed}}",
+        checkpoint=placed(
+            f"{RESULTS}/checkpoints/{{length}}/{{technique}}/{{setting}}/seed{{seed}}"
+        ),
     message:
         "Train {wildcards.technique} for whole epochs, batch: {wildcards.setting}, seed {wildcards.seed}"
     script:

@@ -2,25 +2,40 @@ import contextlib
 import sys
 from pathlib import Path
 
+RULES = workflow.current_basedir
+
 # This checkout, even if another workflow imports this one as a module. The package is imported from
 # it, so the code that runs is the code that the rules track.
-CHECKOUT = Path(str(workflow.current_basedir)).parent
+CHECKOUT = Path(str(RULES)).parent
 if not CHECKOUT.is_dir():
     sys.exit(
-        f"vramlab: {workflow.current_basedir} is no folder of this machine; clone the repository, "
-        "and name the Snakefile of the clone in the module statement"
+        f"vramlab: {RULES} is no folder of this machine; name the file workflow/Snakefile of the "
+        "repository in the module statement, or clone it"
     )
 SOURCE = str(CHECKOUT / "src")
 sys.path.insert(0, SOURCE)
 
 from vramlab.base.errors import ConfigError
-from vramlab.config.experiment import check_file
 
 
 @contextlib.contextmanager
 def one_sentence():
-    """Say in one sentence what is wrong with a configuration, and end."""
+    """Say in one sentence what is wrong with a configuration or an installation, and end."""
     try:
         yield
     except ConfigError as error:
         sys.exit(f"vramlab: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"vramlab: the package {error.name} is not installed where Snakemake runs "
+            f"({sys.prefix}); install {CHECKOUT}/envs/cpu.txt or gpu.txt there with pip"
+        )
+
+
+def is_own(job):
+    """Whether a job is of this workflow, and not of one that uses it as a module."""
+    return job.rule.basedir == RULES
+
+
+with one_sentence():
+    from vramlab.config.experiment import check_file

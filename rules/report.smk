@@ -14,7 +14,7 @@ except ConfigError as error:
 
 # The report's translated texts; the English ones are in the code.
 LANGUAGE = CONFIG.report.language
-TEXTS = (
+TEXTS = in_place(
     [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
 )
 CAPTIONS = [
@@ -27,12 +27,12 @@ CAPTIONS = [
 ] + [("page", "index"), ("page", "overview")]
 
 
-report: os.path.abspath(caption_of("page", "overview"))
+report: os.path.abspath(placed(caption_of("page", "overview")))
 
 
 # Templates of the page and the tables.
-TEMPLATES = sorted(
-    map(os.path.relpath, Path(SOURCE, "vramlab/report/templates").iterdir())
+TEMPLATES = in_place(
+    sorted(map(os.path.relpath, Path(SOURCE, "vramlab/report/templates").iterdir()))
 )
 
 # Variants of each figure besides the light one: for dark mode and for narrow screens.

@@ -19,17 +19,19 @@ PAGES = {
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Add the pages that are kept elsewhere in the repository, and one page a public module."""
+    """Add the pages that are kept elsewhere, and one page a public module, last in the menu."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_relink(text)))
+    menu: dict[str, list[str]] = {}
     for path in sorted((ROOT / "src" / "vramlab").rglob("*.py")):
         parts = path.relative_to(ROOT / "src").with_suffix("").parts
         if not any(part.startswith("_") for part in parts):
             name = ".".join(parts)
-            files.append(
-                File.generated(config, f"reference/{name}.md", content=f"# {name}\n\n::: {name}\n")
-            )
+            page = f"reference/{name}.md"
+            files.append(File.generated(config, page, content=_module(name)))
+            menu.setdefault(".".join(parts[:2]), []).append(page)
+    config.nav.append({"Reference": [{package: pages} for package, pages in menu.items()]})
     return files
 
 
@@ -39,6 +41,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     for source, target in PAGES.items():
         markdown = re.sub(rf"\]\((?:\.\./)+{re.escape(source)}", f"]({up}{target}", markdown)
     return markdown
+
+
+def _module(name: str) -> str:
+    heading = name.replace("_", r"\_")  # which would be emphasis
+    return f"# {heading}\n\n::: {name}\n"
 
 
 def _relink(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from faults.table import FAULTS
+from faults.table import FAULTS, STAGES
 
 from vramlab.base.files import write_text
 
@@ -24,8 +24,14 @@ thousands deep, or has a date or number that is none ends in Snakemake's own tra
 
 
 def page() -> str:
-    """The page as Markdown."""
-    rows = (f"| {f.stage} | {f.fault} | {f.outcome} | {f.advice} |" for f in FAULTS)
+    """The page as Markdown; a fault that ends alike at several stages is one row."""
+    stages: dict[tuple[str, str, str], list[str]] = {}
+    for fault in FAULTS:
+        stages.setdefault((fault.fault, fault.outcome, fault.advice), []).append(fault.stage)
+    rows = (
+        f"| {'each' if where == [*STAGES] else ', '.join(where)} | {' | '.join(what)} |"
+        for what, where in stages.items()
+    )
     return HEAD.format(count=len(FAULTS)) + "\n".join(rows) + "\n"
 
 

@@ -143,3 +143,15 @@ def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, co
         place.write_bytes(content)
     with pytest.raises(error):
         ConfigSettings(configfiles=[place])
+
+
+@pytest.mark.parametrize("package", ["grimp", "orjson", "babel"])
+def test_a_package_that_is_missing_where_snakemake_runs_is_one_sentence(package, fresh, tmp_path):
+    (tmp_path / f"{package}.py").write_text(
+        f"raise ModuleNotFoundError('none', name={package!r})\n"
+    )
+    fresh.configure({**TINY, "report": {"language": "pl"}})
+    done = run(fresh, "-n", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert f"vramlab: the package {package} is not installed where Snakemake runs" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout

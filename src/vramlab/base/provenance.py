@@ -146,6 +146,9 @@ def _versions() -> dict[str, str]:
 @functools.cache
 def _commit() -> str | None:
     folder = Path(__file__).parents[1]  # the whole package
+    note = folder.parents[1] / "COMMIT"  # of a copy that workflow/Snakefile unpacked
+    if note.is_file():
+        return note.read_text("utf-8")
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("-dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")

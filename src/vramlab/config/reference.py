@@ -5,7 +5,9 @@ Run `python -m vramlab.config.reference config` after a change to the models.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +39,7 @@ def readme() -> str:
     """The explanation of each key, as Markdown."""
     parts = [_INTRODUCTION]
     for title, model in _sections("", Experiment, set()):
-        parts.append(f"\n## {title or 'Top level'}\n\n{_text(model.__doc__)}\n")
+        parts.append(f"\n## {_heading(title or 'Top level')}\n\n{_text(model.__doc__)}\n")
         parts.append("| key | default | meaning |\n|---|---|---|")
         parts += [_row(key, field) for key, field in model.model_fields.items()]
     return "\n".join(parts) + "\n"
@@ -65,6 +67,11 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _heading(text: str) -> str:
+    """`text` as it is: a placeholder such as `<name>` is no tag, an underscore no emphasis."""
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def _source(model: type[BaseModel]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,21 @@ _LATER_NS = 1_000_000_000
 """One second: a difference that every file system can store."""
 
 
-def accept_whatever_the_clock(dag_class: Any) -> None:
+def accept_whatever_the_clock(dag_class: Any, is_own: Callable[[Any], bool]) -> None:
     """Make Snakemake date results after their inputs, and keep checkpoints until it accepts them.
 
     Args:
         dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
+        is_own: whether a job is of this workflow; those of a workflow around it are left alone.
     """
     if hasattr(dag_class.check_and_touch_output, "of_vramlab"):
         return
     check = dag_class.check_and_touch_output
 
     async def check_and_touch_output(dag: Any, job: Any, **options: Any) -> None:
+        if not is_own(job):
+            await check(dag, job, **options)
+            return
         await check(dag, job, **{**options, "check_output_mtime": False})
         results = [*job.output, *filter(None, [job.benchmark])]
         if newest := date_after(results, job.input):

@@ -9,6 +9,7 @@ settings and its code, and this module compares them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from snakemake.settings.enums import RerunTrigger
 from vramlab.base.provenance import digest, recorded, source_digests
 
 
-def rerun_stale_results(dag_class: Any) -> None:
+def rerun_stale_results(dag_class: Any, is_own: Callable[[Any], bool]) -> None:
     """Make Snakemake rerun jobs whose records come from other settings or code than the current.
 
     Args:
         dag_class: `snakemake.dag.DAG`, which only Snakemake can import.
+        is_own: whether a job is of this workflow; those of a workflow around it are left alone.
     """
     if hasattr(dag_class.update_needrun, "of_vramlab"):
         return
@@ -31,7 +33,7 @@ def rerun_stale_results(dag_class: Any) -> None:
     async def update_needrun(dag: Any, create_inventory: bool = False) -> None:
         if create_inventory and dag.workflow.is_main_process:
             reasons: Counter[str] = Counter()
-            for job in dag.jobs:
+            for job in filter(is_own, dag.jobs):
                 if reason := stale(dag, job):
                     reasons[reason] += 1
                     dag.forcefiles.update(job.output)
