@@ -15,13 +15,14 @@ import numpy.typing as npt
 import textalloc
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, ScalarFormatter
+from matplotlib.ticker import Formatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from vramlab.base.files import atomic_path
@@ -68,6 +69,7 @@ _STYLE: dict[Any, Any] = {
     "axes.labelcolor": LIGHT.text,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it is anyhow; else each drawing looks for ticks above
     "axes.titlecolor": LIGHT.muted,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -112,10 +114,14 @@ def save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.set_dpi(mpl.rcParams["figure.dpi"])  # which an SVG leaves at its own
         if path.suffix == ".svg":
-            FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})
+            FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+                temporary, metadata={"Date": None}
+            )
             temporary.write_text(svg.shorten(temporary.read_text("utf-8")), "utf-8")
         else:
-            FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
+            FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+                temporary, metadata={"Software": None}
+            )
 
 
 def colours(results: Results) -> dict[str, str]:
@@ -283,18 +289,26 @@ def room_for_labels(axes: Axes, ends: Sequence[float], characters: int) -> None:
         axes.set_xticks([])
 
 
+class _Thousands(Formatter):
+    """Whole ticks with thousands separators; large ones as k or M, all of them if one is."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """The texts of all ticks of an axis."""
+        assert isinstance(self.axis, Axis)
+        if self.axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
+            return list(map(wording.integer, values))
+        low, high = sorted(self.axis.get_view_interval())
+        largest = max((abs(at) for at in values if low <= at <= high), default=None)
+        return [wording.short(value, largest) for value in values]
+
+
 def thousands(axes: Axes, which: str = "x") -> None:
-    """Write whole ticks with thousands separators; large ones as k or M, all of them if one is."""
+    """Write the ticks of an axis as `_Thousands` says."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-
-    def tick(value: float, _: int | None) -> str:
-        if axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
-            return wording.integer(value)
-        low, high = sorted(axis.get_view_interval())
-        shown = [abs(at) for at in axis.get_majorticklocs() if low <= at <= high]
-        return wording.short(value, max(shown, default=value))
-
-    axis.set_major_formatter(FuncFormatter(tick))
+    axis.set_major_formatter(_Thousands())
 
 
 def label_points(

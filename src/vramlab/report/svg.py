@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from vramlab.report.palette import IN_THE_DARK
 
 _COLOUR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})(?:; )?")
-_POINT = re.compile(r"([ML]?) ?(-?[\d.]+) (-?[\d.]+) ")
-_STRAIGHT = re.compile(r' d="([MLz\d. -]+)"')
-_CURVED = re.compile(r' d="[^"]*"')
+_GLYPH = re.compile(r'(<path id="[^"]*") d="([^"]*)" transform="scale\(0.015625\)"')
+_PATH = re.compile(r' d="([A-Z][^"]*)"')
 _PLACE = re.compile(r' transform="translate\((-?[\d.]+) 0\)"(?=/>)')
 _STYLED = re.compile(r' style="([^"]*)"')
+_POINTS = {"M": 1, "L": 1, "Q": 2, "C": 3, "z": 0}
+"""How many points a command of a path takes; the last is where it ends."""
+Point = tuple[int, int]
 
 
 def shorten(svg: str) -> str:
     """The same picture in a third of the bytes, with its colours for a dark ground.
 
-    Coordinates are rounded to a tenth of a point and the points of a line that say nothing more
-    are left out: on a screen of 96 pixels to the inch, twice enlarged, that is a quarter of a
-    pixel. Colours become attributes, which programs that know no media queries show as they are
+    Coordinates are rounded to a tenth of a point, a quarter of a pixel on a screen of 96 pixels to
+    the inch that shows them twice as large, and points that say nothing after that are left out.
+    Colours become attributes, which programs that know no media queries show as they are
     and which the rules of one style sheet replace where the reader prefers dark.
 
     Args:
@@ -30,9 +34,12 @@ def shorten(svg: str) -> str:
     svg = re.sub(r"<!-- .*? -->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     svg = re.sub(r"> +<", "><", svg).replace(" />", "/>")
-    svg = _STRAIGHT.sub(lambda found: f' d="{_line(found[1])}"', svg)
-    svg = _CURVED.sub(lambda found: _rounded(found[0]), svg)
-    svg = _PLACE.sub(lambda found: f' x="{_short(float(found[1]))}"', svg)
+    # Letters are drawn in 4096 parts of their size: 512 are enough, and shorter to write.
+    svg = _GLYPH.sub(
+        lambda found: f'{found[1]} d="{_path(found[2], 1 / 8, str)}" transform="scale(.125)"', svg
+    )
+    svg = _PATH.sub(lambda found: f' d="{_path(found[1], 10, _tenths)}"', svg)
+    svg = _PLACE.sub(lambda found: f' x="{_tenths(round(10 * float(found[1])))}"', svg)
     svg = re.sub(r' [xy]="[^"]*"|translate\([^)]*\)', lambda found: _rounded(found[0], 2), svg)
     svg = re.sub(r"DejaVuSans-(?:(B)old-)?", lambda found: found[1] or "R", svg)
     svg = re.sub(r'<g id="(?:line2d|patch|text|[xy]tick)_\d+">', "<g>", svg)
@@ -40,47 +47,72 @@ def shorten(svg: str) -> str:
     return svg.replace("</style>", f"{_dark(svg)}</style>", 1)
 
 
-def _line(path: str) -> str:
-    """A path of straight lines: its corners as steps from the one before, in tenths of a point."""
-    parts = []
-    for piece in re.findall(r"M[^M]*", " ".join(path.split()) + " "):
-        corners: list[tuple[int, int]] = []
-        for _, x, y in _POINT.findall(piece):
-            point = round(10 * float(x)), round(10 * float(y))
-            if corners and corners[-1] == point:
-                continue
-            if len(corners) > 1 and _between(corners[-2], corners[-1], point):
-                corners.pop()
-            corners.append(point)
-        steps = " ".join(
-            f"{_tenths(x - x0)} {_tenths(y - y0)}"
-            for (x0, y0), (x, y) in itertools.pairwise(corners)
-        )
-        (x, y), close = corners[0], "z" if "z" in piece else ""
-        parts.append(f"M{_tenths(x)} {_tenths(y)}l{steps or '0 0'}{close}")
+def _path(path: str, scale: float, write: Callable[[int], str]) -> str:
+    """A path whose points are counted from the last one, in whole steps of 1 / `scale`."""
+    parts, start, at = [], (0, 0), (0, 0)
+    for command, group in itertools.groupby(_commands(path, scale), key=itemgetter(0)):
+        runs = [points for _, points in group]
+        if command == "L":
+            runs = _corners(at, [end for (end,) in runs])
+        for index, points in enumerate(runs):
+            steps = [
+                coordinate - base
+                for point in points
+                for coordinate, base in zip(point, at, strict=True)
+            ]
+            # Behind a letter the next of its kind needs none; behind an m it would be a line.
+            letter = command.lower() if index == 0 or command in "Mz" else " "
+            parts.append(letter + " ".join(map(write, steps)))
+            at = points[-1] if points else start
+            start = at if command == "M" else start
     return "".join(parts).replace(" -", "-")
 
 
-def _between(one: tuple[int, int], middle: tuple[int, int], two: tuple[int, int]) -> bool:
-    """Whether `middle` lies on the way from `one` to `two`, which is level or upright."""
+def _commands(path: str, scale: float) -> Iterator[tuple[str, list[Point]]]:
+    """The commands of a path, each with its points, rounded."""
+    command = ""
+    words = iter(path.split())
+    for word in words:
+        if word in _POINTS:
+            command, x = word, next(words) if _POINTS[word] else ""
+        else:  # a command that repeats is written once
+            x = word
+        points = []
+        for index in range(_POINTS[command]):
+            x = next(words) if index else x
+            points.append((round(scale * float(x)), round(scale * float(next(words)))))
+        yield command, points
+
+
+def _corners(at: Point, ends: Sequence[Point]) -> list[list[Point]]:
+    """The ends of lines without those that one would not see: no longer than nothing, or on the
+    way of a line that is level or upright."""
+    kept = [at]
+    for end in ends:
+        if end == kept[-1]:
+            continue
+        if len(kept) > 1 and _between(kept[-2], kept[-1], end):
+            kept.pop()
+        kept.append(end)
+    return [[end] for end in kept[1:]] or [[at]]
+
+
+def _between(one: Point, middle: Point, two: Point) -> bool:
     return any(
-        one[at] == middle[at] == two[at]
-        and (middle[1 - at] - one[1 - at]) * (two[1 - at] - middle[1 - at]) > 0
-        for at in (0, 1)
+        one[axis] == middle[axis] == two[axis]
+        and (middle[1 - axis] - one[1 - axis]) * (two[1 - axis] - middle[1 - axis]) > 0
+        for axis in (0, 1)
     )
 
 
 def _tenths(value: int) -> str:
-    return _short(value / 10)
+    """Tenths as a decimal without zeros that say nothing: -5 is -.5, 10 is 1."""
+    whole, tenth = divmod(abs(value), 10)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole or ''}.{tenth}" if tenth else f"{sign}{whole}"
 
 
-def _short(value: float) -> str:
-    """A number to one decimal, without zeros that say nothing: 0.50 is .5."""
-    text = f"{value:.1f}".removesuffix(".0")
-    return {"-0": "0"}.get(text, text).replace("0.", ".", 1) if abs(value) < 1 else text
-
-
-def _rounded(text: str, places: int = 1) -> str:
+def _rounded(text: str, places: int) -> str:
     return re.sub(rf"(\.\d{{{places}}})\d+", r"\1", text)
 
 
