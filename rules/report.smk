@@ -35,8 +35,6 @@ TEMPLATES = in_place(
     sorted(map(os.path.relpath, Path(SOURCE, "vramlab/report/templates").iterdir()))
 )
 
-# Variants of each figure besides the light one: for dark mode and for narrow screens.
-FORMS = ("-dark.svg", "-narrow.svg", "-narrow-dark.svg")
 
 
 rule captions:
@@ -110,7 +108,7 @@ rule figures:
         expand(
             f"{RESULTS}/report/figures/{{name}}{{form}}",
             name=[entry.name for entry in catalog.figures(CONFIG)],
-            form=[".png", *FORMS],
+            form=[".png", "-narrow.svg"],
         ),
         [
             in_report("figures", entry, "svg", entry.category)

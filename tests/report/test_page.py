@@ -26,7 +26,7 @@ def test_everything_is_on_the_page(case):
     links = set(re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', text))
     links = {link for pair in links for link in pair}
     assert {f"figures/{e.name}.png" for e in catalog.figures(config)} <= links
-    for form in ("", "-dark", "-narrow", "-narrow-dark"):
+    for form in ("", "-narrow"):
         assert {f"figures/{e.name}{form}.svg" for e in catalog.figures(config)} <= links
     assert {f"tables/{e.name}.csv" for e in catalog.tables(config)} <= links
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', text)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,93 +15,35 @@ import numpy.typing as npt
 import textalloc
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, ScalarFormatter
+from matplotlib.ticker import Formatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from vramlab.base.files import atomic_path
-from vramlab.report import wording
+from vramlab.report import svg, wording
 from vramlab.report.language import numeral, say
 from vramlab.report.load import Results, Run
+from vramlab.report.palette import LIGHT
 
 WIDTH, NARROW = 10.0, 5.2
 """Inches; the narrow one is for phones, whose screens would make the text of the other tiny."""
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of the figures on one ground. Text has a contrast of at least 4.5 to 1 with it."""
-
-    ground: str
-    text: str
-    muted: str
-    """Of what stands back: axes, ticks, notes."""
-    grid: str
-    baseline: str
-    """Of the technique that the others are compared with."""
-    palette: tuple[str, ...]
-    """Of the other techniques; each at least 3 to 1 against the ground."""
-    parts: tuple[str, ...]
-    """Of what a whole is made of, side by side in a bar; always with a hatch and an outline."""
-
-
-# Okabe and Ito's set (2008), then Tol's "muted" (2021), safe for the colour-blind; what is too
-# light on white is darkened, what is too dark on black lightened, its hue kept.
-LIGHT = Theme(
-    ground="#ffffff",
-    text="#1f1f1f",
-    muted="#666666",
-    grid="#e4e4e4",
-    baseline="#222222",
-    palette=(
-        *("#0072B2", "#D55E00", "#009E73", "#B8578F", "#B37A00", "#2F8FC7"),
-        *("#882255", "#7C7C22", "#332288", "#2F8577", "#AA4499", "#117733", "#661100", "#5580B4"),
-    ),
-    # Tol's "muted" set: what lasts is dark, what a step makes is light.
-    parts=(
-        *("#332288", "#117733", "#882255", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677"),
-        *("#AA4499", "#E69F00", "#999999", "#0072B2", "#661100", "#DDDDDD"),
-    ),
-)
-DARK = Theme(
-    ground="#14171a",
-    text="#ececec",
-    muted="#a3a8ad",
-    grid="#30353a",
-    baseline="#f2f2f2",
-    palette=(
-        *("#4CA6DD", "#F07F3C", "#2BC297", "#E39AC4", "#F0B93A", "#8ED2F7"),
-        *("#D4709F", "#C6C65A", "#9C8DF0", "#66CCBB", "#D080C4", "#4FB56F", "#E08A72", "#92BCE8"),
-    ),
-    parts=(
-        *("#8878E0", "#3FA561", "#C9578F", "#44AA99", "#88CCEE", "#DDCC77", "#D97A88"),
-        *("#C06FB4", "#E69F00", "#8c8c8c", "#4CA6DD", "#E08A72", "#5c6065"),
-    ),
-)
-THEMES = {"light": LIGHT, "dark": DARK}
 HATCHES = (
     *("", "//", "xx", "\\\\", "--", "||", "++", "////", "\\\\\\\\", "----", "++++", "xxxx", "||||"),
 )
 """Of parts that stand beside each other, so that they differ by more than their colour; of
 lines alone, since a file holds every dot of a dotted one."""
-
 TIE = "tie"
 """The `gid` of the line between a label and its point."""
 Pixels = npt.NDArray[np.float64]
 """Points on the canvas, a row each."""
 
-_theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
-
-
-def theme() -> Theme:
-    """The colours in which figures are drawn now."""
-    return _theme.get()
 
 
 def narrow() -> bool:
@@ -116,82 +56,80 @@ def characters(wide: int) -> int:
     return int(wide * NARROW / WIDTH) if narrow() else wide
 
 
-def _style(colours: Theme) -> dict[Any, Any]:
-    return {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
-        "font.size": 10,
-        "text.color": colours.text,
-        "figure.facecolor": colours.ground,
-        "axes.facecolor": colours.ground,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": colours.muted,
-        "axes.labelcolor": colours.text,
-        "axes.titlesize": 10,
-        "axes.titlelocation": "left",
-        "axes.titlecolor": colours.muted,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": colours.grid,
-        "grid.linewidth": 0.8,
-        "hatch.linewidth": 0.6,
-        "hatch.color": colours.ground,
-        "xtick.color": colours.muted,
-        "ytick.color": colours.muted,
-        "xtick.labelcolor": colours.text,
-        "ytick.labelcolor": colours.text,
-        "legend.frameon": False,
-        "svg.hashsalt": "vramlab",
-        "savefig.dpi": 150,
-        "savefig.facecolor": colours.ground,
-    }
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.size": 10,
+    "text.color": LIGHT.text,
+    "figure.facecolor": LIGHT.ground,
+    "figure.dpi": 150,
+    "axes.facecolor": LIGHT.ground,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LIGHT.muted,
+    "axes.labelcolor": LIGHT.text,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it is anyhow; else each drawing looks for ticks above
+    "axes.titlecolor": LIGHT.muted,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LIGHT.grid,
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 0.6,
+    "hatch.color": LIGHT.ground,
+    "xtick.color": LIGHT.muted,
+    "ytick.color": LIGHT.muted,
+    "xtick.labelcolor": LIGHT.text,
+    "ytick.labelcolor": LIGHT.text,
+    "legend.frameon": False,
+    "svg.hashsalt": "vramlab",
+}
 
 
 @contextmanager
-def style(name: str = "light", narrow: bool = False) -> Iterator[None]:
-    """Draw and save the figures of the block for a light or a dark ground, wide or narrow."""
-    token, width = _theme.set(THEMES[name]), _narrow.set(narrow)
+def style(narrow: bool = False) -> Iterator[None]:
+    """Draw and save the figures of the block, wide or narrow."""
+    width = _narrow.set(narrow)
     try:
-        with mpl.rc_context(_style(theme())):
+        with mpl.rc_context(_STYLE):
             yield
     finally:
-        _theme.reset(token)
         _narrow.reset(width)
+
+
+def lay_out(figure: Figure) -> None:
+    """Give the panels their places for good; what is added later moves nothing.
+
+    A third of the time of a figure goes into this, and each drawing of it would do it again.
+    """
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or SVG; without a date, so that the same figure is the same file."""
-    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    lay_out(figure)
+    # Not by `savefig`, which draws everything once more to lay it out.
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        figure.set_dpi(mpl.rcParams["figure.dpi"])  # which an SVG leaves at its own
         if path.suffix == ".svg":
-            temporary.write_text(_shortened(temporary.read_text("utf-8")), "utf-8")
-
-
-def _shortened(svg: str) -> str:
-    """Half the size, and nothing that one could see: paths to a tenth of a point."""
-    svg = re.sub(r' d="[^"]*"', lambda path: _short_path(path[0]), svg)
-    places = r'translate\([^)]*\)| [xy]="[^"]*"'
-    svg = re.sub(places, lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), svg)
-    # Texts are drawn as paths: between the tags there are comments and indents only.
-    svg = re.sub(r"<!-- .*? -->", "", svg, flags=re.DOTALL)
-    return re.sub(r">\s+<", "><", svg)
-
-
-def _short_path(path: str) -> str:
-    # Behind one L (a line to) others may be left out.
-    tenths = re.sub(r"(\.\d)\d+", r"\1", " ".join(path.split()))
-    return " " + re.sub(
-        r"(?<=L)[^A-Z\"]+(?:L[^A-Z\"]+)+", lambda run: run[0].replace("L ", ""), tenths
-    )
+            FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+                temporary, metadata={"Date": None}
+            )
+            temporary.write_text(svg.shorten(temporary.read_text("utf-8")), "utf-8")
+        else:
+            FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+                temporary, metadata={"Software": None}
+            )
 
 
 def colours(results: Results) -> dict[str, str]:
     """One colour for each technique: the same one in every figure."""
     others = [name for name in results.techniques if name != results.baseline]
-    palette = theme().palette
+    palette = LIGHT.palette
     cycled = {name: palette[index % len(palette)] for index, name in enumerate(others)}
-    return {results.baseline: theme().baseline} | cycled
+    return {results.baseline: LIGHT.baseline} | cycled
 
 
 def markers(results: Results) -> dict[str, str]:
@@ -279,9 +217,9 @@ def missing(axes: Axes, row: int, run: Run) -> None:
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
-        color=theme().muted,
+        color=LIGHT.muted,
         style="italic",
-        bbox={"facecolor": theme().ground, "edgecolor": "none", "pad": 1},
+        bbox={"facecolor": LIGHT.ground, "edgecolor": "none", "pad": 1},
     )
 
 
@@ -296,16 +234,9 @@ def blank(axes: Axes) -> None:
         transform=axes.transAxes,
         ha="center",
         va="center",
-        color=theme().muted,
+        color=LIGHT.muted,
         style="italic",
     )
-
-
-def tint(colour: str, share: float) -> str:
-    """`colour` mixed with the ground: the whole colour at 1, the ground at 0."""
-    pairs = zip(to_rgb(colour), to_rgb(theme().ground), strict=True)
-    red, green, blue = (share * part + (1 - share) * ground for part, ground in pairs)
-    return to_hex((red, green, blue))
 
 
 def part(axes: Axes, row: float, start: float, length: float, index: int) -> None:
@@ -320,8 +251,8 @@ def part_handle(index: int, label: str) -> Patch:
 
 def _part_style(index: int) -> dict[str, Any]:
     return {
-        "facecolor": theme().parts[index],
-        "edgecolor": theme().ground,
+        "facecolor": LIGHT.parts[index],
+        "edgecolor": LIGHT.ground,
         "linewidth": 0.5,
         "hatch": HATCHES[index],
     }
@@ -344,9 +275,9 @@ def end_label(axes: Axes, x: float, y: float, text: str) -> None:
         xytext=(5, 0),
         textcoords="offset points",
         va="center",
-        color=theme().text,
+        color=LIGHT.text,
         # A line may run below: it is not to strike the number through.
-        bbox={"facecolor": theme().ground, "edgecolor": "none", "pad": 0},
+        bbox={"facecolor": LIGHT.ground, "edgecolor": "none", "pad": 0},
     )
 
 
@@ -358,18 +289,26 @@ def room_for_labels(axes: Axes, ends: Sequence[float], characters: int) -> None:
         axes.set_xticks([])
 
 
+class _Thousands(Formatter):
+    """Whole ticks with thousands separators; large ones as k or M, all of them if one is."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """The texts of all ticks of an axis."""
+        assert isinstance(self.axis, Axis)
+        if self.axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
+            return list(map(wording.integer, values))
+        low, high = sorted(self.axis.get_view_interval())
+        largest = max((abs(at) for at in values if low <= at <= high), default=None)
+        return [wording.short(value, largest) for value in values]
+
+
 def thousands(axes: Axes, which: str = "x") -> None:
-    """Write whole ticks with thousands separators; large ones as k or M, all of them if one is."""
+    """Write the ticks of an axis as `_Thousands` says."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-
-    def tick(value: float, _: int | None) -> str:
-        if axis.get_scale() == "log":  # from 10 to 100,000 no unit reads well
-            return wording.integer(value)
-        low, high = sorted(axis.get_view_interval())
-        shown = [abs(at) for at in axis.get_majorticklocs() if low <= at <= high]
-        return wording.short(value, max(shown, default=value))
-
-    axis.set_major_formatter(FuncFormatter(tick))
+    axis.set_major_formatter(_Thousands())
 
 
 def label_points(
@@ -386,7 +325,7 @@ def label_points(
     figure = axes.get_figure(root=True)
     if figure is None or not points:
         return
-    figure.draw_without_rendering()  # fixes the layout
+    lay_out(figure)
     centers = axes.transData.transform(points)
     gaps = np.sort(np.linalg.norm(centers[:, None] - centers, axis=-1))
     order = sorted(range(len(points)), key=lambda i: tuple(gaps[i, :4]))
@@ -405,13 +344,13 @@ def label_points(
         y_scatter=up,
         **avoided,
         textsize=9,
-        textcolor=theme().text,
+        textcolor=LIGHT.text,
         scatter_sizes=cast(Any, [4 * pixels] * len(points)),
         margin=1.5 * unit,
         min_distance=6 * unit,
         max_distance=130 * unit,
         nbr_candidates=2000,
-        linecolor=theme().muted,
+        linecolor=LIGHT.muted,
         linewidth=0.7,
         plot_kwargs={"gid": TIE},
     )
@@ -419,8 +358,8 @@ def label_points(
         order, cast(list[Text], notes), cast(list[Line2D | None], ties), strict=True
     ):
         note.set_in_layout(False)
-        # Where all is crowded, the ground's colour around the letters keeps them legible.
-        note.set_path_effects([withStroke(linewidth=3, foreground=theme().ground)])
+        # Where all is crowded, the ground's colour behind the letters keeps them legible.
+        note.set_bbox({"facecolor": LIGHT.ground, "edgecolor": "none", "pad": 0.5, "alpha": 0.8})
         if tie and not _strays(note.get_window_extent(), centers, i, 12 * pixels):
             tie.remove()
 

@@ -17,6 +17,7 @@ from vramlab.report.discussion import headline
 from vramlab.report.language import say
 from vramlab.report.load import SETTINGS, Results
 from vramlab.report.metrics import METRICS
+from vramlab.report.palette import LIGHT
 from vramlab.report.panels import batch_of, by_setting, left_out, over_seeds, size_unit
 from vramlab.report.plots import PARTS
 from vramlab.report.wording import GIB
@@ -49,7 +50,7 @@ def memory_speed(results: Results) -> Figure:
         places = [(p.tokens_per_second, sizes[p.run.technique]) for p in found]
         for point, (speed, size) in zip(found, places, strict=True):
             name = point.run.technique
-            colour = chart.theme().muted if point.dominated else fill[name]
+            colour = LIGHT.muted if point.dominated else fill[name]
             inside = colour if point.as_good else "none"
             axes.scatter(
                 *(speed, size), s=60, facecolors=inside, edgecolors=colour, marker=shapes[name]
@@ -59,7 +60,7 @@ def memory_speed(results: Results) -> Figure:
             [speed for speed, _ in line],
             [size for _, size in line],
             linestyle="--",
-            color=chart.theme().muted,
+            color=LIGHT.muted,
             linewidth=1,
             zorder=0,
         )
@@ -77,7 +78,7 @@ def memory_speed(results: Results) -> Figure:
 
 def _front_handles() -> Iterator[Line2D]:
     """What grey, hollow and the line mean."""
-    colour = chart.theme().muted
+    colour = LIGHT.muted
     texts = {
         "": say("the front: no technique that trains as good a model beats these"),
         "o": say("grey: another technique needs no more memory and is not slower for certain"),
@@ -112,7 +113,7 @@ def memory_timeline(results: Results) -> Figure:
         axes.stackplot(
             [moment.operation for moment in timeline],
             *([moment.by_kind[kind] * factor / GIB for moment in timeline] for kind in kinds),
-            colors=[chart.theme().parts[places[kind]] for kind in kinds],
+            colors=[LIGHT.parts[places[kind]] for kind in kinds],
             hatch=[chart.HATCHES[places[kind]] for kind in kinds],
             lw=0,
         )
@@ -149,7 +150,7 @@ def step_time(results: Results) -> Figure:
             # No outliers in the boxes: every sample is drawn as a dot.
             style = {
                 "fill": False,
-                "color": chart.theme().muted,
+                "color": LIGHT.muted,
                 "linewidth": 1,
                 "showfliers": False,
                 # In place of seaborn's `vert`, which matplotlib 3.11 deprecates.
@@ -194,7 +195,7 @@ def perplexity(results: Results) -> Figure:
                 axes.scatter(seeds, [row + 0.3] * len(seeds), s=10, color=colour)
             chart.end_label(axes, mean + (error or 0), row, f" {metric.text(mean)}")
         if base is not None:
-            axes.axvline(base, color=chart.theme().baseline, lw=1, ls=":", zorder=0)
+            axes.axvline(base, color=LIGHT.baseline, lw=1, ls=":", zorder=0)
             values.append(base)
         if values:
             # From the smallest, not from zero: what matters is the difference.

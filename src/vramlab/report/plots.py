@@ -15,6 +15,7 @@ from vramlab.report.discussion import headline, peak_parts
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import Results, Run
 from vramlab.report.metrics import METRICS, Metric
+from vramlab.report.palette import LIGHT, tint
 from vramlab.report.panels import SETTING_WORDS, by_setting, over_seeds, size_unit
 from vramlab.report.wording import GIB
 from vramlab.results.memory import KINDS
@@ -53,10 +54,10 @@ def bars(name: str, drawing: Bars, results: Results) -> Figure:
                     row + offset,
                     (value or 0) * factor,
                     height=height,
-                    color=chart.tint(fill[run.technique], share),
+                    color=tint(fill[run.technique], share),
                     hatch=hatch,
                     xerr=error,
-                    error_kw={"ecolor": chart.theme().muted, "capsize": 3, "lw": 1.2},
+                    error_kw={"ecolor": LIGHT.muted, "capsize": 3, "lw": 1.2},
                 )
             ends.append(values[-1] * factor + (error or 0))
             written = wording.number(values[-1] * factor) if unit else metrics[-1].text(values[-1])
@@ -74,9 +75,9 @@ def bars(name: str, drawing: Bars, results: Results) -> Figure:
         if max(ends, default=0) >= 1e3:
             chart.thousands(axes)
     if len(metrics) > 1:
-        grey = chart.theme().muted
+        grey = LIGHT.muted
         handles = [
-            Patch(facecolor=chart.tint(grey, share), hatch=hatch, label=say(metric.label))
+            Patch(facecolor=tint(grey, share), hatch=hatch, label=say(metric.label))
             for metric, (*_, share, hatch) in zip(metrics, shapes, strict=True)
         ]
         chart.legend(figure, handles, len(handles))

@@ -5,11 +5,11 @@ Both come from a template of Jinja2 in `templates/`, which escapes all that it i
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,11 +20,14 @@ from vramlab.report.grid import Grid
 from vramlab.report.language import current, say, say_count
 
 TEMPLATES = Path(__file__).parent / "templates"
+SVG = "image/svg+xml"
+_PLAIN = "!$'()*+,-./:;<=>?@[]^_{|}~"
+"""What stands as it is in an address between double quotation marks, one of several in a `srcset`
+too (WHATWG, URL, "opaque path")."""
 LONG = 32
 """Rows of a table above which it is folded."""
-_DARK, _PHONE = "(prefers-color-scheme: dark)", "(max-width: 640px)"
-FORMS = {f"{_PHONE} and {_DARK}": "-narrow-dark", _PHONE: "-narrow", _DARK: "-dark"}
-"""Which form of a figure the browser takes, the first that holds; the light, wide one if none."""
+PHONE = "(max-width: 640px)"
+"""Where the narrow form of a figure is shown. Each form has the colours for both grounds."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def _environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.globals.update(say=say, say_count=say_count, forms=FORMS, long=LONG)
+    environment.globals.update(say=say, say_count=say_count, phone=PHONE, long=LONG, svg=SVG)
     environment.filters["plain"] = markup.plain
     return environment
 
@@ -116,6 +119,9 @@ def _as_markdown(value: Any) -> Any:
     return value if isinstance(value, Markup) else markup.markdown(str(value))
 
 
-def _embedded(folder: Path, name: str, kind: str) -> str:
-    content = base64.b64encode((folder / name).read_bytes()).decode("ascii")
-    return f"data:{kind};base64,{content}"
+def _embedded(folder: Path, name: str, kind: str) -> Markup:
+    """A text file as an address; not in base64, which is longer than the few escapes of an SVG."""
+    text = (folder / name).read_text("utf-8")
+    if kind == SVG:  # in which both quotation marks are alike
+        text = text.replace('"', "'")
+    return Markup(f"data:{kind};charset=utf-8,{quote(text, safe=_PLAIN)}")

@@ -24,8 +24,7 @@ def draw_figures(
 
     Args:
         inputs: the result files, by the names of their stages (see load.KINDS).
-        outputs: `<name of the figure>[-narrow][-dark].<png or svg>`; without "narrow" it is wide,
-            without "dark" light.
+        outputs: `<name of the figure>[-narrow].<png or svg>`; without "narrow" it is wide.
         shown: the baseline, sequence length and techniques to show, as `load` takes them.
         language: of the texts.
     """
@@ -37,7 +36,7 @@ def draw_figures(
     with use(language), progress("draw figures", len(drawings), "figures") as advance:
         for stem, paths in drawings.items():
             name, *form = stem.split("-")
-            with style("dark" if "dark" in form else "light", narrow="narrow" in form):
+            with style(narrow="narrow" in form):
                 figure = draw(entries[name], results)
                 for path in paths:
                     save(figure, path)
