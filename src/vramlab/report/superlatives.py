@@ -76,7 +76,7 @@ class Superlative:
 
 
 least_memory = Superlative(
-    "peak_gib",
+    "peak_mib",
     ("equal",),
     mark("At {batch}, {name} peaks lowest: {value}."),
     mark("At {batch}, {name} peaks lowest: {value}, {share} of the {base} of {baseline}."),
