@@ -107,7 +107,7 @@ def test_another_memory_limit_stands_over_the_changes(earlier):
     assert "memory limit" not in set(frame.quantity)
     now = replaced(now, lambda r: isinstance(r, BatchSizeRecord), memory_limit=24 * 2**30)
     first = comparison.table(with_earlier(now, [then])).iloc[0]
-    assert (first.quantity, first.then, first.now) == ("memory limit", "40.0 GiB", "24.0 GiB")
+    assert (first.quantity, first.then, first.now) == ("memory limit", "40,960 MiB", "24,576 MiB")
     with language.use("pl"):
         assert comparison.table(with_earlier(now, [then])).quantity[0] == "limit pamięci"
 

@@ -43,8 +43,8 @@ def test_a_bounded_search_is_a_lower_limit(two):
 
 def test_least_memory(two):
     assert discussion.least_memory(two) == (
-        "At the batch of `fp32` (728), the lowest peak is that of `bf16`: 30.9 GiB, 77% of the "
-        "40.0 GiB of `fp32`."
+        "At the batch of `fp32` (728), the lowest peak is that of `bf16`: 31,596 MiB, 77% of the "
+        "40,960 MiB of `fp32`."
     )
 
 

@@ -31,7 +31,7 @@ def test_a_run_does_not_differ_from_itself(two):
     found = list(changes(now, load_earlier(then, now)))
     metrics = {c.metric.name for c in found}
     assert metrics == {
-        "max_batch_size", "peak_gib", "step_ms", "tokens_per_second", "train_seconds", "perplexity",
+        "max_batch_size", "peak_mib", "step_ms", "tokens_per_second", "train_seconds", "perplexity",
     }  # fmt: skip
     assert all(c.percent == 0 and not c.beyond_spread and same_axes(c) for c in found)
     assert differing_origins(now, load_earlier(then, now)) == {}

@@ -34,7 +34,7 @@ def test_predicted_beside_measured(results):
     assert (bf16["batch_size"], bf16["max_batch_size"]) == (728, 944)
     assert bf16["predicted_batch_size"] == 944
     assert bf16["batch_error_percent"] == 0
-    assert bf16["predicted_peak_gib"] == pytest.approx(bf16["peak_gib"], abs=1e-6)
+    assert bf16["predicted_peak_mib"] == pytest.approx(bf16["peak_mib"], abs=1e-6)
     assert bf16["note"] == ""
     assert ("sdpa", 2048) in found
     assert ("flash", 256) not in found  # it did not run
@@ -59,7 +59,7 @@ def test_predictions_alone(results):
     found = rows(predictions(record))["bf16", 256]
     assert (found["device"], found["batch_size"]) == ("GPU", 32)
     assert (found["batch_on_8_GiB"], found["batch_on_40_GiB"]) == (236, 944)
-    assert found["peak_gib"] == record.estimates[2].peaks[32] / 2**30
+    assert found["peak_mib"] == record.estimates[2].peaks[32] / 2**20
     assert list(predictions(record))[-1] == "note"
 
 

@@ -228,7 +228,7 @@ def test_the_bars_of_the_kinds_add_up_to_the_peak(results):
         bars = [b for b in axes.patches if abs(b.get_y() + b.get_height() / 2 - row) < 0.5]
         ends = [bar.get_x() + bar.get_width() for bar in bars]
         if run.memory:
-            assert max(ends) == pytest.approx(run.memory.peak.allocated / 2**30)
+            assert max(ends) == pytest.approx(run.memory.peak.allocated / 2**20)
         else:
             assert not bars
 

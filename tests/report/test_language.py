@@ -219,7 +219,7 @@ def test_numbers_as_poles_write_them():
         assert wording.number(36.14) == "36,1"
         assert wording.short(4018430) == "4,02 mln"
         assert wording.percent(0.0125, 2) == "1,25%"
-        assert wording.memory(2**30) == "1,00 GiB"
+        assert wording.memory(2**30) == "1\N{NARROW NO-BREAK SPACE}024 MiB"
         assert wording.listing(["a", "b", "c"]) == "a, b i c"
     assert wording.number(1234567.8) == "1,234,568"
 

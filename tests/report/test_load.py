@@ -58,6 +58,6 @@ def test_a_run_that_failed_has_no_numbers(results):
     assert (run.status, run.reason) == ("out_of_memory", made_up.NO_MEMORY)
     assert run.batch_size == 728
     assert run.memory is None
-    for name in ("peak_gib", "step_ms", "tokens_per_second", "perplexity"):
+    for name in ("peak_mib", "step_ms", "tokens_per_second", "perplexity"):
         assert METRICS[name].samples(run) == []
         assert METRICS[name].value(run) is None

@@ -40,7 +40,7 @@ def test_each_step_is_a_measured_pair_in_one_direction(found):
     assert step.ratio("max_batch_size") == pytest.approx(
         runs["chunked"].search.max_batch_size / runs["bf16"].search.max_batch_size
     )
-    assert step.ratio("peak_gib") == pytest.approx(
+    assert step.ratio("peak_mib") == pytest.approx(
         runs["chunked"].memory.peak.allocated / runs["bf16"].memory.peak.allocated
     )
     assert step.before.batch_size == step.after.batch_size
@@ -54,7 +54,7 @@ def test_a_pair_with_a_skipped_technique_is_no_step(results):
         for step in steps(results)
         if (step.before.technique, step.after.technique) == ("bf16", "math")
     ]
-    assert out_of_memory.ratio("peak_gib") is None
+    assert out_of_memory.ratio("peak_mib") is None
     assert out_of_memory.ratio("max_batch_size") is not None
 
 

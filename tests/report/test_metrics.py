@@ -66,18 +66,18 @@ def test_a_metric_of_epochs_is_the_mean_of_the_seeds_that_completed(results):
 
 
 def test_the_peak_is_read_from_whatever_record_has_one(two):
-    peak = METRICS["peak_gib"]
+    peak = METRICS["peak_mib"]
     run = two.run("fp32", "own")
-    assert peak.value(run) == run.profile.memory.peak.allocated / 2**30
-    assert peak.of(run.epochs[0]) == 1.0
-    assert peak.of(run.search.trials[0]) == run.search.trials[0].peak_allocated / 2**30
+    assert peak.value(run) == run.profile.memory.peak.allocated / 2**20
+    assert peak.of(run.epochs[0]) == 1024
+    assert peak.of(run.search.trials[0]) == run.search.trials[0].peak.allocated / 2**20
     assert peak.of(run.search.trials[-1]) is None, "it ran out of memory"
 
 
 def test_what_failed_has_no_numbers_but_those_it_was_started_with(results):
     failed = results.run("math", "equal")
     known = {name for name, metric in METRICS.items() if metric.value(failed) is not None}
-    of_the_search = {"max_batch_size", "limit_gib"}
+    of_the_search = {"max_batch_size", "limit_mib"}
     assert known == of_the_search | {"batch_size", "seed"}
 
 
@@ -96,7 +96,7 @@ def test_the_declarations_are_whole():
     for metric in METRICS.values():
         assert set(metric.statistics) <= set(STATISTICS)
         assert any((metric.search, metric.trial, metric.profile, metric.epoch)), metric.name
-        assert metric.name.endswith("_gib") == (metric.unit == "GiB")
+        assert metric.name.endswith("_mib") == (metric.unit == "MiB")
     of_epochs = {name for name, metric in METRICS.items() if metric.needs_epoch}
     assert {"perplexity", "train_seconds", "steps"} <= of_epochs
-    assert not {"peak_gib", "batch_size", "max_batch_size", "seconds"} & of_epochs
+    assert not {"peak_mib", "batch_size", "max_batch_size", "seconds"} & of_epochs

@@ -47,7 +47,7 @@ def test_failures_and_setup_are_told(results):
     cells = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
     for row in (
         ["Device", "NVIDIA H200"],
-        ["Memory of the device", "139 GiB"],
+        ["Memory of the device", "142,336 MiB"],
         ["Compute capability", "9.0"],
         ["CUDA", "12.8"],
         ["Commit", "0123456789ab"],

@@ -58,7 +58,7 @@ def test_summary_by_hand(results):
     assert (found["batch_size"], found["max_batch_size"]) == (728, 944)
     assert found["max_batch_ratio"] == pytest.approx(944 / 728)
     state = 34 / 1024
-    assert found["peak_gib"] == pytest.approx(state + (40 - state) * 728 / 944)
+    assert found["peak_mib"] == pytest.approx(1024 * (state + (40 - state) * 728 / 944))
     # Seeds 9 and 10: perplexities 400 + 72.8 + len("bf16") and one more.
     assert found["perplexity"] == pytest.approx(477.3)
     assert found["perplexity_sd"] == pytest.approx(math.sqrt(0.5))
@@ -76,7 +76,7 @@ def test_the_baseline_and_a_skipped_technique_have_one_row(results):
     assert row(frame, technique="fp32")["setting"] == "equal = own"
     skipped = row(frame, technique="flash")
     assert (skipped["status"], skipped["reason"]) == ("skipped", made_up.NO_FLASH)
-    assert pd.isna(skipped["peak_gib"])
+    assert pd.isna(skipped["peak_mib"])
     assert pd.isna(skipped["max_batch_size"])
     assert len(frame) == 1 + 1 + 2 * 7
 
@@ -127,17 +127,17 @@ def test_search_lists_the_trials_in_order(two):
     trials = frame[frame.technique == "fp32"]
     assert list(trials.batch_size) == [91, 728, 729]
     assert list(trials.fits) == ["yes", "yes", "no"]
-    assert list(trials.limit_gib) == [40, 40, 40]
-    assert pd.isna(trials.peak_gib.iloc[2])
+    assert list(trials.limit_mib) == [40 * 1024] * 3
+    assert pd.isna(trials.peak_mib.iloc[2])
 
 
 def test_memory_names_every_moment(two):
     found = row(tables.memory(two), technique="fp32")
-    assert found["before_gib"] == pytest.approx(34 / 1024)
-    assert found["peak_gib"] == pytest.approx(40)
-    assert found["peak_reserved_gib"] == pytest.approx(40 + 1 / 1024)
-    assert found["after_forward_gib"] == pytest.approx(0.7 * 40, rel=1e-3)
-    assert found["parameters_gib"] == pytest.approx(34 / 3 / 1024, rel=1e-6)
+    assert found["before_mib"] == pytest.approx(34)
+    assert found["peak_mib"] == pytest.approx(40 * 1024)
+    assert found["peak_reserved_mib"] == pytest.approx(40 * 1024 + 1)
+    assert found["after_forward_mib"] == pytest.approx(0.7 * 40 * 1024, rel=1e-3)
+    assert found["parameters_mib"] == pytest.approx(34 / 3, rel=1e-6)
 
 
 def test_sweep_has_the_baselines_batch_at_each_length(results):

@@ -48,8 +48,8 @@ def test_short_in_the_unit_of_the_largest():
 
 
 def test_sizes_are_binary():
-    assert wording.memory(2**30) == "1.00 GiB"
-    assert wording.memory(2**30 - 1) == "1,024 MiB"
+    assert wording.memory(40 * 2**30) == "40,960 MiB"
+    assert wording.memory(2**18) == "0.250 MiB"
     assert wording.memory(52 * 2**20) == "52.0 MiB"
 
 

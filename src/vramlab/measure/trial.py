@@ -94,7 +94,7 @@ class Trials:
             kernel_limit=most_sequences,
             seconds=time.monotonic() - start,
         )
-        state = f"fits, peak {peak.allocated / 2**30:.3f} GiB" if peak else "does not fit"
+        state = f"fits, peak {peak.allocated / 2**20:,.1f} MiB" if peak else "does not fit"
         log.info("batch of %d: %s (%.1f s)", batch_size, state, trial.seconds)
         if self._workload.technique.parallel != "none":
             self._known[batch_size] = trial

@@ -30,7 +30,7 @@ def overview(title: str, experiment: str) -> str:
         say(
             "Each technique ran twice: *equal* is the largest batch of the baseline, which "
             "compares like with like; *own* is the technique's own largest batch, which shows what "
-            "the saved memory buys. MiB and GiB are binary."
+            "the saved memory buys. Memory is in MiB, 2²⁰ bytes."
         ),
     ]
     if heading := rst(shown_title(title)):

@@ -138,7 +138,7 @@ FIGURES = (
         ),
         records=("profile",),
         drawing=Bars(
-            ("after_forward_gib", "after_backward_gib", "peak_gib"),
+            ("after_forward_mib", "after_backward_mib", "peak_mib"),
             mark("memory in live tensors ({unit})"),
         ),
     ),
@@ -273,7 +273,7 @@ FIGURES = (
         ),
         needs=_swept,
         records=("profile",),
-        drawing=Lines("peak_gib", mark("peak memory in live tensors ({unit})")),
+        drawing=Lines("peak_mib", mark("peak memory in live tensors ({unit})")),
     ),
 )
 TABLES = (

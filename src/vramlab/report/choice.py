@@ -21,7 +21,7 @@ _NEEDS = {
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
 RECOMMENDED = (
-    *("need", "technique", "axes", "max_batch_size", "max_batch_ratio", "peak_gib"),
+    *("need", "technique", "axes", "max_batch_size", "max_batch_ratio", "peak_mib"),
     *("tokens_per_second", "speed_ratio", "perplexity"),
     "setting",  # after the numbers, of which a phone shows two
 )

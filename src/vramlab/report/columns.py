@@ -28,20 +28,21 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 _HEADINGS = {
     "axes": mark("How it computes"),
     "batch_error_percent": mark("Error (%)"),
-    "beyond_spread": mark("More than the spread"),
+    "beyond_spread": mark("Beyond the spread"),
     "change_percent": mark("Change (%)"),
     "cuda": mark("CUDA"),
-    "device_memory_gib": mark("Memory of the device"),
+    "device_memory": mark("Device memory"),
     "need": mark("For"),
-    "ngrams_in_this_percent": mark("in the one that has most (%)"),
-    "ngrams_seen_percent": mark("n-grams seen in training (%)"),
-    "peak_error_percent": mark("Error of the peak (%)"),
+    "ngrams_in_this_percent": mark("in one document (%)"),
+    "ngrams_seen_percent": mark("n-grams seen (%)"),
+    "peak_error_percent": mark("Peak error (%)"),
     "place": mark("Step"),
-    "predicted_batch_size": mark("Predicted largest batch"),
+    "predicted_batch_size": mark("Predicted batch"),
     "repeatable": mark("Same bits again"),
     "setting": mark("Batch"),
-    "training_opening": mark("Training document begins"),
-    "validation_opening": mark("Validation document begins"),
+    "smallest_card_gib": mark("Smallest card (GiB)"),
+    "training_opening": mark("Training text"),
+    "validation_opening": mark("Validation text"),
 }
 """Of the columns that are no metrics, where the heading says more than the name."""
 _NAMED = {
@@ -62,12 +63,14 @@ def frame(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def heading(column: str) -> str:
-    """What stands over a column, in the current language; of a size without its unit."""
+    """What stands over a column, in the current language."""
+    name = column.removesuffix("_mib")
     if column in COLUMNS:
-        return wording.capital(say(COLUMNS[column].label))
-    text = wording.capital(column.removesuffix("_gib").replace("_", " "))
-    text = _HEADINGS.get(column, text)
-    return say(text) if column in _HEADINGS or text in _NAMED else text
+        text = wording.capital(say(COLUMNS[column].label))
+    else:
+        text = _HEADINGS.get(name, wording.capital(name.replace("_", " ")))
+        text = say(text) if name in _HEADINGS or text in _NAMED else text
+    return text if name == column else f"{text} (MiB)"
 
 
 def setting_of(run: Run, results: Results) -> str:

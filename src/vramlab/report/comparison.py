@@ -21,7 +21,7 @@ from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.run import RunRecord
 
 COMPARED = (
-    *("max_batch_size", "peak_gib", "step_ms"),
+    *("max_batch_size", "peak_mib", "step_ms"),
     *("tokens_per_second", "train_seconds", "perplexity"),
 )
 """The metrics that are compared."""
@@ -212,12 +212,12 @@ def _rows(name: str, then: Results, now: Results) -> Iterator[Row]:
         }
     found = list(changes(now, then))
     for change in found:
-        metric, scale = change.metric, 1024 if change.metric.unit == "GiB" else 1
+        metric = change.metric
         yield _COMPARISON | {
             "earlier_run": name,
-            "quantity": say(metric.label) + (" (MiB)" if scale > 1 else ""),
-            "then": scale * change.before,
-            "now": scale * change.after,
+            "quantity": say(metric.label) + (" (MiB)" if metric.unit == "MiB" else ""),
+            "then": change.before,
+            "now": change.after,
             "change_percent": change.percent,
             "beyond_spread": wording.yes_no(None if change.differing else change.beyond_spread),
             "technique": change.now.technique,

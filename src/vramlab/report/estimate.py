@@ -62,7 +62,7 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
         "sequence_length": estimate.sequence_length,
         "device": {"cpu": "CPU", "cuda": "GPU"}[estimate.device],
         "batch_size": estimate.batch_size,
-        "peak_gib": None if peak is None else peak / wording.GIB,
+        "peak_mib": None if peak is None else peak / wording.MIB,
         "largest_batch": estimate.max_batch_size,
         "smallest_card_gib": _smallest_card(record, estimate),
         **{
@@ -122,8 +122,8 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         "max_batch_size": search.max_batch_size,
         "batch_error_percent": error if largest is not None else None,
         "batch_size": batch_size,
-        "predicted_peak_gib": predicted / wording.GIB,
-        "peak_gib": peak / wording.GIB,
+        "predicted_peak_mib": predicted / wording.MIB,
+        "peak_mib": peak / wording.MIB,
         "peak_error_percent": error_of_peak,
         "note": (_why(estimate) or say(_UNKNOWN)) if large else "",
     }

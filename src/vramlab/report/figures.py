@@ -18,9 +18,9 @@ from vramlab.report.language import say
 from vramlab.report.load import SETTINGS, Results
 from vramlab.report.metrics import METRICS
 from vramlab.report.palette import LIGHT
-from vramlab.report.panels import batch_of, by_setting, left_out, over_seeds, size_unit
+from vramlab.report.panels import batch_of, by_setting, left_out, over_seeds
 from vramlab.report.plots import PARTS
-from vramlab.report.wording import GIB
+from vramlab.report.wording import MIB
 from vramlab.results.memory import KINDS
 
 
@@ -37,10 +37,8 @@ def memory_speed(results: Results) -> Figure:
         chart.title(axes, batch_of(results, setting) + left_out(results, ran))
         chart.x_label(axes, say("throughput (tokens/s; further right is faster)"))
         if setting == "equal":
-            peaks = {p.run.technique: METRICS["peak_gib"].value(p.run) or 0 for p in found}
-            factor, unit = size_unit(peaks.values())
-            sizes = {name: peak * factor for name, peak in peaks.items()}
-            chart.y_label(axes, say("peak memory ({unit})", unit=unit))
+            sizes = {p.run.technique: METRICS["peak_mib"].value(p.run) or 0 for p in found}
+            chart.y_label(axes, say("peak memory ({unit})", unit="MiB"))
         else:  # each fills the same limit: what differs is how many tokens share it
             sizes = {p.run.technique: p.bytes_per_token / 2**10 for p in found}
             chart.y_label(axes, say("peak memory for a token ({unit})", unit="KiB"))
@@ -103,7 +101,6 @@ def memory_timeline(results: Results) -> Figure:
     rows = -(-len(runs) // columns) or 1
     title = headline("memory_timeline", results)
     figure, panels = chart.panels(title, rows * columns, 0.9 + 2.2 * rows, columns)
-    factor, unit = size_unit(map(METRICS["peak_gib"].value, runs))
     places: dict[str, int] = {}
     top = 0.0
     for index, (axes, run) in enumerate(zip(panels, runs, strict=False)):
@@ -112,12 +109,12 @@ def memory_timeline(results: Results) -> Figure:
         places |= {kind: PARTS.index(kind) for kind in kinds}
         axes.stackplot(
             [moment.operation for moment in timeline],
-            *([moment.by_kind[kind] * factor / GIB for moment in timeline] for kind in kinds),
+            *([moment.by_kind[kind] / MIB for moment in timeline] for kind in kinds),
             colors=[LIGHT.parts[places[kind]] for kind in kinds],
             hatch=[chart.HATCHES[places[kind]] for kind in kinds],
             lw=0,
         )
-        top = max(top, *(sum(m.by_kind.values()) * factor / GIB for m in timeline))
+        top = max(top, *(sum(m.by_kind.values()) / MIB for m in timeline))
         chart.title(axes, run.technique)
         axes.set_xlim(0, timeline[-1].operation)
         axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -130,7 +127,7 @@ def memory_timeline(results: Results) -> Figure:
         axes.set_visible(bool(not runs))
         if not runs:
             chart.blank(axes)
-    figure.supylabel(say("memory in live tensors ({unit})", unit=unit), fontsize=10)
+    figure.supylabel(say("memory in live tensors ({unit})", unit="MiB"), fontsize=10)
     plots.legend_of_parts(figure, places)
     return figure
 

@@ -45,27 +45,16 @@ def grid(frame: pd.DataFrame) -> Grid:
     """The rows of a table for people."""
     names = [name for name in frame.columns if any(map(_filled, frame[name]))]
     columns = {name: list(frame[name]) for name in sorted(names, key=lambda name: name in _LAST)}
-    # One unit for the sizes of a table, so that its columns compare.
-    sizes = [v for name, column in columns.items() if _is_size(name) for v in column if _filled(v)]
-    unit, label = wording.memory_unit(max(sizes, default=0) * wording.GIB)
     headings, texts = [], []
     for name, column in columns.items():
-        heading, values = heading_of(name), column
-        if _is_size(name):
-            heading += f" ({label})"
-            values = [v * wording.GIB / unit if _filled(v) else None for v in column]
-        headings.append(heading)
+        headings.append(heading_of(name))
         write = _as_set if name in _SET else _cell
-        texts.append([markup.one_line(write(value)) for value in values])
+        texts.append([markup.one_line(write(value)) for value in column])
     return Grid(
         tuple(headings),
         tuple(zip(*texts, strict=True)),
         tuple(_numeric(column) for column in columns.values()),
     )
-
-
-def _is_size(name: str) -> bool:
-    return name.endswith("_gib")
 
 
 def _filled(value: Any) -> bool:

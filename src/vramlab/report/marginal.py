@@ -54,7 +54,7 @@ class Step:
     @property
     def measured(self) -> bool:
         """Whether anything compares: not where one of the two was skipped, for example."""
-        return any(map(self.ratio, ("max_batch_size", "peak_gib", "tokens_per_second")))
+        return any(map(self.ratio, ("max_batch_size", "peak_mib", "tokens_per_second")))
 
 
 def steps(results: Results) -> list[Step]:

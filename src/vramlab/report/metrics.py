@@ -16,7 +16,7 @@ from vramlab.base.host_load import HostLoad
 from vramlab.report import wording
 from vramlab.report.language import mark
 from vramlab.report.load import Run
-from vramlab.report.wording import GIB
+from vramlab.report.wording import MIB
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.memory import KINDS
@@ -72,8 +72,8 @@ class Metric:
     name: str
     """Its column in a CSV; where there are several, what their names begin with."""
     label: str
-    """Its name in running text, in English; with the unit, except for sizes in GiB, which a table
-    shows in the unit that fits."""
+    """Its name in running text, in English; with the unit, except for sizes, whose unit a table
+    adds."""
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
     text: Callable[[float], str] = plain
@@ -142,13 +142,13 @@ class Metric:
         return self.average(self.read(record))
 
 
-def _gib(size: int | None) -> float | None:
-    return None if size is None else size / GIB
+def _mib(size: int | None) -> float | None:
+    return None if size is None else size / MIB
 
 
-def size_text(gib: float) -> str:
-    """A size in MiB or GiB, whichever reads better."""
-    return wording.memory(gib * GIB)
+def size_text(mib: float) -> str:
+    """A size with its unit."""
+    return wording.memory(mib * MIB)
 
 
 def step_tokens(profile: ProfileRecord) -> int | None:
@@ -190,18 +190,18 @@ def _processes(record: RunRecord) -> int | None:
 
 def _at(moment: str) -> Callable[[ProfileRecord], float | None]:
     """Live bytes at one moment of a step."""
-    return lambda p: _gib(getattr(p.memory, moment).allocated) if p.memory else None
+    return lambda p: _mib(getattr(p.memory, moment).allocated) if p.memory else None
 
 
 def _size(name: str, label: str, **readers: Any) -> Metric:
     """A size of memory, of which less is better."""
-    return Metric(f"{name}_gib", label, "GiB", "lower", size_text, **readers)
+    return Metric(f"{name}_mib", label, "MiB", "lower", size_text, **readers)
 
 
 def _kind(kind: str) -> Metric:
     """Live bytes of one kind at the peak; what it is called is in `wording`."""
     name = kind.replace(" ", "_").replace("-", "_")
-    return _size(name, kind, profile=lambda p: _gib(p.memory and p.memory.by_kind.get(kind)))
+    return _size(name, kind, profile=lambda p: _mib(p.memory and p.memory.by_kind.get(kind)))
 
 
 KIND_METRICS = {metric.name: metric for metric in map(_kind, KINDS)}
@@ -215,9 +215,9 @@ _ALL = (
         "higher",
         search=lambda s: s.max_batch_size,
     ),
-    Metric("limit_gib", mark("limit"), "GiB", search=lambda s: _gib(s.memory_limit)),
-    Metric("headroom_gib", mark("headroom"), "GiB", search=lambda s: _gib(s.headroom or None)),
-    Metric("missing_gib", mark("short by"), "GiB", trial=lambda t: _gib(t.missing)),
+    Metric("limit_mib", mark("limit"), "MiB", search=lambda s: _mib(s.memory_limit)),
+    Metric("headroom_mib", mark("headroom"), "MiB", search=lambda s: _mib(s.headroom or None)),
+    Metric("missing_mib", mark("short by"), "MiB", trial=lambda t: _mib(t.missing)),
     Metric("kernel_limit", mark("kernel takes"), trial=lambda t: t.kernel_limit),
     Metric("seconds", mark("time (s)"), "s", trial=lambda t: t.seconds),
     # What a run was made with.
@@ -256,17 +256,17 @@ _ALL = (
     _size(
         "peak",
         mark("peak"),
-        trial=lambda t: _gib(t.peak_allocated),
+        trial=lambda t: _mib(t.peak_allocated),
         profile=_at("peak"),
-        epoch=lambda e: _gib(e.peak and e.peak.allocated),
+        epoch=lambda e: _mib(e.peak and e.peak.allocated),
         unfinished=True,
     ),
     _size(
         "peak_reserved",
         mark("peak reserved"),
-        trial=lambda t: _gib(t.peak_reserved),
-        profile=lambda p: _gib(p.memory and p.memory.peak.reserved),
-        epoch=lambda e: _gib(e.peak and e.peak.reserved),
+        trial=lambda t: _mib(t.peak_reserved),
+        profile=lambda p: _mib(p.memory and p.memory.peak.reserved),
+        epoch=lambda e: _mib(e.peak and e.peak.reserved),
         unfinished=True,
     ),
     *KIND_METRICS.values(),
@@ -363,10 +363,10 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
 _RATIOS = {
     "max_batch_ratio": ("max_batch_size", mark("× baseline")),
-    "peak_ratio": ("peak_gib", mark("peak × baseline")),
+    "peak_ratio": ("peak_mib", mark("peak × baseline")),
     "speed_ratio": ("tokens_per_second", mark("speed × baseline")),
     "max_batch_factor": ("max_batch_size", mark("largest batch ×")),
-    "peak_factor": ("peak_gib", mark("peak ×")),
+    "peak_factor": ("peak_mib", mark("peak ×")),
     "speed_factor": ("tokens_per_second", mark("speed ×")),
 }
 """Metric and label of each column that says how many times that of another run a value is: of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +12,6 @@ from vramlab.report import chart, wording
 from vramlab.report.discussion import headline
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results
-from vramlab.report.wording import GIB
 from vramlab.results.epoch import EpochRecord
 
 SETTING_WORDS: dict[Setting, str] = {
@@ -59,9 +58,3 @@ def over_seeds(results: Results) -> str:
     if len(seeds) < 2:
         return ""
     return say_count("mean and sd of {count} seed", "mean and sd of {count} seeds", len(seeds))
-
-
-def size_unit(sizes_gib: Iterable[float | None]) -> tuple[float, str]:
-    """The unit in which sizes read best: how many of it a GiB has, and its name."""
-    unit, name = wording.memory_unit(max((size or 0 for size in sizes_gib), default=0) * GIB)
-    return GIB / unit, name

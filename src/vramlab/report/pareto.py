@@ -15,7 +15,7 @@ from vramlab.config.technique import Setting
 from vramlab.report.certainty import Certainty
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import METRICS, ratio, step_tokens
-from vramlab.report.wording import GIB
+from vramlab.report.wording import MIB
 
 TOLERANCE = 0.01
 """How much larger than the baseline's a perplexity may be, as a share, to count as equal."""
@@ -53,14 +53,14 @@ def points(results: Results, setting: Setting) -> list[Point]:
     found = []
     for run in results.runs(setting):
         tokens = step_tokens(run.profile) if setting == "equal" else _device_tokens(run)
-        peak, speed = (METRICS[name].value(run) for name in ("peak_gib", "tokens_per_second"))
+        peak, speed = (METRICS[name].value(run) for name in ("peak_mib", "tokens_per_second"))
         if peak is None or tokens is None or speed is None:
             continue
         equal = results.run(run.technique, "equal")
         found.append(
             Point(
                 run=run,
-                bytes_per_token=peak * GIB / tokens,
+                bytes_per_token=peak * MIB / tokens,
                 tokens_per_second=speed,
                 perplexity_ratio=ratio(perplexity(equal), known),
                 trained=run.status == "ok" and equal.status != "diverged",

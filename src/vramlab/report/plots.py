@@ -16,8 +16,8 @@ from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import Results, Run
 from vramlab.report.metrics import METRICS, Metric
 from vramlab.report.palette import LIGHT, tint
-from vramlab.report.panels import SETTING_WORDS, by_setting, over_seeds, size_unit
-from vramlab.report.wording import GIB
+from vramlab.report.panels import SETTING_WORDS, by_setting, over_seeds
+from vramlab.report.wording import MIB
 from vramlab.results.memory import KINDS
 
 UNKNOWN_KIND = mark("not told apart (compiled)")
@@ -36,7 +36,7 @@ def bars(name: str, drawing: Bars, results: Results) -> Figure:
     """A row for each technique with a bar for each metric, the value of the last at its end."""
     metrics = [METRICS[metric] for metric in drawing.metrics]
     shapes = _BARS[len(metrics)]
-    factor, unit = _unit(metrics[-1], results, drawing.settings)
+    unit = metrics[-1].unit
     fill = chart.colours(results)
     figure, panels = by_setting(
         results, name, drawing.settings, row=0.38 if len(metrics) == 1 else 0.5
@@ -52,15 +52,15 @@ def bars(name: str, drawing: Bars, results: Results) -> Figure:
             for value, (offset, height, share, hatch) in zip(values, shapes, strict=True):
                 axes.barh(
                     row + offset,
-                    (value or 0) * factor,
+                    value or 0,
                     height=height,
                     color=tint(fill[run.technique], share),
                     hatch=hatch,
                     xerr=error,
                     error_kw={"ecolor": LIGHT.muted, "capsize": 3, "lw": 1.2},
                 )
-            ends.append(values[-1] * factor + (error or 0))
-            written = wording.number(values[-1] * factor) if unit else metrics[-1].text(values[-1])
+            ends.append(values[-1] + (error or 0))
+            written = wording.number(values[-1]) if unit == "MiB" else metrics[-1].text(values[-1])
             texts.append(_bound(metrics[-1], run) + written + _note(drawing, run, results))
             chart.end_label(axes, ends[-1], row + shapes[-1][0], texts[-1])
         chart.room_for_labels(axes, ends, max(map(len, texts)))
@@ -99,7 +99,6 @@ def _note(drawing: Bars, run: Run, results: Results) -> str:
 
 def parts(name: str, drawing: Parts, results: Results) -> Figure:
     """A row for each technique with its peak stacked of parts, the whole written at its end."""
-    factor, unit = _unit(METRICS["peak_gib"], results, drawing.settings)
     shown: dict[str, int] = {}
     figure, panels = by_setting(results, name, drawing.settings)
     for axes, setting in zip(panels, drawing.settings, strict=True):
@@ -117,15 +116,15 @@ def parts(name: str, drawing: Parts, results: Results) -> Figure:
             for (part, size), end in zip(
                 sizes.items(), itertools.accumulate(sizes.values()), strict=True
             ):
-                start = (end - size) * factor / GIB
-                chart.part(axes, row, start, size * factor / GIB, places[part])
+                start = (end - size) / MIB
+                chart.part(axes, row, start, size / MIB, places[part])
             shown |= {part: places[part] for part, size in sizes.items() if size}
             peak = run.memory.peak.allocated
-            ends.append(max(peak, sum(sizes.values())) * factor / GIB)
-            texts.append(wording.number(peak * factor / GIB))
+            ends.append(max(peak, sum(sizes.values())) / MIB)
+            texts.append(wording.number(peak / MIB))
             chart.end_label(axes, ends[-1], row, texts[-1])
         chart.room_for_labels(axes, ends, max(map(len, texts)))
-        chart.x_label(axes, say(drawing.axis, unit=unit))
+        chart.x_label(axes, say(drawing.axis, unit="MiB"))
     legend_of_parts(figure, shown)
     return figure
 
@@ -140,19 +139,12 @@ def lines(name: str, drawing: Lines, results: Results) -> Figure:
     """A metric over the sequence length, with a line for each technique that was swept."""
     metric = METRICS[drawing.metric]
     swept = [technique for technique in results.techniques if results.swept(technique)]
-    runs = [
-        results.run(technique, setting, length)
-        for technique in swept
-        for setting in drawing.settings
-        for length in results.lengths
-    ]
-    factor, unit = size_unit(map(metric.value, runs)) if metric.unit == "GiB" else (1, "")
     figure, panels = chart.panels(
         headline(name, results), len(drawing.settings), 4.2, share_rows=True
     )
     for axes, setting in zip(panels, drawing.settings, strict=True):
         for technique in swept:
-            _line(axes, results, metric, (technique, setting), factor)
+            _line(axes, results, metric, (technique, setting))
         axes.set_xscale("log", base=2)
         axes.set_xticks(results.lengths, list(map(wording.integer, results.lengths)))
         chart.x_label(axes, say("sequence length (tokens)"))
@@ -165,17 +157,15 @@ def lines(name: str, drawing: Lines, results: Results) -> Figure:
         if len(drawing.settings) > 1:
             chart.title(axes, say(SETTING_WORDS[setting]))
     panels[0].legend()
-    panels[0].set_ylabel(say(drawing.axis, unit=unit))
+    panels[0].set_ylabel(say(drawing.axis, unit=metric.unit))
     return figure
 
 
-def _line(
-    axes: Axes, results: Results, metric: Metric, which: tuple[str, Setting], factor: float
-) -> None:
+def _line(axes: Axes, results: Results, metric: Metric, which: tuple[str, Setting]) -> None:
     """The line of a technique at a batch setting; a length at which it did not run is left out."""
     technique, setting = which
     runs = [results.run(technique, setting, length) for length in results.lengths]
-    points = [(run.length, v * factor) for run in runs if (v := metric.value(run)) is not None]
+    points = [(run.length, v) for run in runs if (v := metric.value(run)) is not None]
     failed = next((run.status for run in runs if run.status != "ok"), None)
     axes.plot(
         [length for length, _ in points],
@@ -185,10 +175,3 @@ def _line(
         marker=chart.markers(results)[technique],
         label=technique + (f" ({wording.status(failed)})" if failed else ""),
     )
-
-
-def _unit(metric: Metric, results: Results, settings: tuple[Setting, ...]) -> tuple[float, str]:
-    """Of a size the unit in which its largest value reads best; else 1 and no unit."""
-    if metric.unit != "GiB":
-        return 1.0, ""
-    return size_unit(metric.value(run) for s in settings for run in results.runs(s))

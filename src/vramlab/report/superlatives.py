@@ -100,7 +100,7 @@ class Superlative:
 
 
 least_memory = Superlative(
-    "peak_gib",
+    "peak_mib",
     ("equal",),
     mark("At {batch}, the lowest peak is that of {names}: {value}."),
     mark(

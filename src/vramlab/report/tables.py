@@ -19,19 +19,19 @@ from vramlab.results.tokenizer import TokenizerRecord
 _RUN = ("technique", "setting", "status", "batch_size")
 SUMMARY = (
     *("technique", "axes", "setting", "status", "batch_size", "max_batch_size", "max_batch_ratio"),
-    *("peak_gib", "tokens_per_second", "perplexity", "perplexity_sd"),
+    *("peak_mib", "tokens_per_second", "perplexity", "perplexity_sd"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "microjoules_per_token"),
     *("train_seconds", "train_seconds_sd", "bits_per_byte", "reason"),
 )
 MEMORY = (
     *_RUN,
     *("parameters", "trained_parameters"),
-    *("before_gib", "after_forward_gib", "after_backward_gib", "after_optimizer_gib", "peak_gib"),
-    *("peak_reserved_gib", "peak_ratio", *KIND_METRICS, "reason"),
+    *("before_mib", "after_forward_mib", "after_backward_mib", "after_optimizer_mib", "peak_mib"),
+    *("peak_reserved_mib", "peak_ratio", *KIND_METRICS, "reason"),
 )
 SEARCH = (
-    *("technique", "sequence_length", "processes", "trial", "batch_size", "fits", "peak_gib"),
-    *("peak_reserved_gib", "missing_gib", "kernel_limit", "limit_gib", "headroom_gib", "seconds"),
+    *("technique", "sequence_length", "processes", "trial", "batch_size", "fits", "peak_mib"),
+    *("peak_reserved_mib", "missing_mib", "kernel_limit", "limit_mib", "headroom_mib", "seconds"),
 )
 SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
@@ -42,13 +42,13 @@ SPEED = (
 TRAINING = (
     *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
     *("sequences_per_step", "learning_rate", "steps", "tokens", "train_seconds"),
-    *("peak_gib", "peak_reserved_gib", "interruptions", "retried_steps"),
+    *("peak_mib", "peak_reserved_mib", "interruptions", "retried_steps"),
     *("cores_used", "load_average"),
     *("last_loss", "perplexity", "bits_per_byte", "reason"),
 )
 SWEEP = (
     *("technique", "sequence_length", "setting", "status", "batch_size"),
-    *("max_batch_size", "max_batch_ratio", "peak_gib", "step_ms_median", "tokens_per_second"),
+    *("max_batch_size", "max_batch_ratio", "peak_mib", "step_ms_median", "tokens_per_second"),
     "reason",
 )
 
@@ -253,7 +253,7 @@ def provenance(results: Results) -> pd.DataFrame:
             "file": path,
             "finished": origin.finished.isoformat(),
             "device": origin.device.name if origin.device else None,
-            "device_memory_gib": origin.device.memory_bytes / wording.GIB
+            "device_memory_mib": origin.device.memory_bytes / wording.MIB
             if origin.device
             else None,
             "cuda": origin.device.cuda if origin.device else None,

@@ -10,7 +10,9 @@ from vramlab.config.technique import Technique
 from vramlab.report.language import mark, numeral, say
 from vramlab.results.run import Status
 
-MIB, GIB = 2**20, 2**30
+MIB = 2**20
+"""Bytes of the unit of memory. One for a model of any size, on the page and in CSV files, as
+`nvidia-smi` has it; only cards go by the GiB of their names."""
 
 _PRECISION = {
     "fp32": mark("FP32"),
@@ -153,15 +155,9 @@ def short(value: float, largest: float | None = None) -> str:
     return say("{number}k", number=numeral(f"{value / 1e3:.3g}"))
 
 
-def memory_unit(largest: float) -> tuple[int, str]:
-    """The unit in which sizes up to `largest` bytes read best: its bytes and its name."""
-    return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")
-
-
 def memory(size: float) -> str:
-    """A size in bytes as MiB or GiB (both binary)."""
-    unit, name = memory_unit(size)
-    return f"{number(size / unit)} {name}"
+    """A size in bytes, in MiB."""
+    return f"{number(size / MIB)} MiB"
 
 
 def listing(items: Iterable[str]) -> str:
