@@ -32,7 +32,7 @@ def test_each_need_has_a_sentence_with_its_cost(found):
 
 def test_the_conditions_name_card_memory_and_length(found):
     assert answer.conditions(found) == (
-        "Measured on NVIDIA H200 with 40.0 GiB allowed, at 256 tokens:"
+        "Measured on NVIDIA H200 with 40,960 MiB allowed, at 256 tokens:"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_lower_limit_and_a_lower_perplexity_are_told(found):
 def test_in_the_terminal_it_is_plain_text_with_the_report_at_the_end(found):
     text = answer.in_terminal(found, "results/x/report/index.html")
     lines = text.splitlines()
-    assert lines[0] == "Measured on NVIDIA H200 with 40.0 GiB allowed, at 256 tokens:"
+    assert lines[0] == "Measured on NVIDIA H200 with 40,960 MiB allowed, at 256 tokens:"
     assert lines[-1] == "The report: results/x/report/index.html"
     assert "    chunked: {precision: bf16, loss_head: chunked}" in lines
     assert "`" not in text

@@ -22,7 +22,7 @@ def without_exhibits(results):
 def test_everything_is_on_the_page(case):
     config, results = case
     text = page(config, results)
-    assert text.startswith("# A title\n\nMeasured on NVIDIA H200 with 40.0 GiB allowed, at ")
+    assert text.startswith("# A title\n\nMeasured on NVIDIA H200 with 40,960 MiB allowed, at ")
     links = set(re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', text))
     links = {link for pair in links for link in pair}
     assert {f"figures/{e.name}.png" for e in catalog.figures(config)} <= links
