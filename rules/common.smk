@@ -66,6 +66,12 @@ FETCHED = [
 # The records that the report reads, by stage; each stage's rule file adds its own.
 RECORDS = {}
 
+# The report's translated texts; the English ones are in the code.
+LANGUAGE = CONFIG.report.language
+TEXTS = (
+    [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
+)
+
 # The files that the model comes from; a change of one runs what uses the model again.
 MODEL_FILES = CONFIG.model.files()
 
