@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 _FILES = ("--configfile", "--configfiles")
 _VALUES = ("--config", "-C")
-_FILE = re.compile(r".+\.(ya?ml|json)", re.IGNORECASE)
+_FILE = re.compile(r"(?!results/).+\.(ya?ml|json)", re.IGNORECASE)
 _VALUE = re.compile(r"[A-Za-z_][\w-]*=.*", re.DOTALL)
 
 
@@ -38,7 +38,7 @@ def split(arguments: Sequence[str]) -> Arguments:
     """Tell configuration files and values from all else.
 
     The first argument behind `--configfile` is a file; a further one is, if its name ends as that
-    of one. Behind `--config` all that have the form `KEY=VALUE` are values.
+    of one and it is no result. Behind `--config` all that have the form `KEY=VALUE` are values.
     """
     found = Arguments()
     waiting = list(arguments)
@@ -48,7 +48,8 @@ def split(arguments: Sequence[str]) -> Arguments:
         if option in _FILES:
             if equals or waiting:
                 found.configfiles.append(value if equals else waiting.pop(0))
-            _take(_FILE, waiting, found.configfiles)
+            if not equals:
+                _take(_FILE, waiting, found.configfiles)
         elif option in _VALUES:
             found.config += [value] if equals else []
             _take(_VALUE, waiting, found.config)
