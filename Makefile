@@ -12,12 +12,14 @@ help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 # One stamp a requirement file: a changed pin installs again, nothing else does.
-$(VENV)/run.stamp: envs/common.txt envs/cpu.txt
+$(VENV)/run.stamp: envs/common.txt envs/cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vramlab needs Python 3.11 or newer: set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	# torch first and by its exact version: nothing else may pull another build of it in.
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' envs/cpu.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/cpu.txt
+	# The command `vramlab`, of this checkout.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp envs/dev.txt

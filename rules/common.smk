@@ -102,6 +102,13 @@ def in_place(paths):
     return [local(str(path)) for path in paths]
 
 
+# The report's translated texts; the English ones are in the code.
+LANGUAGE = CONFIG.report.language
+TEXTS = in_place(
+    [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
+)
+
+
 def code(script):
     """The script of a rule and the modules that it imports."""
     return in_place(find_code(script))

@@ -32,6 +32,7 @@ rule estimates:
 rule estimate_tables:
     input:
         estimates=ESTIMATE,
+        texts=TEXTS,
         code=code("estimate_tables.py"),
     output:
         expand(f"{RESULTS}/estimate/estimate.{{form}}", form=["csv", "md"]),
@@ -42,6 +43,8 @@ rule estimate_tables:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        language=LANGUAGE,
     message:
         "Write the table of predictions"
     script:

@@ -12,11 +12,6 @@ try:
 except ConfigError as error:
     sys.exit(f"vramlab: {error}")
 
-# The report's translated texts; the English ones are in the code.
-LANGUAGE = CONFIG.report.language
-TEXTS = in_place(
-    [os.path.relpath(language.catalog(LANGUAGE))] if LANGUAGE != language.SOURCE else []
-)
 CAPTIONS = [
     (kind, entry.name)
     for kind, entries in (

@@ -11,7 +11,7 @@ from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
 from vramlab.predict import estimate
-from vramlab.predict.estimate import Curve, Limits, caveats, estimates, limit_of, usable
+from vramlab.predict.estimate import Curve, Limits, caveats, estimates, least_card, limit_of, usable
 
 GIB = 2**30
 SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
@@ -119,3 +119,9 @@ def test_no_batch_is_predicted_that_a_kernel_cannot_take():
     ]
     fp32, bf16 = estimates(asked, "fp32", Limits(MeasureConfig(), [8]))
     assert fp32.cards[0] > bf16.cards[0] == 65_535
+
+
+@pytest.mark.parametrize("peak", [0, 2**20, 2**30, 20 * 2**30 + 12_345, 500 * 2**30])
+def test_the_least_card_is_the_first_on_which_the_peak_fits(peak):
+    card = least_card(peak)
+    assert usable(card) >= peak > usable(round(card - 0.1, 1))

@@ -240,6 +240,7 @@ def _estimates(config: Experiment, largest: Mapping[tuple[str, int], int]) -> Es
             batch_size=32,
             cards=[most // 4, most],
             longest=[16 * most, 64 * most],
+            least_card=1.5,
             caveats=["its scratch space is not known"] if wrong > 1 else [],
         )
 

@@ -3,8 +3,19 @@
 import pytest
 from report import made_up
 
-from vramlab.report.estimate import comparison, largest_under, peak_at, predictions
-from vramlab.results.estimate import EstimateRecord
+from vramlab.config.technique import Technique
+from vramlab.report.estimate import (
+    answer,
+    answers,
+    at_card,
+    comparison,
+    largest_under,
+    peak_at,
+    predictions,
+)
+from vramlab.results.base import write
+from vramlab.results.estimate import Estimate, EstimateRecord
+from vramlab.stages.estimate_tables import write_predictions
 
 PEAKS = {10: 1000, 20: 2000, 40: 6000}
 
@@ -68,3 +79,113 @@ def test_nothing_measured(tmp_path):
     failures = {("fp32", "*"): ("out_of_memory", "not even one sequence fits")}
     results = made_up.make_results(tmp_path, config, failures=failures)
     assert list(comparison(results)["technique"]) == ["nothing that was predicted was measured"]
+
+
+def estimate(name, batches, least=1.0, **axes):
+    """A prediction for cards of 8, 24 and 80 GiB."""
+    return Estimate(
+        technique=name,
+        axes=Technique(**axes),
+        sequence_length=2048,
+        device="cuda",
+        status="ok",
+        peaks={1: 2**30, 2: 2**31},
+        cards=batches,
+        longest=[2048 * batch for batch in batches],
+        least_card=least,
+    )
+
+
+def record(*estimates, cards=(8, 24, 80)):
+    return EstimateRecord(
+        provenance=made_up.provenance(None),
+        baseline="fp32",
+        memory_limit_gib=None,
+        cards=list(cards),
+        estimates=list(estimates),
+    )
+
+
+FP32 = estimate("fp32", [0, 2, 9], 20.1)
+BF16 = estimate("bf16", [0, 2, 12], 17.5, precision="bf16")
+LESS = estimate("less", [0, 31, 200], 9.3, precision="bf16", checkpointing="block")
+LORA = estimate("lora", [4, 40, 300], 3.2, precision="bf16", adapter="lora")
+
+
+@pytest.mark.parametrize(
+    ("estimates", "card", "says"),
+    [
+        (
+            [FP32, BF16, LESS, LORA],
+            24,
+            "Yes: on a card of 24 GiB at 2,048 tokens, `fp32` has room for 2 and changes least; "
+            "for the largest batch take `less`, which has room for 31 sequences.",
+        ),
+        (
+            [FP32, BF16, LORA],
+            24,
+            "Yes: on a card of 24 GiB at 2,048 tokens, take `fp32`, which has room for 2 "
+            "sequences; no other that trains all weights has more.",
+        ),
+        (
+            [FP32, BF16, LESS, LORA],
+            8,
+            "With adapters only: on a card of 8 GiB at 2,048 tokens, take `lora`, which has room "
+            "for 4 sequences. To train all weights, `less` needs a card of 9.3 GiB.",
+        ),
+        (
+            [FP32, BF16],
+            8,
+            "No: on a card of 8 GiB not one sequence of 2,048 tokens fits. To train all weights, "
+            "`bf16` needs a card of 17.5 GiB.",
+        ),
+        (
+            [estimate("lora", [0, 1, 2], 12.0, adapter="lora")],
+            8,
+            "No: on a card of 8 GiB not one sequence of 2,048 tokens fits. The least need has "
+            "`lora`, a card of 12 GiB.",
+        ),
+        (
+            [FP32.model_copy(update={"status": "skipped"})],
+            8,
+            "Nothing could be predicted at 2,048 tokens; the notes say why.",
+        ),
+    ],
+)
+def test_the_answer_for_a_card(estimates, card, says):
+    assert answer(record(*estimates), card, 2048) == says
+    assert says in answers(record(*estimates))
+
+
+def test_the_table_at_a_card_is_of_that_card():
+    skipped = FP32.model_copy(
+        update={"technique": "x", "status": "skipped", "cards": [], "longest": [], "peaks": {}}
+        | {"least_card": None, "reason": "no such package"}
+    )
+    on_cpu = FP32.model_copy(update={"device": "cpu", "cards": [], "longest": []})
+    found = rows(at_card(record(LESS, on_cpu, skipped), 24))
+    assert set(found) == {("less", 2048), ("x", 2048)}
+    less = found["less", 2048]
+    assert (less["largest_batch"], less["longest_sequence"]) == (31, 31 * 2048)
+    assert (less["fits"], less["least_card_gib"]) == ("yes", 9.3)
+    assert less["peak_of_one_sequence_mib"] == 1024
+    assert "bf16" in less["axes"].lower()
+    assert found["x", 2048]["note"] == "no such package"
+    assert found["x", 2048]["fits"] is None
+    assert rows(at_card(record(LESS), 8))["less", 2048]["fits"] == "no"
+
+
+@pytest.mark.parametrize("cards", [(24,), (8, 24)])
+def test_the_files_for_people_have_the_answer_in_their_language(tmp_path, cards):
+    source, target = tmp_path / "estimate.json", tmp_path / "estimate.md"
+    batches = [LESS.cards[(8, 24).index(card)] for card in cards]
+    longest = [2048 * batch for batch in batches]
+    found = LESS.model_copy(update={"cards": batches, "longest": longest})
+    write(record(found, cards=cards), source)
+    for language, says in (("en", "has room for"), ("pl", "mieści")):
+        write_predictions(str(source), [str(target), str(tmp_path / "estimate.csv")], language)
+        text = target.read_text("utf-8")
+        assert text.startswith("| Tech")
+        assert says in text
+        assert "| less" in text
+        assert ("Yes:" in text) is (language == "en")

@@ -6,7 +6,7 @@ from vramlab.stages.frame import stage
 
 def main(snakemake):
     with stage(snakemake):
-        write_predictions(snakemake.input.estimates, snakemake.output)
+        write_predictions(snakemake.input.estimates, snakemake.output, snakemake.params.language)
 
 
 if __name__ == "__main__":

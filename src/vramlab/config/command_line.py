@@ -2,8 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
+
+from vramlab.base.errors import ConfigError
+
+
+def values(entries: Sequence[str]) -> dict[str, Any]:
+    """What `--config` says, read as Snakemake reads it: numbers, truths, else YAML of texts.
+
+    Args:
+        entries: each `KEY=VALUE`.
+
+    Raises:
+        ConfigError: an entry has another form.
+    """
+    found: dict[str, Any] = {}
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*", key):
+            raise ConfigError(f"--config {entry[:40]!r}: is no KEY=VALUE; write it so")
+        found[key] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    if text in {"True", "true", "False", "false"}:
+        return text.lower() == "true"
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader) if text else None
+    except yaml.YAMLError:
+        return text
 
 
 def with_sections(merged: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

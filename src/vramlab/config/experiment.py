@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import psutil
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from vramlab.base.errors import ConfigError, suggestion
 from vramlab.config import model_files, tokenizer_file
@@ -207,7 +208,9 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, where)) from None
+        first, *others = sentences(error)
+        more = f" (and {len(others)} more)" if others else ""
+        raise ConfigError(f"{where}: {first}{more}") from None
 
 
 def check_files(config: Experiment) -> int:
@@ -364,12 +367,21 @@ def load(path: Path | str) -> Experiment:
     Raises:
         ConfigError: the file is missing, no YAML, or fails a check.
     """
+    return parse(read_file(path), str(path))
+
+
+def read_file(path: Path | str) -> dict[str, Any]:
+    """What a configuration file (YAML or JSON) holds.
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or refused by `check_file`.
+    """
     path = Path(path)
     check_file(path)
     raw = _values(_read(path), path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values; see config/README.md")
-    return parse(raw, str(path))
+    return raw
 
 
 def warnings(config: Experiment) -> Iterator[str]:
@@ -383,12 +395,21 @@ def warnings(config: Experiment) -> Iterator[str]:
         )
 
 
-def _sentence(error: ValidationError, where: str) -> str:
-    errors = error.errors()
-    # A mistyped key often makes a required one missing as well: the typing error is the cause.
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+def sentences(error: ValidationError) -> list[str]:
+    """What is wrong with each key of a configuration.
+
+    Mistyped keys come first: each often makes a required one missing as well, and is the cause.
+    """
+    return [_sentence(e) for e in sorted(error.errors(), key=lambda e: e["type"] != _UNKNOWN)]
+
+
+_UNKNOWN = "extra_forbidden"
+"""What pydantic calls a key that is not known."""
+
+
+def _sentence(first: ErrorDetails) -> str:
     key = _dotted(first["loc"])
-    if first["type"] == "extra_forbidden":
+    if first["type"] == _UNKNOWN:
         name = str(first["loc"][-1])
         text = f"unknown key {key!r}; {suggestion(name, _siblings(first['loc']))}"
     elif first["type"] == "missing":
@@ -409,8 +430,7 @@ def _sentence(error: ValidationError, where: str) -> str:
         text = f"{key + ': ' if key else ''}{first['ctx']['error']}"
     else:
         text = f"{key!r} has the value {_short(first['input'])}: {first['msg']}; change it"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where}: {text}{more}"
+    return text
 
 
 def _short(value: Any) -> str:

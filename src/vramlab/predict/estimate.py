@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +44,8 @@ _FIRST_TOKENS = (2**13, 2**17)
 """Tokens of the batches, or of the sequences, whose peaks give the first line."""
 _MOST_TOKENS = 2**22
 """The longest sequence to consider."""
+_MOST_TENTHS = 10 * 2**20
+"""Tenths of a GiB, a card of which nothing exceeds."""
 UNIT = 64
 """Tokens in whose multiples the longest sequence is told."""
 _ROUNDING = 2**17
@@ -179,6 +182,7 @@ def _batches(
         "batch_size": batch_size,
         "max_batch_size": own,
         "cards": on_cards,
+        "least_card": least_card(batches(1)) if device == _CUDA else None,
     }
 
 
@@ -218,6 +222,12 @@ def usable(card: float) -> int:
     """Bytes that live tensors may take on a card with a nominal memory of `card` GiB."""
     limit = int(card * VISIBLE_SHARE * 2**30) - CONTEXT_BYTES - KERNEL_BYTES
     return limit - headroom(_CUDA, limit) - fragmentation(_CUDA)
+
+
+def least_card(peak: int) -> float:
+    """The nominal memory in GiB, to 0.1, of the smallest card on which `peak` bytes fit."""
+    tenths = bisect_left(range(_MOST_TENTHS), peak, key=lambda tenth: usable(tenth / 10))
+    return tenths / 10
 
 
 def caveats(technique: Technique) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 import pandas as pd
@@ -12,8 +12,9 @@ from vramlab.measure.search import KnownPeak, Limit
 from vramlab.measure.search import search as search_largest
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
-from vramlab.report.language import mark, say
+from vramlab.report.language import mark, numeral, say, say_count
 from vramlab.report.load import Results
+from vramlab.report.wording import code, integer
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.estimate import Estimate, EstimateRecord
 
@@ -65,6 +66,7 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
         "peak_mib": None if peak is None else peak / wording.MIB,
         "largest_batch": estimate.max_batch_size,
         "smallest_card_gib": _smallest_card(record, estimate),
+        "least_card_gib": estimate.least_card,
         **{
             f"batch_on_{card:g}_GiB": batch
             for card, batch in zip_longest(record.cards, estimate.cards)
@@ -75,6 +77,128 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
         },
         "note": estimate.reason or _why(estimate),
     }
+
+
+def at_card(record: EstimateRecord, card: float) -> pd.DataFrame:
+    """What each technique has room for on one card; of the predictions for GPUs.
+
+    The peak is that of one sequence, which all techniques have in common.
+    """
+    return frame(_at_card(record, e, card) for e in record.estimates if e.device == "cuda")
+
+
+def _at_card(record: EstimateRecord, estimate: Estimate, card: float) -> Row:
+    return {
+        "technique": estimate.technique,
+        "axes": wording.describe(estimate.axes),
+        "sequence_length": estimate.sequence_length,
+        "fits": wording.yes_no(bool(_batch(record, estimate, card))) if _ok(estimate) else None,
+        "largest_batch": _batch(record, estimate, card),
+        "longest_sequence": _longest(record, estimate, card),
+        "peak_of_one_sequence_mib": estimate.peaks[1] / wording.MIB if _ok(estimate) else None,
+        "least_card_gib": estimate.least_card,
+        "note": estimate.reason or _why(estimate),
+    }
+
+
+def _ok(estimate: Estimate) -> bool:
+    return estimate.status == "ok"
+
+
+def _batch(record: EstimateRecord, estimate: Estimate, card: float) -> int | None:
+    return estimate.cards[record.cards.index(card)] if estimate.cards else None
+
+
+def _longest(record: EstimateRecord, estimate: Estimate, card: float) -> int | None:
+    return estimate.longest[record.cards.index(card)] if estimate.longest else None
+
+
+def answers(record: EstimateRecord) -> list[str]:
+    """For each card and sequence length in one sentence: does it fit, with which technique?"""
+    lengths = dict.fromkeys(e.sequence_length for e in record.estimates)
+    return [answer(record, card, length) for card in record.cards for length in lengths]
+
+
+def answer(record: EstimateRecord, card: float, length: int) -> str:
+    """Whether the model can be trained on a card, and the technique to take.
+
+    That is the first in the order of the configuration which fits, since it changes least, and
+    the one with the most room. Adapters train something else, so they come second.
+    """
+    found = [
+        e
+        for e in record.estimates
+        if (e.sequence_length, e.device, e.status) == (length, "cuda", "ok")
+    ]
+    on_card = {"card": f"{card:g}", "length": integer(length)}
+    if not found:
+        return say("Nothing could be predicted at {length} tokens; the notes say why.", **on_card)
+    fitting = [e for e in found if _batch(record, e, card)]
+    full = [e for e in fitting if e.axes.adapter == "none"]
+    if full:
+        return _take(record, card, full, on_card)
+    whole = [e for e in found if e.axes.adapter == "none"]
+    if fitting:
+        best = max(fitting, key=lambda e: _batch(record, e, card) or 0)
+        text = say_count(
+            "With adapters only: on a card of {card} GiB at {length} tokens, take {name}, which "
+            "has room for {count} sequence.",
+            "With adapters only: on a card of {card} GiB at {length} tokens, take {name}, which "
+            "has room for {count} sequences.",
+            _batch(record, best, card) or 0,
+            name=code(best.technique),
+            **on_card,
+        )
+    else:
+        text = say(
+            "No: on a card of {card} GiB not one sequence of {length} tokens fits.", **on_card
+        )
+    needs = min(whole or found, key=lambda e: e.least_card or 0)
+    what = (
+        say("To train all weights, {name} needs a card of {need} GiB.", **_needs(needs))
+        if whole
+        else say("The least need has {name}, a card of {need} GiB.", **_needs(needs))
+    )
+    return f"{text} {what}"
+
+
+def _needs(estimate: Estimate) -> dict[str, str]:
+    return {
+        "name": code(estimate.technique),
+        "need": numeral(f"{estimate.least_card or 0:g}"),
+    }
+
+
+def _take(
+    record: EstimateRecord, card: float, fitting: Sequence[Estimate], on_card: Mapping[str, str]
+) -> str:
+    """What to take of the techniques that train all weights and fit."""
+
+    def room(estimate: Estimate) -> int:
+        return _batch(record, estimate, card) or 0
+
+    first, most = fitting[0], max(fitting, key=room)  # of several that are alike, the first
+    if room(first) == room(most):
+        return say_count(
+            "Yes: on a card of {card} GiB at {length} tokens, take {name}, which has room for "
+            "{count} sequence; no other that trains all weights has more.",
+            "Yes: on a card of {card} GiB at {length} tokens, take {name}, which has room for "
+            "{count} sequences; no other that trains all weights has more.",
+            room(first),
+            name=code(first.technique),
+            **on_card,
+        )
+    return say_count(
+        "Yes: on a card of {card} GiB at {length} tokens, {first} has room for {few} and changes "
+        "least; for the largest batch take {name}, which has room for {count} sequence.",
+        "Yes: on a card of {card} GiB at {length} tokens, {first} has room for {few} and changes "
+        "least; for the largest batch take {name}, which has room for {count} sequences.",
+        room(most),
+        first=code(first.technique),
+        few=integer(room(first)),
+        name=code(most.technique),
+        **on_card,
+    )
 
 
 def _smallest_card(record: EstimateRecord, estimate: Estimate) -> float | None:
@@ -92,15 +216,19 @@ def smallest_cards(record: EstimateRecord) -> str:
             if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
                 on[_smallest_card(record, e)].append(e.technique)
         parts = [
-            f"{card:g} GiB: {', '.join(names)}" if card else f"none of them: {', '.join(names)}"
+            say("{card} GiB: {names}", card=f"{card:g}", names=", ".join(names))
+            if card
+            else say("none of them: {names}", names=", ".join(names))
             for card, names in on.items()
             if names
         ]
         if parts:
             lines.append(
-                f"Smallest card with room for one sequence of {length:,} tokens: "
-                + "; ".join(parts)
-                + "."
+                say(
+                    "Smallest card with room for one sequence of {length} tokens: {cards}.",
+                    length=integer(length),
+                    cards="; ".join(parts),
+                )
             )
     return "\n".join(lines)
 

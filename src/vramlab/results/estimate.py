@@ -33,6 +33,8 @@ class Estimate(BaseModel):
     """Largest batch on each of the record's cards; empty for a CPU."""
     longest: list[int] = []
     """Tokens of the longest sequence that fits at batch 1, on each of the record's cards."""
+    least_card: float | None = None
+    """Nominal memory in GiB of the smallest card with room for one sequence; None for a CPU."""
     fragmentation: int = 0
     """Bytes that the allocator is expected to lose to fragmentation near a limit."""
     caveats: list[str] = []

@@ -62,15 +62,19 @@ class _Index(RootModel[list[_Entry]]):
     pass
 
 
-class _Stats(BaseModel):
+class Stats(BaseModel):
+    """What a manifest says of the documents."""
+
     model_config = ConfigDict(allow_inf_nan=False)
 
     documents: Count
     quality: dict[str, float] = {}
 
 
-class _Manifest(BaseModel):
-    stats: _Stats
+class Manifest(BaseModel):
+    """What describes a data set."""
+
+    stats: Stats
     file_size: Annotated[Count, Field(ge=1)]
     sha256: str | None = None
     """Of the file; the corpora that vramlab makes say it."""
@@ -127,13 +131,7 @@ def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> Fetch
     """
     base = source.base.rstrip("/")
     with closing(locate(base, backoff)) as location:
-        index = f"{base}/speakleash.json"
-        names = [entry.name for entry in _parse(_Index, _read(location, index), index).root]
-        if source.name not in names:
-            raise CorpusError(_unknown(source.name, names, index))
-        description = f"{base}/{source.name}.manifest"
-        raw = _read(location, description)
-        manifest = _parse(_Manifest, raw, description)
+        manifest, raw = _describe(source, location)
         address = f"{base}/{source.name}.jsonl.zst"
         # The name tells which file it is a part of: another address or manifest starts anew.
         version = hashlib.sha256(address.encode() + raw).hexdigest()[:12]
@@ -171,6 +169,28 @@ def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> Fetch
         quality=manifest.stats.quality,
         file_sha256=digest,
     )
+
+
+def describe(source: SpeakLeashSource) -> Manifest:
+    """What the manifest of a data set says, without the data set.
+
+    Raises:
+        CorpusError: the data set is unknown or unreachable, or its manifest is none.
+    """
+    with closing(locate(source.base.rstrip("/"), backoff=0.5)) as location:
+        return _describe(source, location)[0]
+
+
+def _describe(source: SpeakLeashSource, location: Location) -> tuple[Manifest, bytes]:
+    """The manifest of a data set, and its bytes."""
+    base = source.base.rstrip("/")
+    index = f"{base}/speakleash.json"
+    names = [entry.name for entry in _parse(_Index, _read(location, index), index).root]
+    if source.name not in names:
+        raise CorpusError(_unknown(source.name, names, index))
+    description = f"{base}/{source.name}.manifest"
+    raw = _read(location, description)
+    return _parse(Manifest, raw, description), raw
 
 
 class _Partial:

@@ -6,9 +6,10 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
 from vramlab.base.errors import CorpusError
 from vramlab.config.corpus import LocalSource
@@ -18,10 +19,21 @@ _RESULTS = Path("results")
 """The pipeline's own folder, below the working directory."""
 
 
-def find_files(source: LocalSource) -> list[Path]:
+Refuse = Callable[[CorpusError], object]
+
+
+def _raise(error: CorpusError) -> NoReturn:
+    raise error
+
+
+def find_files(source: LocalSource, refuse: Refuse = _raise) -> list[Path]:
     """The files that a source stands for, in the order of their names.
 
     Hidden files and folders and the pipeline's own results are none of them.
+
+    Args:
+        source: what is looked for.
+        refuse: what to do about each of several files that cannot be used; it may return.
 
     Raises:
         CorpusError: there are none, a folder cannot be read, a link leads out of the folder or
@@ -34,9 +46,8 @@ def find_files(source: LocalSource) -> list[Path]:
         if not has_known_ending(root):
             raise CorpusError(f"{root}: has none of the endings {_listed()}; convert it to one")
         return [root]
-    found = [path for path in _wanted(root, source.files) if has_known_ending(path)]
-    for path in found:
-        _check(path)
+    wanted = _wanted(root, source.files, refuse)
+    found = [path for path in wanted if has_known_ending(path) and _check(path, refuse)]
     found = [path for path in found if path.is_file()]
     if not found:
         which = f"matches {source.files!r} and " if source.files else ""
@@ -52,7 +63,7 @@ def left_out(source: LocalSource) -> list[Path]:
     root = Path(source.path)
     if root.is_file():
         return []
-    wanted = _wanted(root, source.files)
+    wanted = _wanted(root, source.files, lambda _: None)
     return [path for path in wanted if not has_known_ending(path) or not path.is_file()]
 
 
@@ -61,23 +72,27 @@ def has_known_ending(path: Path) -> bool:
     return path.name.lower().endswith(tuple(FORMATS))
 
 
-def _wanted(root: Path, pattern: str | None) -> list[Path]:
+def _wanted(root: Path, pattern: str | None, refuse: Refuse) -> list[Path]:
     return sorted(
-        path for path in _walk(root) if _matches(path.relative_to(root).as_posix(), pattern or "*")
+        path
+        for path in _walk(root, refuse)
+        if _matches(path.relative_to(root).as_posix(), pattern or "*")
     )
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, refuse: Refuse) -> Iterator[Path]:
     """All files below the folder, and the links to folders, which are not followed."""
 
-    def refuse(error: OSError) -> None:
-        raise CorpusError(
-            f"{printable(Path(error.filename))}: cannot be read ({error.strerror}); make the "
-            "folder readable, or move it out of the corpus"
+    def unreadable(error: OSError) -> None:
+        refuse(
+            CorpusError(
+                f"{printable(Path(error.filename))}: cannot be read ({error.strerror}); make the "
+                "folder readable, or move it out of the corpus"
+            )
         )
 
     results = os.path.realpath(_RESULTS)
-    for here, folders, files in os.walk(root, onerror=refuse):
+    for here, folders, files in os.walk(root, onerror=unreadable):
         folder = Path(here)
         links = [name for name in folders if (folder / name).is_symlink()]
         folders[:] = [
@@ -90,11 +105,14 @@ def _walk(root: Path) -> Iterator[Path]:
             if name.startswith("."):
                 continue
             if path.is_symlink() and not _inside(path, root):
-                raise CorpusError(
-                    f"{printable(path)}: is a link that leads out of the folder, to "
-                    f"{printable(Path(os.path.realpath(path)))}; copy what it leads to into the "
-                    "folder, or give that as the path"
+                refuse(
+                    CorpusError(
+                        f"{printable(path)}: is a link that leads out of the folder, to "
+                        f"{printable(Path(os.path.realpath(path)))}; copy what it leads to into "
+                        "the folder, or give that as the path"
+                    )
                 )
+                continue
             yield path
 
 
@@ -111,17 +129,22 @@ def _can_be_reached(path: Path) -> bool:
     return True
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, refuse: Refuse) -> bool:
+    """Whether a file can be used; what is wrong is told to `refuse`."""
     if not _is_text(str(path)):
-        raise CorpusError(
+        what = (
             f"{printable(path)}: has a name that is not UTF-8, or has a control character; rename "
             "the file"
         )
-    if path.is_symlink() and not _can_be_reached(path):
-        raise CorpusError(
+    elif path.is_symlink() and not _can_be_reached(path):
+        what = (
             f"{path}: is a link that leads nowhere, or to itself; remove it, or mend what it leads "
             "to"
         )
+    else:
+        return True
+    refuse(CorpusError(what))
+    return False
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -49,7 +49,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
             len(ignored),
             ", ".join(map(printable, ignored[:_NAMED])),
         )
-    labels = _Labels(source)
+    labels = Labels(source)
     keys = Keys(source.text, labels.key)
     digests = []
     sizes = [path.stat().st_size for path in files]
@@ -64,7 +64,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
             for row in format_of(path)(path, keys, source.encoding, advance):
                 line = orjson.dumps(
                     {
-                        "text": _text(row, path, source.text),
+                        "text": text_of(row, path, source.text),
                         "meta": {"quality": labels.of(row, path)},
                     }
                 )
@@ -93,7 +93,7 @@ def convert(source: LocalSource, target: Path) -> FetchRecord:
     )
 
 
-class _Labels:
+class Labels:
     """The quality labels of the documents, which are counted as they pass."""
 
     def __init__(self, source: LocalSource) -> None:
@@ -123,8 +123,17 @@ class _Labels:
         self.counts[label or "none"] += 1
         return label
 
+    @property
+    def found(self) -> bool:
+        """Whether a document had a label of its own, or none was asked for."""
+        return self._found or not self._required
+
     def check(self, root: Path) -> None:
-        """Refuse a corpus without documents, or without the labels that were asked for."""
+        """Refuse a corpus without documents, or without the labels that were asked for.
+
+        Raises:
+            CorpusError: it is one.
+        """
         if not self.counts:
             raise CorpusError(f"{root}: holds no document; give a corpus that has one")
         if self._found:
@@ -147,7 +156,12 @@ class _Labels:
             )
 
 
-def _text(row: Row, path: Path, key: str) -> str:
+def text_of(row: Row, path: Path, key: str) -> str:
+    """The text of a document.
+
+    Raises:
+        CorpusError: it has no such key, or something else under it.
+    """
     if row.text is ABSENT:
         raise CorpusError(
             f"{path}: {row.where} has no key {key!r}; set the key of the text as `text`: "

@@ -1,0 +1,190 @@
+"""The corpora: whether they can be had, and whether there is enough text."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vramlab.base.errors import CorpusError
+from vramlab.check.finding import Finding, error, warning
+from vramlab.check.local_corpus import Text, look
+from vramlab.config.corpus import (
+    CorpusConfig,
+    LocalSource,
+    SpeakLeashSource,
+    SplitSource,
+    SyntheticSource,
+)
+from vramlab.config.tokenizer import SentencePieceConfig
+from vramlab.data.corpus.fetch import Manifest, describe
+from vramlab.results.tokenizer import LEAST_OCCURRENCES
+
+BYTES_PER_TOKEN = 4
+"""About that many bytes of text make a token, of tokenizers trained on it: 3.5 of Polish prose."""
+_BYTES_PER_WORD = 7
+_EXPANSION = 3
+"""Bytes of text in one of a compressed corpus of prose."""
+_ANSWER_SECONDS = 1.5
+"""How long a server may take to answer."""
+
+
+def findings(
+    corpus: CorpusConfig, lengths: Collection[int], tokenizer: Any, results: Path, seconds: float
+) -> tuple[list[Finding], int]:
+    """What is wrong with the corpora, and the bytes that they take on the disk.
+
+    Args:
+        corpus: the section of the configuration.
+        lengths: of the sequences in tokens, the main one first.
+        tokenizer: the section of the configuration; None where that is wrong.
+        results: folder of the experiment, which may have corpora already.
+        seconds: how long local files are read.
+    """
+    deadline = time.monotonic() + seconds
+    found: list[Finding] = []
+    texts: dict[str, Text | None] = {}
+    looked: dict[str, tuple[Text | None, list[Finding]]] = {}
+    for split in ("train", "validation"):
+        for name, source in corpus.parts(split).items():
+            what = source.model_dump_json()
+            if what not in looked:  # both sides may be of one corpus
+                looked[what] = _look(name, source, corpus.quality, results, deadline)
+                found += looked[what][1]
+            texts[name] = looked[what][0]
+    if not any(finding.severity == "error" for finding in found):
+        found += _amounts(corpus, texts, lengths, tokenizer)
+    return found, sum(text.disk_bytes for text in texts.values() if text is not None)
+
+
+def _look(
+    name: str, source: Any, quality: Collection[str], results: Path, deadline: float
+) -> tuple[Text | None, list[Finding]]:
+    """How much text a corpus has, None where that cannot be told; and what is wrong."""
+    if isinstance(source, LocalSource):
+        return look(source, quality, deadline)
+    if isinstance(source, SyntheticSource):
+        size = source.documents * source.words * _BYTES_PER_WORD
+        return Text(source.documents, size, whole=False, disk_bytes=size // _EXPANSION), []
+    assert isinstance(source, SpeakLeashSource)
+    if (results / "corpus" / "download" / f"{name}.json").is_file():
+        return None, []  # it is there
+    manifest, found = _manifest(source)
+    if manifest is None:
+        return None, found
+    shares = manifest.stats.quality
+    if shares and not any(shares.get(label) for label in quality):
+        known = ", ".join(sorted(shares))
+        found.append(
+            error(
+                f"{source.name}: has no document of quality {' or '.join(quality)}, as its "
+                f"manifest says; change corpus.quality ({known})"
+            )
+        )
+    size = manifest.file_size
+    return Text(manifest.stats.documents, size * _EXPANSION, whole=False, disk_bytes=size), found
+
+
+def _manifest(source: SpeakLeashSource) -> tuple[Manifest | None, list[Finding]]:
+    """The manifest of a data set, if the server answers at once."""
+    got: list[Manifest | CorpusError] = []
+
+    def ask() -> None:
+        try:
+            got.append(describe(source))
+        except CorpusError as refused:
+            got.append(refused)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(None if source.base.startswith("file:") else _ANSWER_SECONDS)
+    if not got:
+        return None, [
+            warning(
+                f"{source.name}: its server did not answer within {_ANSWER_SECONDS:g} seconds, so "
+                "nothing is said of it; see whether the download works"
+            )
+        ]
+    if isinstance(got[0], CorpusError):
+        return None, [error(str(got[0]))]
+    return got[0], []
+
+
+def _amounts(
+    corpus: CorpusConfig,
+    texts: Mapping[str, Text | None],
+    lengths: Collection[int],
+    tokenizer: Any,
+) -> Iterator[Finding]:
+    """Whether there is enough text for the sequences, the split and the vocabulary."""
+    for split in ("train", "validation"):
+        text = _whole(texts[name] for name in corpus.parts(split))
+        if text is None:
+            continue
+        share = 1.0
+        if isinstance(corpus.validation, SplitSource):
+            share = corpus.validation.share
+            if split == "train":
+                yield from _split(corpus.validation, text)
+                share = 1 - share
+        size = int(text.utf8_bytes * share)
+        yield from _sequences(split, size, lengths)
+        if split == "train" and isinstance(tokenizer, SentencePieceConfig):
+            yield from _vocabulary(tokenizer, size)
+
+
+def _whole(texts: Iterator[Text | None]) -> Text | None:
+    """All parts together; None where one is not known in full, so that there may be more."""
+    total = Text()
+    for text in texts:
+        if text is None or not text.whole:
+            return None
+        total.documents += text.documents
+        total.utf8_bytes += text.utf8_bytes
+    return total
+
+
+def _split(split: SplitSource, text: Text) -> Iterator[Finding]:
+    if text.documents == 1:
+        yield error(
+            "corpus.validation: a split leaves no document for training, since the corpus has one; "
+            "add documents, or give a validation corpus"
+        )
+        return
+    held = round(split.share * text.documents)
+    if split.by == "documents" and (held <= 1 or held >= text.documents - 1):
+        side = "validation" if held <= 1 else "training"
+        yield warning(
+            f"corpus.validation: share {split.share:g} of {text.documents} documents leaves one "
+            f"for {side}, which says little of other texts; add documents, change the share, or "
+            "set by to bytes"
+        )
+
+
+def _sequences(split: str, size: int, lengths: Collection[int]) -> Iterator[Finding]:
+    """A token has a byte at least, so that few bytes are surely too few."""
+    main, *_ = lengths
+    if split == "train" and size < main:
+        yield error(
+            f"corpus.train: has {size:,} bytes of text, fewer than the {main:,} tokens of one "
+            "sequence; give more text, or lower sequence_length"
+        )
+        return
+    short = [str(length) for length in lengths if size < length * BYTES_PER_TOKEN]
+    if short:
+        yield warning(
+            f"corpus.{split}: has {size:,} bytes of text, about {size // BYTES_PER_TOKEN:,} "
+            f"tokens, fewer than one sequence of {' or '.join(short)}; give more text, or shorter "
+            "sequences"
+        )
+
+
+def _vocabulary(tokenizer: SentencePieceConfig, size: int) -> Iterator[Finding]:
+    tokens = size // BYTES_PER_TOKEN
+    if tokens < LEAST_OCCURRENCES * tokenizer.vocab_size:
+        yield warning(
+            f"tokenizer.vocab_size: is {tokenizer.vocab_size:,} for a training corpus of about "
+            f"{tokens:,} tokens, so that most are hardly learned; give more text, or a smaller one"
+        )

@@ -1,0 +1,36 @@
+"""What a check finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+from vramlab.base.errors import VramlabError
+
+
+class Finding(NamedTuple):
+    """A sentence, and how bad it is."""
+
+    severity: Literal["error", "warning"]
+    """error: a job would end with it; warning: probably not what is meant."""
+    text: str
+
+
+def error(text: str) -> Finding:
+    """Something that a job would end with."""
+    return Finding("error", text)
+
+
+def warning(text: str) -> Finding:
+    """Something that is probably not meant."""
+    return Finding("warning", text)
+
+
+@contextmanager
+def collected(found: list[Finding]) -> Iterator[None]:
+    """Add what the block refuses to the findings."""
+    try:
+        yield
+    except VramlabError as refused:
+        found.append(error(str(refused)))

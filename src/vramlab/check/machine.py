@@ -1,0 +1,155 @@
+"""The machine: devices, packages, room on the disk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vramlab.check.finding import Finding, error, warning
+from vramlab.config.axes import ADAPTER_VALUES, ATTENTION_VALUES, OPTIMIZER_VALUES
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.model import DecoderConfig
+from vramlab.config.technique import Technique
+
+_GIB = 2**30
+_RESERVE_BYTES = 2**30
+"""Room that logs, figures and records never exceed."""
+_COPIES = 4
+"""A corpus is on the disk as fetched, filtered, deduplicated, and as tokens."""
+_MODULES = {"flash-attn": "flash_attn"}
+"""Names of packages in Python, where they differ."""
+
+
+class Gpu(NamedTuple):
+    """A card of this machine."""
+
+    name: str
+    memory_bytes: int
+
+
+def findings(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> list[Finding]:
+    """What the machine lacks.
+
+    Args:
+        sections: those of the configuration that are valid.
+        results: folder of the experiment.
+        corpus_bytes: bytes of the corpora as they are fetched or read.
+    """
+    techniques: Mapping[str, Technique] = sections.get("techniques") or {}
+    found: list[Finding] = []
+    measure = sections.get("measure")
+    if measure is not None:
+        found += _devices(measure, techniques, gpus())
+    found += _packages(techniques)
+    return [*found, *_disk(sections, results, corpus_bytes)]
+
+
+def gpus() -> list[Gpu]:
+    """The cards of NVIDIA, as their driver lists them; none where there is no driver."""
+    try:
+        import pynvml  # noqa: PLC0415  not in every environment
+
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001  each way in which it is not there is the same answer
+        return []
+    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+    return [
+        Gpu(str(pynvml.nvmlDeviceGetName(h)), int(pynvml.nvmlDeviceGetMemoryInfo(h).total))
+        for h in handles
+    ]
+
+
+def _devices(
+    measure: MeasureConfig, techniques: Mapping[str, Technique], cards: list[Gpu]
+) -> Iterator[Finding]:
+    if measure.device == "cpu":
+        return
+    if measure.device == "cuda" and not cards:
+        yield error(
+            "measure.device: is cuda, and this machine has no NVIDIA GPU or driver; set it to cpu "
+            "or auto, or run on another machine"
+        )
+        return
+    if not cards:
+        yield warning(
+            "measure.device: is auto, and this machine has no NVIDIA GPU or driver, so that the "
+            "CPU is taken, where speeds say little; `vramlab estimate` predicts for GPUs"
+        )
+        return
+    if "+cpu" in _version("torch"):
+        yield error(
+            f"measure.device: {cards[0].name} is there, and torch {_version('torch')} is a build "
+            "for CPUs; install envs/gpu.txt"
+        )
+    limit, memory = measure.memory_limit_gib, min(card.memory_bytes for card in cards) / _GIB
+    if limit is not None and limit > memory:
+        yield warning(
+            f"measure.memory_limit_gib: is {limit:g}, more than the {memory:.3g} GiB of "
+            f"{cards[0].name}; what is free is the limit"
+        )
+    for name, technique in techniques.items():
+        if technique.processes != "all" and technique.processes > len(cards):
+            yield warning(
+                f"techniques.{name}: has {technique.processes} processes, and this machine "
+                f"{len(cards)} GPUs; it will be skipped"
+            )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _packages(techniques: Mapping[str, Technique]) -> Iterator[Finding]:
+    """Packages that are not installed, and the techniques that are skipped for it."""
+    missing: dict[str, list[str]] = {}
+    for name, technique in techniques.items():
+        values = (
+            ATTENTION_VALUES[technique.attention],
+            OPTIMIZER_VALUES[technique.optimizer],
+            ADAPTER_VALUES[technique.adapter],
+        )
+        for package in filter(None, (value.package for value in values)):
+            if importlib.util.find_spec(_MODULES.get(package, package)) is None:
+                missing.setdefault(package, []).append(name)
+    for package, names in missing.items():
+        yield warning(
+            f"techniques: {', '.join(names)} will be skipped, since the package {package} is not "
+            "installed; see envs/README.md"
+        )
+
+
+def _disk(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> Iterator[Finding]:
+    folder = results.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        yield error(f"{folder}: is no folder, and the results belong below it; move it away")
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield error(f"{folder}: cannot be written; make it writable, or go to another folder")
+        return
+    free = shutil.disk_usage(folder).free
+    need = _RESERVE_BYTES + _COPIES * corpus_bytes + _checkpoints(sections)
+    if free < need:
+        yield warning(
+            f"{folder}: has {free / _GIB:.3g} GiB free, and the results may take "
+            f"{need / _GIB:.3g}; make room on this disk"
+        )
+
+
+def _checkpoints(sections: Mapping[str, Any]) -> int:
+    """Bytes of two checkpoints of the default model: weights and both moments in 32 bits."""
+    model, tokenizer = sections.get("model"), sections.get("tokenizer")
+    if not isinstance(model, DecoderConfig):
+        return 0  # how large a model of another source is, only torch knows
+    vocabulary = getattr(tokenizer, "vocab_size", 0)
+    block = 4 * model.d_model**2 + 2 * model.d_model * model.d_ff
+    return 2 * 12 * (vocabulary * model.d_model + model.layers * block)

@@ -1,0 +1,1 @@
+"""The command `vramlab`: calls Snakemake with the right flags, and checks beforehand."""

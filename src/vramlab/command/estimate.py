@@ -1,0 +1,90 @@
+"""The question whether a model fits on a card, as a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vramlab.base.errors import ConfigError
+from vramlab.command import workflow
+from vramlab.command.arguments import Arguments, split
+from vramlab.config import model_files
+from vramlab.config.model import ModelConfig
+
+_TOKENS = 32_000
+"""Tokens of the tokenizer where no model says how many it has; a model keeps its own rows."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `vramlab estimate`."""
+    found = argparse.ArgumentParser(
+        prog="vramlab estimate",
+        description="Say whether a model fits on a card, and with which technique; no GPU, no "
+        "corpus and no weights are needed.",
+        epilog="All other arguments are Snakemake's. With --model and without --configfile, the "
+        "techniques are those of config/estimate.yaml.",
+        allow_abbrev=False,
+    )
+    found.add_argument(
+        "--model", help="folder with config.json, name on the hub, or .py file with make_model"
+    )
+    found.add_argument("--length", type=int, help="tokens of a sequence")
+    found.add_argument(
+        "--card", type=float, action="append", help="memory of the card in GiB; may be repeated"
+    )
+    return found
+
+
+def arguments(given: Sequence[str]) -> Arguments:
+    """Snakemake's arguments for the options of `vramlab estimate`.
+
+    Raises:
+        ConfigError: the model has no files.
+    """
+    options, rest = parser().parse_known_args(given)
+    found = split(rest)
+    values: dict[str, Any] = {}
+    if options.model is not None:
+        if not found.configfiles:
+            found.configfiles = [str(workflow.checkout() / "config" / "estimate.yaml")]
+            values["experiment"] = f"estimate-{_slug(options.model)}"
+            values["tokenizer"] = {"vocab_size": _tokens(options.model)}
+        values["model"] = _section(options.model)
+    if options.length is not None:
+        values["sequence_length"] = options.length
+    if options.card is not None:
+        values["estimate"] = {"cards": options.card}
+    # What the user gives comes last, and holds.
+    found.config = [f"{key}={json.dumps(value)}" for key, value in values.items()] + found.config
+    if not any(argument.startswith(("--quiet", "-q")) for argument in found.rest):
+        found.rest += ["--quiet", "all"]
+    return found
+
+
+def _section(model: str) -> dict[str, Any]:
+    """The section `model` of the configuration."""
+    if model.endswith(".py"):
+        return {"source": "python", "path": model}
+    return {"source": "transformers", "path": model, "vocabulary": "own"}
+
+
+def _tokens(model: str) -> int:
+    """Tokens of the model, so that no tokenizer is needed."""
+    try:
+        section: Any = TypeAdapter(ModelConfig).validate_python(_section(model))
+    except ValidationError as error:
+        raise ConfigError(f"--model {model!r}: {error.errors()[0]['msg']}; correct it") from None
+    model_files.check(section)
+    return model_files.own_vocabulary(section) or (8 if section.source != "python" else _TOKENS)
+
+
+def _slug(model: str) -> str:
+    """The last part of a path or name, as an experiment may be called."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(model).resolve().stem if model else "").strip("-")
+    return (name or "model")[:50]

@@ -1,0 +1,309 @@
+"""`vramlab check`: all that is wrong is named at once, without torch."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from backports import zstd
+from pipeline import ROOT, TINY
+from pyarrow import parquet
+from servers import Faults, FaultyServer
+
+from vramlab.check import corpora, machine
+from vramlab.check.all import findings
+from vramlab.config.corpus import SyntheticSource
+from vramlab.data.corpus.synthetic import write_layout
+
+TEXT = "Litwo! Ojczyzno moja! ty jesteś jak zdrowie. " * 200
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(severity=None, **changes):
+    """What is found in `TINY` with other sections; of one severity, or all."""
+    raw = {**TINY, "techniques": {"fp32": {}}, **changes}
+    return [f.text for f in findings(raw, "t.yaml") if severity in {None, f.severity}]
+
+
+def corpus(validation=None, **train):
+    return {
+        "train": {"source": "local", **train},
+        "validation": validation or {"source": "split", "share": 0.3},
+    }
+
+
+def books(folder, count=20, text=TEXT):
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        (folder / f"{i:02}.txt").write_text(f"{i} {text}", "utf-8")
+
+
+def test_nothing_is_wrong(here):
+    books(here / "books")
+    assert said(corpus=corpus(path="books")) == []
+    assert said() == []
+
+
+def test_all_that_is_wrong_is_named_at_once(here):
+    bad = here / "bad"
+    books(bad, 2)
+    (bad / "cp1250.txt").write_bytes("zażółć".encode("cp1250"))
+    (bad / "utf16.txt").write_bytes("zażółć".encode("utf-16"))
+    (bad / "key.jsonl").write_text('{"body": "x"}\n')
+    (bad / "late.jsonl").write_text('{"text": "x"}\n' * 50 + "{\n")
+    (bad / "no.jsonl.zst").write_bytes(b"none")
+    (bad / "no.parquet").write_bytes(b"none")
+    parquet.write_table(pa.table({"txt": ["x"]}), bad / "key.parquet")
+    (bad / "out.txt").symlink_to("/etc/hostname")
+    (bad / "dead.txt").symlink_to("nowhere")
+    (bad / "c.pdf").write_text("x")
+    found = said(
+        sequence_lenght=4,
+        seeds=9,
+        corpus=corpus(path="bad", validation={"source": "local", "path": "none"}),
+        tokenizer={"source": "file", "path": "none.json"},
+        model="./none",
+        techniques={"fp32": {"attention": "flash"}, "b": {"loss_head": "fuse"}},
+    )
+    for part in (
+        "t.yaml: unknown key 'sequence_lenght'",
+        "t.yaml: 'seeds' has the value 9 and should be a list",
+        "techniques.fp32: attention flash computes in 16 bits",
+        "'techniques.b.loss_head' has the value 'fuse'",
+        "bad/cp1250.txt: is not in utf-8 at byte 2; set `encoding`",
+        "bad/utf16.txt: is not in utf-8 at byte 0",
+        "bad/key.jsonl: line 1 has no key 'text'",
+        "bad/late.jsonl: line 51 is no valid JSON",
+        "bad/no.jsonl.zst: is no whole zstd file",
+        "bad/no.parquet: is no whole Parquet file",
+        "bad/key.parquet: has no column 'text'",
+        "bad/out.txt: is a link that leads out of the folder",
+        "bad/dead.txt: is a link that leads nowhere",
+        "such as bad/c.pdf",
+        "none: is no file and no folder",
+        "none.json: cannot be read",
+        "model.path none: there is no such folder",
+    ):
+        [sentence] = [sentence for sentence in found if part in sentence]
+        assert "\n" not in sentence
+    assert len(found) == 17
+
+
+def test_it_takes_no_torch_and_about_a_second(here):
+    """Of the processor, so that others on the machine do not count."""
+    books(here / "books")
+    (here / "t.yaml").write_text(json.dumps(TINY | {"corpus": corpus(path="books")}))
+    code = (
+        "import resource, sys; from vramlab.command.main import main; status = main(['check', "
+        "'--configfile', 't.yaml']); print(status, 'torch' in sys.modules, "
+        "'snakemake' in sys.modules, resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    status, torch, snakemake, seconds = done.stdout.splitlines()[-1].split()
+    assert (status, torch, snakemake) == ("0", "False", "False"), done.stdout
+    assert float(seconds) < 3  # a limit against heavy imports
+
+
+def test_the_rest_of_a_long_file_is_read_while_there_is_time(here):
+    rows = b'{"text": "x"}\n' * 1000
+    (here / "a.jsonl").write_bytes(rows + b"{\n")
+    (here / "a.jsonl.zst").write_bytes(zstd.compress(rows + b"\xff\n"))
+    (here / "x").mkdir()
+    for path in here.glob("a.*"):
+        path.rename(here / "x" / path.name)
+    found, _ = corpora.findings(
+        *(parsed(corpus(path="x")), [16], None, here / "results"), seconds=60
+    )
+    assert len(found) == 2
+    found, _ = corpora.findings(
+        *(parsed(corpus(path="x")), [16], None, here / "results"), seconds=0
+    )
+    assert found == []
+
+
+def parsed(section):
+    from vramlab.config.corpus import CorpusConfig
+
+    return CorpusConfig.model_validate(section)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "says"),
+    [
+        ({"quality": "meta.qualty"}, [{"quality": "LOW"}] * 3, "did you mean 'meta.quality'?"),
+        ({}, [{"quality": "LOW"}] * 3, "has no document of quality HIGH with a text (LOW: 3)"),
+        ({"label": None}, [{}] * 3, "has no document of quality HIGH with a text (none: 3)"),
+        ({}, [{"quality": 3}], "the quality label of line 1 is of the type int"),
+        ({}, [], "holds no document"),
+    ],
+)
+def test_keys_and_labels_of_the_quality(here, options, rows, says):
+    lines = [json.dumps({"text": TEXT, "meta": meta}) + "\n" for meta in rows]
+    (here / "a.jsonl").write_text("".join(lines))
+    [sentence] = said("error", corpus=corpus(path="a.jsonl", **options))
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "changes", "severity", "says"),
+    [
+        (1, TEXT, {}, "error", "a split leaves no document for training"),
+        (3, TEXT, {}, "warning", "share 0.3 of 3 documents leaves one for validation"),
+        (20, "ala", {"sequence_length": 1000}, "error", "fewer than the 1,000 tokens of one"),
+        (20, "ala " * 9, {"sequence_length": 256}, "warning", "fewer than one sequence of 256"),
+        (20, "ala " * 9, {"sweep": {"lengths": [256]}}, "warning", "one sequence of 256"),
+        (20, TEXT, {"tokenizer": {"vocab_size": 9_000_000}}, "warning", "most are hardly learned"),
+    ],
+)
+def test_too_little_text(here, count, text, changes, severity, says):
+    books(here / "books", count, text)
+    found = said(severity, corpus=corpus(path="books"), **changes)
+    assert [sentence for sentence in found if says in sentence], found
+
+
+@pytest.fixture
+def layout(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layout")
+    write_layout({"books": SyntheticSource(source="synthetic", documents=30, words=40)}, folder)
+    return folder
+
+
+def speakleash(base, name="books", **changes):
+    source = {"source": "speakleash", "base": base, "name": name}
+    return {"train": source, "validation": source, **changes}
+
+
+def test_a_data_set_is_looked_up_without_fetching_it(layout):
+    with FaultyServer(layout) as server:
+        assert said(corpus=speakleash(server.base)) == []
+        [sentence] = said("error", corpus=speakleash(server.base, "boks"))
+        assert "lists no data set 'boks'; did you mean 'books'?" in sentence
+        assert not [r for r in server.requests if r.path.endswith(".zst")]
+    assert said(corpus=speakleash(layout.as_uri())) == []
+    assert "cannot be" in said("error", corpus=speakleash("file:///none"))[0]
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(layout, monkeypatch):
+    monkeypatch.setattr(corpora, "_ANSWER_SECONDS", 0.2)
+    with FaultyServer(layout, Faults(ending=".manifest", status=503)) as server:
+        found = said("warning", corpus=speakleash(server.base))
+    assert [s for s in found if "did not answer within 0.2 seconds" in s]
+
+
+def test_a_data_set_without_the_wanted_quality(layout):
+    manifest = layout / "books.manifest"
+    content = json.loads(manifest.read_text())
+    content["stats"]["quality"] = {"LOW": 1.0}
+    manifest.write_text(json.dumps(content))
+    [sentence] = said("error", corpus=speakleash(layout.as_uri()))
+    assert "books: has no document of quality HIGH" in sentence
+
+
+def model_folder(folder, **config):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    return f"./{folder.name}"
+
+
+def test_weights_that_are_missing_are_all_named(here):
+    path = model_folder(here / "m")
+    model = {"source": "transformers", "path": path, "weights": "pretrained"}
+    assert "has no .safetensors file" in "".join(said("error", model=model))
+    index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}
+    (here / "m/model.safetensors.index.json").write_text(json.dumps(index))
+    (here / "m/2.safetensors").write_bytes(b"")
+    found = [s for s in said("error", model=model) if "is missing" in s]
+    assert [s.split(":")[0] for s in found] == ["m/1.safetensors", "m/3.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("own", "model", "severity", "says"),
+    [
+        (200, {"vocabulary": "own"}, "error", "200 tokens, fewer than the 300 of the tokenizer"),
+        (1500, {"vocabulary": "own"}, "warning", "has 300 tokens, and the model by itself 1,500"),
+        (60, {}, "warning", "has 300 tokens, and the model by itself 60"),
+        (1499, {}, "warning", None),
+    ],
+)
+def test_vocabularies_that_do_not_fit(here, own, model, severity, says):
+    path = model_folder(here / "m", vocab_size=own)
+    found = said(severity, model={"source": "transformers", "path": path, **model})
+    assert found == [] if says is None else says in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def make_model(tokens): ...", None),
+        ("from other import make_model", None),
+        ("def make_modle(tokens): ...", "has no function make_model"),
+        ("def make_model(:", "is no Python that can be read"),
+    ],
+)
+def test_the_code_of_a_model_is_looked_at_and_not_run(here, code, says):
+    (here / "m.py").write_text(f"{code}\nopen('ran', 'w')\n")
+    found = said("error", model={"source": "python", "path": "m.py"})
+    assert found == [] if says is None else says in found[0]
+    assert not (here / "ran").exists()
+
+
+GPU = machine.Gpu("NVIDIA H100", 80 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("cards", "measure", "techniques", "says"),
+    [
+        ([], {"device": "cuda"}, {}, "measure.device: is cuda, and this machine has no NVIDIA GPU"),
+        ([], {"device": "auto"}, {}, "so that the CPU is taken"),
+        ([GPU], {"memory_limit_gib": 90}, {}, "is 90, more than the 80 GiB of NVIDIA H100"),
+        (
+            [GPU],
+            {},
+            {"d": {"parallel": "ddp", "processes": 2}},
+            "techniques.d: has 2 processes, and this machine 1 GPUs; it will be skipped",
+        ),
+        ([GPU], {}, {}, None),
+    ],
+)
+def test_devices(monkeypatch, cards, measure, techniques, says):
+    monkeypatch.setattr(machine, "gpus", lambda: cards)
+    monkeypatch.setattr(machine, "_version", lambda _: "2.11.0+cu128")
+    found = said(measure=measure, techniques={"fp32": {}, **techniques})
+    assert found == [] if says is None else [s for s in found if says in s]
+
+
+def test_a_torch_for_cpus_beside_a_gpu(monkeypatch):
+    monkeypatch.setattr(machine, "gpus", lambda: [GPU])
+    monkeypatch.setattr(machine, "_version", lambda _: "2.13.0+cpu")
+    assert "torch 2.13.0+cpu is a build for CPUs" in "".join(said("error", measure={}))
+
+
+def test_packages_that_are_not_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    techniques = {
+        "fp32": {},
+        "f": {"attention": "flash", "precision": "bf16"},
+        "g": {"attention": "flash", "precision": "bf16", "window": 4},
+        "h": {"adapter": "lora"},
+    }
+    found = said("warning", techniques=techniques)
+    assert [s for s in found if "f, g will be skipped, since the package flash-attn" in s]
+    assert [s for s in found if "h will be skipped, since the package peft" in s]
+
+
+def test_room_on_the_disk(monkeypatch, here):
+    full = SimpleNamespace(free=2**29)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    assert "has 0.5 GiB free, and the results may take" in "".join(said("warning"))
+    (here / "results").write_text("")
+    assert "is no folder, and the results belong below it" in "".join(said("error"))

@@ -1,0 +1,140 @@
+"""The command `vramlab`: what it calls, and what it says where it cannot."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pipeline import ROOT, TINY
+
+from vramlab.command import main as command
+from vramlab.command import workflow
+from vramlab.config import experiment
+from vramlab.config.command_line import values, with_sections
+
+
+class _Became(Exception):
+    pass
+
+
+@pytest.fixture
+def called(monkeypatch, tmp_path):
+    """A function that runs the command, and returns the arguments that Snakemake would get."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TINY))
+
+    def become(line):
+        raise _Became(line)
+
+    monkeypatch.setattr(workflow, "become", become)
+
+    def run(*arguments):
+        with pytest.raises(_Became) as caught:
+            command.main(arguments)
+        python, *line = caught.value.args[0]
+        assert python == sys.executable
+        assert line[:4] == ["-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        return line[4:]
+
+    return run
+
+
+def test_run_and_report_pass_everything_on(called):
+    assert called("run", "-n", "--cores", "2") == ["-n", "--cores", "2"]
+    assert called("run", "--configfile", "t.yaml", "estimate") == [
+        *("estimate", "--configfile", "t.yaml")
+    ]
+    assert called("report", "--configfile", "t.yaml", "-n") == [
+        *("report", "-n", "--configfile", "t.yaml")
+    ]
+
+
+def test_another_snakefile_is_left_to_the_user(called, monkeypatch):
+    with pytest.raises(_Became) as caught:
+        command.main(["run", "-s", "Other", "-n"])
+    assert caught.value.args[0][1:] == ["-m", "snakemake", "-s", "Other", "-n"]
+
+
+def configured(line):
+    """The configuration that a call of `vramlab estimate` leads to."""
+    files = line[line.index("--configfile") + 1 : line.index("--config")]
+    given = values(line[line.index("--config") + 1 :])
+    raw = {}
+    for file in files:
+        raw |= yaml.safe_load(Path(file).read_text("utf-8"))
+    raw |= given
+    return experiment.parse(with_sections(raw, given))
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "models" / 'My model {1.5} "x"'
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 1234}))
+    return str(folder)
+
+
+def test_estimate_asks_the_question_of_the_options(called, model):
+    line = called("estimate", "--model", model, "--length", "4096", "--card", "24", "-n")
+    assert line[0] == "estimate"
+    assert "-n" in line
+    config = configured(line)
+    assert config.model.path == model
+    assert config.model.vocabulary == "own"
+    assert config.vocab_size == 1234
+    assert config.sequence_length == 4096
+    assert config.estimate.cards == (24,)
+    assert config.experiment.startswith("estimate-My-model")
+    assert {"bf16", "checkpointing", "lora", "qlora"} <= set(config.techniques)
+    assert experiment.check_files(config) == 1234
+
+
+def test_estimate_takes_the_techniques_of_a_file(called, model):
+    config = configured(called("estimate", "--model", model, "--configfile", "t.yaml"))
+    assert config.experiment == "tiny"
+    assert set(config.techniques) == set(TINY["techniques"])
+    assert config.model.path == model
+    config = configured(called("estimate", "--card", "8", "--card", "16", "--configfile", "t.yaml"))
+    assert config.model.d_model == 16
+    assert config.estimate.cards == (8, 16)
+
+
+def test_what_the_user_gives_holds(called, model):
+    line = called("estimate", "--model", model, "--config", "experiment=mine", "--quiet", "rules")
+    assert configured(line).experiment == "mine"
+    assert line.count("--quiet") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "source"), [("gpt2", "transformers"), ("Qwen/Qwen2.5-0.5B", "transformers")]
+)
+def test_a_name_on_the_hub(called, model, source):
+    config = configured(called("estimate", "--model", model))
+    assert (config.model.source, config.model.path) == (source, model)
+
+
+def test_a_python_file(called, tmp_path):
+    (tmp_path / "mine.py").write_text("def make_model(tokens): ...")
+    config = configured(called("estimate", "--model", "mine.py"))
+    assert (config.model.source, config.model.path) == ("python", "mine.py")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
+        (["report", "--configfile", "bad.yaml"], "bad.yaml: holds a value that is none"),
+        (["check", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
+        (["check"], "config/config.yaml: cannot be read (No such file"),
+        (["estimate", "--model", "./none"], "model.path none: there is no such folder"),
+        (["estimate", "--model", "none.py"], "model.path none.py: there is no such file"),
+        (["estimate", "--model", ""], "--model ''"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(called, capsys, tmp_path, arguments, says):
+    (tmp_path / "bad.yaml").write_text("a: 2026-13-45")
+    assert command.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"vramlab: {says}")
+    assert said.count("\n") == 1
