@@ -38,6 +38,7 @@ ELSEWHERE = {
     r".*pip install --no-index wheelhouse": "needs the wheels of minutes of download",
     r".*pip wheel": "downloads for minutes",
     r"MAX_JOBS=.*flash-attn": "compiles for hours",
+    r"docker ": "needs a daemon; tests/test_container.py runs the entry",
     r"conda ": "needs conda; tests/test_envs.py compares the pins",
     r"rsync ": "needs a cluster",
     r"apt-get install": "tests/slurm needs it and says so",
