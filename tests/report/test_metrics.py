@@ -70,7 +70,7 @@ def test_the_peak_is_read_from_whatever_record_has_one(two):
     run = two.run("fp32", "own")
     assert peak.value(run) == run.profile.memory.peak.allocated / 2**20
     assert peak.of(run.epochs[0]) == 1024
-    assert peak.of(run.search.trials[0]) == run.search.trials[0].peak.allocated / 2**20
+    assert peak.of(run.search.trials[0]) == run.search.trials[0].peak_allocated / 2**20
     assert peak.of(run.search.trials[-1]) is None, "it ran out of memory"
 
 

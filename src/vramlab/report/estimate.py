@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 import pandas as pd
@@ -24,13 +24,13 @@ _MOST = 2**40
 _UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
 
-def predictions(record: EstimateRecord) -> pd.DataFrame:
+def predictions(records: Sequence[EstimateRecord]) -> pd.DataFrame:
     """Each technique's peak at the baseline's largest batch, and its own largest batches.
 
     Those for a CPU are under the configured limit; a GPU's are under it, and on each card. The
     columns `tokens_on` have the longest sequence at batch 1.
     """
-    return frame(_prediction(record, estimate) for estimate in record.estimates)
+    return frame(_prediction(record, e) for record in records for e in record.estimates)
 
 
 def comparison(results: Results) -> pd.DataFrame:
@@ -83,14 +83,16 @@ def _smallest_card(record: EstimateRecord, estimate: Estimate) -> float | None:
     return min(fitting, default=None)
 
 
-def smallest_cards(record: EstimateRecord) -> str:
+def smallest_cards(records: Sequence[EstimateRecord]) -> str:
     """In one line for each sequence length, the smallest card that each technique fits on."""
     lines = []
-    for length in dict.fromkeys(e.sequence_length for e in record.estimates):
-        on: dict[float | None, list[str]] = {card: [] for card in (*sorted(record.cards), None)}
-        for e in record.estimates:
-            if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
-                on[_smallest_card(record, e)].append(e.technique)
+    cards = sorted({card for record in records for card in record.cards})
+    for length in dict.fromkeys(record.sequence_length for record in records):
+        on: dict[float | None, list[str]] = {card: [] for card in (*cards, None)}
+        for record in records:
+            for e in record.estimates:
+                if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
+                    on[_smallest_card(record, e)].append(e.technique)
         parts = [
             f"{card:g} GiB: {', '.join(names)}" if card else f"none of them: {', '.join(names)}"
             for card, names in on.items()

@@ -11,12 +11,12 @@ from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
 
 
-def write_predictions(estimates: str, outputs: Iterable[str]) -> None:
-    """Write the record of the predictions as CSV for programs and Markdown for people."""
-    record = read(EstimateRecord, estimates)
-    table = predictions(record)
+def write_predictions(estimates: Iterable[str], outputs: Iterable[str]) -> None:
+    """Write the records of the predictions as CSV for programs and Markdown for people."""
+    records = [read(EstimateRecord, path) for path in estimates]
+    table = predictions(records)
     for path in map(Path, outputs):
         write(table, path, "Predicted memory")
         if path.suffix == ".md":
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{smallest_cards(record)}\n")
+                file.write(f"\n{smallest_cards(records)}\n")
