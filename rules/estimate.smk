@@ -1,37 +1,44 @@
-ESTIMATE = f"{RESULTS}/estimate/estimate.json"
+# A record for each technique and sequence length: a new technique alone is predicted.
+ESTIMATES = [
+    f"{RESULTS}/estimate/{length}/{name}.json" for name, length in CONFIG.searches()
+]
+
+
+def baseline_estimate(wildcards):
+    """The baseline's record, at whose largest batch the peaks of all techniques are predicted."""
+    if wildcards.technique == CONFIG.baseline:
+        return []
+    return f"{RESULTS}/estimate/{wildcards.length}/{CONFIG.baseline}.json"
 
 
 rule estimates:
     input:
+        baseline=baseline_estimate,
         model=watched(MODEL_FILES),
         code=code("estimates.py"),
     output:
-        ESTIMATE,
+        f"{RESULTS}/estimate/{{length}}/{{technique}}.json",
     log:
-        f"{RESULTS}/logs/estimates.log",
+        f"{RESULTS}/logs/estimate/{{length}}/{{technique}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/estimates.tsv"
+        f"{RESULTS}/benchmarks/estimate/{{length}}/{{technique}}.tsv"
     conda:
         ENVIRONMENT
     params:
         model_stamps=stamps(MODEL_FILES),
-        workloads=[
-            [name, workload(name, length, CONFIG.seeds[0])]
-            for name, length in CONFIG.searches()
-        ],
-        baseline=CONFIG.baseline,
+        workload=its_workload,
         measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
         cards=list(CONFIG.estimate.cards),
         micro_batches=MICRO_BATCHES,
     message:
-        "Predict the memory of all techniques, without a GPU"
+        "Predict the memory of {wildcards.technique} at {wildcards.length} tokens"
     script:
         "../workflow/scripts/estimates.py"
 
 
 rule estimate_tables:
     input:
-        estimates=ESTIMATE,
+        estimates=ESTIMATES,
         texts=TEXTS,
         code=code("estimate_tables.py"),
     output:
@@ -66,4 +73,4 @@ rule estimate:
         "../workflow/scripts/show.py"
 
 
-RECORDS["estimate"] = [ESTIMATE] if CONFIG.estimate.in_report else []
+RECORDS["estimate"] = ESTIMATES if CONFIG.estimate.in_report else []

@@ -31,7 +31,6 @@ TEMPLATES = in_place(
 )
 
 
-
 rule captions:
     input:
         texts=TEXTS,

@@ -115,9 +115,9 @@ def run(model: str, options: argparse.Namespace) -> tuple[str, int, float]:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(configuration(model, options), sort_keys=False))
-    targets = [f"results/{model}/estimate/estimate.json"]
     names = options.techniques or TECHNIQUES
-    targets += [f"results/{model}/batch_size/{options.length}/{n}.json" for n in names]
+    stages = ("estimate", "batch_size")
+    targets = [f"results/{model}/{s}/{options.length}/{n}.json" for s in stages for n in names]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(config), "--keep-going"]
     command += ["--cores", "8", "--resources", "gpu_jobs=3", "--workflow-profile", "none", *targets]
@@ -133,12 +133,14 @@ def run(model: str, options: argparse.Namespace) -> tuple[str, int, float]:
 def rows(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Predicted beside measured, for each technique of one architecture."""
     results = options.work / model / "results" / model
-    estimate = results / "estimate" / "estimate.json"
-    if not estimate.exists():
-        return []
     predicted = {
-        e.technique: e for e in read(EstimateRecord, estimate).estimates if e.device == "cuda"
+        e.technique: e
+        for path in results.glob(f"estimate/{options.length}/*.json")
+        for e in read(EstimateRecord, path).estimates
+        if e.device == "cuda"
     }
+    if not predicted:
+        return []
     found = []
     for name in options.techniques or TECHNIQUES:
         path = results / "batch_size" / str(options.length) / f"{name}.json"

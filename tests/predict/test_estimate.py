@@ -10,7 +10,6 @@ from vramlab.config.technique import Technique
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
-from vramlab.predict import estimate
 from vramlab.predict.estimate import Curve, Limits, caveats, estimates, least_card, limit_of, usable
 
 GIB = 2**30
@@ -67,41 +66,25 @@ def test_the_limit_is_that_of_the_configured_device():
 @pytest.mark.usefixtures("swift")
 def test_each_technique_is_predicted_on_each_device():
     measure = MeasureConfig(device="cpu", memory_limit_gib=0.01)
+    limits = Limits(measure, [8, 24])
     plain_axes, flash_axes = {}, {"precision": "bf16", "attention": "flash"}
-    asked = [("flash", of_axes(flash_axes)), ("plain", of_axes(plain_axes))]
-    found = list(estimates(asked, "plain", Limits(measure, [8, 24])))
-    by = {(e.technique, e.device): e for e in found}
-    assert len(by) == 4
-    plain, flash = by["plain", "cpu"], by["flash", "cuda"]
-    assert by["flash", "cpu"].status == "skipped"
-    assert "flash-attn needs an NVIDIA GPU" in by["flash", "cpu"].reason
-    assert plain.cards == []
-    assert len(flash.cards) == 2
-    assert flash.cards[0] < flash.cards[1]
-    assert flash.max_batch_size is None
-    # All are compared at the batch of the baseline, though it does not come first.
-    assert plain.batch_size == plain.max_batch_size
-    assert flash.batch_size == by["plain", "cuda"].cards[-1]
-    assert flash.batch_size in flash.peaks
+    plain = {e.device: e for e in estimates("plain", of_axes(plain_axes), limits)}
+    at = {device: e.batch_size for device, e in plain.items()}
+    flash = {e.device: e for e in estimates("flash", of_axes(flash_axes), limits, 1, at)}
+    assert set(plain) == set(flash) == {"cpu", "cuda"}
+    assert flash["cpu"].status == "skipped"
+    assert "flash-attn needs an NVIDIA GPU" in flash["cpu"].reason
+    assert plain["cpu"].cards == []
+    assert len(flash["cuda"].cards) == 2
+    assert flash["cuda"].cards[0] < flash["cuda"].cards[1]
+    assert flash["cuda"].max_batch_size is None
+    # All are compared at the batch of the baseline, which by itself is its largest.
+    assert plain["cpu"].batch_size == plain["cpu"].max_batch_size
+    assert flash["cuda"].batch_size == plain["cuda"].cards[-1]
+    assert flash["cuda"].batch_size in flash["cuda"].peaks
     trial = Trials(of_axes(plain_axes), Budget(CPU, limit_of(measure, CPU)), 2)
-    assert trial(plain.max_batch_size).fits
-    assert not trial(plain.max_batch_size + 1).fits
-
-
-def test_what_changes_no_size_is_run_once(monkeypatch):
-    runs = []
-
-    class Counted(estimate.FakeRun):
-        def __init__(self, *args, **options):
-            runs.append(args[0].technique)
-            super().__init__(*args, **options)
-
-    monkeypatch.setattr(estimate, "FakeRun", Counted)
-    asked = [("fp32", of_axes({})), ("tf32", of_axes({"precision": "tf32"}))]
-    fp32, tf32 = estimates(asked, "fp32", Limits(MeasureConfig(), [8]))
-    assert runs == [Technique()]
-    assert (tf32.technique, tf32.axes.precision) == ("tf32", "tf32")
-    assert (tf32.peaks, tf32.cards) == (fp32.peaks, fp32.cards)
+    assert trial(plain["cpu"].max_batch_size).fits
+    assert not trial(plain["cpu"].max_batch_size + 1).fits
 
 
 def test_caveats_name_what_is_ignored():
@@ -113,11 +96,10 @@ def test_caveats_name_what_is_ignored():
 def test_no_batch_is_predicted_that_a_kernel_cannot_take():
     tiny = DecoderConfig(d_model=8, layers=1, heads=1, d_ff=8)
     halves = {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"}
-    asked = [
-        (name, workload(axes, tiny, vocab_size=50, length=4))
-        for name, axes in (("fp32", {"loss_head": "fused"}), ("bf16", halves))
-    ]
-    fp32, bf16 = estimates(asked, "fp32", Limits(MeasureConfig(), [8]))
+    (fp32,), (bf16,) = (
+        estimates("it", workload(axes, tiny, vocab_size=50, length=4), Limits(MeasureConfig(), [8]))
+        for axes in ({"loss_head": "fused"}, halves)
+    )
     assert fp32.cards[0] > bf16.cards[0] == 65_535
 
 

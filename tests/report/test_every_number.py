@@ -17,6 +17,7 @@ LEFT_OUT = {
     "BatchSizeRecord.sequence_length": "a key: records are put together by it",
     "ProfileRecord.sequence_length": "a key, as that of the search",
     "EpochRecord.sequence_length": "a key, as that of the search",
+    "EstimateRecord.sequence_length": "a key, as that of the search",
     "EstimateRecord.estimates.[].sequence_length": "a key, as that of the search",
     "ProfileRecord.axes": "those of the search, which are shown",
     "EpochRecord.axes": "those of the search, which are shown",
@@ -86,7 +87,7 @@ def changed(value, path, new):
 
 def every_table(results):
     frames = [build(results) for build in tables.TABLES.values()]
-    frames += [estimate.predictions(record) for record in results.records(EstimateRecord)]
+    frames += [estimate.predictions(results.records(EstimateRecord))]
     return [frame.to_csv() for frame in frames]
 
 

@@ -18,8 +18,8 @@ def test_the_demo_is_predicted_and_shown(fresh):
     fresh.configure({**demo, "techniques": techniques, "estimate": {"cards": [24]}})
     shown = fresh.run("estimate")
     folder = fresh.root / "results/demo/estimate"
-    record = json.loads((folder / "estimate.json").read_text())
-    found = {(e["technique"], e["device"]): e for e in record["estimates"]}
+    records = [json.loads((folder / f"64/{name}.json").read_text()) for name in TECHNIQUES]
+    found = {(e["technique"], e["device"]): e for r in records for e in r["estimates"]}
     assert len(found) == 2 * len(TECHNIQUES)
     # The search finds 17 on a CPU: see the summary of `make demo`.
     assert found["fp32", "cpu"]["max_batch_size"] == 17
@@ -37,6 +37,11 @@ def test_the_demo_is_predicted_and_shown(fresh):
     again = fresh.run("estimate")  # nothing to predict, and shown all the same
     assert table in again
     assert "Predict the memory" not in again
+    more = {**techniques, "bf16": {"precision": "bf16"}}
+    fresh.configure({**demo, "techniques": more, "estimate": {"cards": [24]}})
+    last = fresh.run("estimate")  # a new technique alone
+    assert last.count("Predict the memory of") == 1
+    assert "Predict the memory of bf16" in last
 
 
 def test_the_report_compares_with_what_was_measured(finished):

@@ -1,4 +1,4 @@
-"""Predict the memory of all techniques, without a GPU."""
+"""Predict the memory of one technique, without a GPU."""
 
 from vramlab.stages.estimates import main
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
@@ -64,58 +64,52 @@ class Limits:
 
 
 def estimates(
-    workloads: Sequence[tuple[str, Workload]],
-    baseline: str,
+    name: str,
+    workload: Workload,
     limits: Limits,
     micro_batches: int = 1,
+    compared_at: Mapping[str, int | None] | None = None,
 ) -> Iterator[Estimate]:
-    """Predict the memory of each workload: on CUDA, and on a CPU if the configuration names it.
+    """Predict the memory of a workload: on CUDA, and on a CPU if the configuration names it.
 
     Args:
-        workloads: pairs of a technique's name and a workload.
-        baseline: the technique at whose largest batch the peaks of all others are predicted too.
+        name: of the technique.
+        workload: what is predicted.
         limits: the configured limit and the cards.
         micro_batches: per step; from the second one on, gradients exist when it begins.
+        compared_at: by device, the batch size whose peak is predicted too, which is the baseline's
+            largest; where there is none, the own largest one.
     """
-    results: dict[tuple[str, torch.device], dict[str, Any]] = {}
-    longest: dict[str, list[int]] = {}
-    baseline_workloads = {w.length: _sizes_of(w) for name, w in workloads if name == baseline}
-    for name, workload in sorted(workloads, key=lambda pair: pair[0] != baseline):
-        for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
-            identity: dict[str, Any] = {
-                "technique": name,
-                "axes": workload.technique,
-                "sequence_length": workload.length,
-                "device": device.type,
-            }
-            reason = unmodelled(workload.technique) or missing_here(workload, _MACHINES[device])
-            if reason:
-                yield Estimate(**identity, status="skipped", reason=reason)
-                continue
-            key = _sizes_of(workload), device
-            if key not in results:
-                of_baseline = results.get((baseline_workloads[workload.length], device), {})
-                most = most_sequences(workload.technique) if device == _CUDA else None
-                limit = _cap_batch_size(limits, most)
-                try:
-                    with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
-                        found = _batches(run, device, limit, of_baseline.get("batch_size"))
-                        any_length = _sizes_of(workload.model_copy(update={"length": 0}))
-                        if device == _CUDA and any_length not in longest:
-                            longest[any_length] = _longest(run, limits.cards)
-                except UnsuitableModel as error:
-                    yield Estimate(**identity, status="skipped", reason=str(error))
-                    continue
-                results[key] = found | {"longest": longest.get(any_length, [])}
-            estimate = Estimate(
-                **identity,
-                status="ok",
-                **results[key],
-                fragmentation=fragmentation(device),
-                caveats=caveats(workload.technique) if device == _CUDA else [],
-            )
-            _log(estimate)
-            yield estimate
+    for device in (_CPU, _CUDA) if limits.measure.device == "cpu" else (_CUDA,):
+        identity: dict[str, Any] = {
+            "technique": name,
+            "axes": workload.technique,
+            "sequence_length": workload.length,
+            "device": device.type,
+        }
+        reason = unmodelled(workload.technique) or missing_here(workload, _MACHINES[device])
+        if reason:
+            yield Estimate(**identity, status="skipped", reason=reason)
+            continue
+        most = most_sequences(workload.technique) if device == _CUDA else None
+        limit = _cap_batch_size(limits, most)
+        try:
+            with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
+                found = _batches(run, device, limit, (compared_at or {}).get(device.type))
+                longest = _longest(run, limits.cards) if device == _CUDA else []
+        except UnsuitableModel as error:
+            yield Estimate(**identity, status="skipped", reason=str(error))
+            continue
+        estimate = Estimate(
+            **identity,
+            status="ok",
+            **found,
+            longest=longest,
+            fragmentation=fragmentation(device),
+            caveats=caveats(workload.technique) if device == _CUDA else [],
+        )
+        _log(estimate)
+        yield estimate
 
 
 def unmodelled(technique: Technique) -> str | None:
@@ -133,20 +127,6 @@ def unmodelled(technique: Technique) -> str | None:
             "installed; see envs/README.md"
         )
     return None
-
-
-def _sizes_of(workload: Workload) -> str:
-    """Equal for workloads with the same predicted peak, so that each is run only once.
-
-    TF32 changes no tensor's size, nor does a window that the attention kernel applies itself.
-    """
-    changes: dict[str, Any] = {}
-    if workload.technique.precision == "tf32":
-        changes["precision"] = "fp32"
-    if ATTENTION_VALUES[workload.technique.attention].predicted_as_flash:
-        changes["window"] = None
-    technique = workload.technique.model_copy(update=changes)
-    return workload.model_copy(update={"technique": technique}).model_dump_json()
 
 
 def _cap_batch_size(limits: Limits, most: int | None) -> Limits:

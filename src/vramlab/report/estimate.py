@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 import pandas as pd
@@ -25,13 +26,13 @@ _MOST = 2**40
 _UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
 
-def predictions(record: EstimateRecord) -> pd.DataFrame:
+def predictions(records: Sequence[EstimateRecord]) -> pd.DataFrame:
     """Each technique's peak at the baseline's largest batch, and its own largest batches.
 
     Those for a CPU are under the configured limit; a GPU's are under it, and on each card. The
     columns `tokens_on` have the longest sequence at batch 1.
     """
-    return frame(_prediction(record, estimate) for estimate in record.estimates)
+    return frame(_prediction(record, e) for record in records for e in record.estimates)
 
 
 def comparison(results: Results) -> pd.DataFrame:
@@ -79,113 +80,112 @@ def _prediction(record: EstimateRecord, estimate: Estimate) -> Row:
     }
 
 
-def at_card(record: EstimateRecord, card: float) -> pd.DataFrame:
+def at_card(records: Sequence[EstimateRecord], card: float) -> pd.DataFrame:
     """What each technique has room for on one card; of the predictions for GPUs.
 
     The peak is that of one sequence, which all techniques have in common.
     """
-    return frame(_at_card(record, e, card) for e in record.estimates if e.device == "cuda")
+    return frame(
+        _at_card(estimate, record.cards.index(card))
+        for record in records
+        for estimate in record.estimates
+        if estimate.device == "cuda"
+    )
 
 
-def _at_card(record: EstimateRecord, estimate: Estimate, card: float) -> Row:
+def _at_card(estimate: Estimate, card: int) -> Row:
+    known = estimate.status == "ok"
     return {
         "technique": estimate.technique,
         "axes": wording.describe(estimate.axes),
         "sequence_length": estimate.sequence_length,
-        "fits": wording.yes_no(bool(_batch(record, estimate, card))) if _ok(estimate) else None,
-        "largest_batch": _batch(record, estimate, card),
-        "longest_sequence": _longest(record, estimate, card),
-        "peak_of_one_sequence_mib": estimate.peaks[1] / wording.MIB if _ok(estimate) else None,
+        "fits": wording.yes_no(bool(estimate.cards[card])) if known else None,
+        "largest_batch": estimate.cards[card] if known else None,
+        "longest_sequence": estimate.longest[card] if estimate.longest else None,
+        "peak_of_one_sequence_mib": estimate.peaks[1] / wording.MIB if known else None,
         "least_card_gib": estimate.least_card,
         "note": estimate.reason or _why(estimate),
     }
 
 
-def _ok(estimate: Estimate) -> bool:
-    return estimate.status == "ok"
-
-
-def _batch(record: EstimateRecord, estimate: Estimate, card: float) -> int | None:
-    return estimate.cards[record.cards.index(card)] if estimate.cards else None
-
-
-def _longest(record: EstimateRecord, estimate: Estimate, card: float) -> int | None:
-    return estimate.longest[record.cards.index(card)] if estimate.longest else None
-
-
-def answers(record: EstimateRecord) -> list[str]:
+def answers(records: Sequence[EstimateRecord]) -> list[str]:
     """For each card and sequence length in one sentence: does it fit, with which technique?"""
-    lengths = dict.fromkeys(e.sequence_length for e in record.estimates)
-    return [answer(record, card, length) for card in record.cards for length in lengths]
+    lengths = dict.fromkeys(record.sequence_length for record in records)
+    return [answer(records, card, length) for card in records[0].cards for length in lengths]
 
 
-def answer(record: EstimateRecord, card: float, length: int) -> str:
+def answer(records: Sequence[EstimateRecord], card: float, length: int) -> str:
     """Whether the model can be trained on a card, and the technique to take.
 
     That is the first in the order of the configuration which fits, since it changes least, and
     the one with the most room. Adapters train something else, so they come second.
     """
     found = [
-        e
-        for e in record.estimates
-        if (e.sequence_length, e.device, e.status) == (length, "cuda", "ok")
+        _Room(estimate, estimate.cards[record.cards.index(card)])
+        for record in records
+        for estimate in record.estimates
+        if (estimate.sequence_length, estimate.device, estimate.status) == (length, "cuda", "ok")
     ]
     on_card = {"card": f"{card:g}", "length": integer(length)}
     if not found:
         return say("Nothing could be predicted at {length} tokens; the notes say why.", **on_card)
-    fitting = [e for e in found if _batch(record, e, card)]
-    full = [e for e in fitting if e.axes.adapter == "none"]
-    if full:
-        return _take(record, card, full, on_card)
-    whole = [e for e in found if e.axes.adapter == "none"]
+    fitting = [room for room in found if room.batch]
+    if full := [room for room in fitting if room.whole]:
+        return _take(full, on_card)
     if fitting:
-        best = max(fitting, key=lambda e: _batch(record, e, card) or 0)
+        best = max(fitting, key=lambda room: room.batch)
         text = say_count(
             "With adapters only: on a card of {card} GiB at {length} tokens, take {name}, which "
             "has room for {count} sequence.",
             "With adapters only: on a card of {card} GiB at {length} tokens, take {name}, which "
             "has room for {count} sequences.",
-            _batch(record, best, card) or 0,
-            name=code(best.technique),
+            best.batch,
+            name=code(best.estimate.technique),
             **on_card,
         )
     else:
         text = say(
             "No: on a card of {card} GiB not one sequence of {length} tokens fits.", **on_card
         )
-    needs = min(whole or found, key=lambda e: e.least_card or 0)
+    whole = [room for room in found if room.whole]
+    needs = min((room.estimate for room in whole or found), key=lambda e: e.least_card or 0)
+    values = {
+        "name": code(needs.technique),
+        "need": numeral(f"{needs.least_card or 0:g}"),
+    }
     what = (
-        say("To train all weights, {name} needs a card of {need} GiB.", **_needs(needs))
+        say("To train all weights, {name} needs a card of {need} GiB.", **values)
         if whole
-        else say("The least need has {name}, a card of {need} GiB.", **_needs(needs))
+        else say("The least need has {name}, a card of {need} GiB.", **values)
     )
     return f"{text} {what}"
 
 
-def _needs(estimate: Estimate) -> dict[str, str]:
-    return {
-        "name": code(estimate.technique),
-        "need": numeral(f"{estimate.least_card or 0:g}"),
-    }
+@dataclass(frozen=True)
+class _Room:
+    """A technique, and the largest batch for which one card has room."""
+
+    estimate: Estimate
+    batch: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it trains all weights."""
+        return self.estimate.axes.adapter == "none"
 
 
-def _take(
-    record: EstimateRecord, card: float, fitting: Sequence[Estimate], on_card: Mapping[str, str]
-) -> str:
+def _take(fitting: Sequence[_Room], on_card: Mapping[str, str]) -> str:
     """What to take of the techniques that train all weights and fit."""
-
-    def room(estimate: Estimate) -> int:
-        return _batch(record, estimate, card) or 0
-
-    first, most = fitting[0], max(fitting, key=room)  # of several that are alike, the first
-    if room(first) == room(most):
+    first = fitting[0]
+    most = max(fitting, key=lambda room: room.batch)  # of several that are alike, the first
+    if first.batch == most.batch:
         return say_count(
             "Yes: on a card of {card} GiB at {length} tokens, take {name}, which has room for "
             "{count} sequence; no other that trains all weights has more.",
             "Yes: on a card of {card} GiB at {length} tokens, take {name}, which has room for "
             "{count} sequences; no other that trains all weights has more.",
-            room(first),
-            name=code(first.technique),
+            first.batch,
+            name=code(first.estimate.technique),
             **on_card,
         )
     return say_count(
@@ -193,10 +193,10 @@ def _take(
         "least; for the largest batch take {name}, which has room for {count} sequence.",
         "Yes: on a card of {card} GiB at {length} tokens, {first} has room for {few} and changes "
         "least; for the largest batch take {name}, which has room for {count} sequences.",
-        room(most),
-        first=code(first.technique),
-        few=integer(room(first)),
-        name=code(most.technique),
+        most.batch,
+        first=code(first.estimate.technique),
+        few=integer(first.batch),
+        name=code(most.estimate.technique),
         **on_card,
     )
 
@@ -207,14 +207,16 @@ def _smallest_card(record: EstimateRecord, estimate: Estimate) -> float | None:
     return min(fitting, default=None)
 
 
-def smallest_cards(record: EstimateRecord) -> str:
+def smallest_cards(records: Sequence[EstimateRecord]) -> str:
     """In one line for each sequence length, the smallest card that each technique fits on."""
     lines = []
-    for length in dict.fromkeys(e.sequence_length for e in record.estimates):
-        on: dict[float | None, list[str]] = {card: [] for card in (*sorted(record.cards), None)}
-        for e in record.estimates:
-            if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
-                on[_smallest_card(record, e)].append(e.technique)
+    cards = sorted({card for record in records for card in record.cards})
+    for length in dict.fromkeys(record.sequence_length for record in records):
+        on: dict[float | None, list[str]] = {card: [] for card in (*cards, None)}
+        for record in records:
+            for e in record.estimates:
+                if e.sequence_length == length and e.device == "cuda" and e.status == "ok":
+                    on[_smallest_card(record, e)].append(e.technique)
         parts = [
             say("{card} GiB: {names}", card=f"{card:g}", names=", ".join(names))
             if card

@@ -42,11 +42,17 @@ class Estimate(BaseModel):
 
 
 class EstimateRecord(Record):
-    """The predictions of all techniques."""
+    """The predictions of one technique at one sequence length."""
 
-    baseline: str
+    technique: str
+    sequence_length: int
     memory_limit_gib: float | None
     """Memory limit of a process, if the configuration sets one."""
     cards: list[float]
     """Nominal memory of the cards in GiB, as in their names."""
     estimates: list[Estimate]
+    """One for each kind of device."""
+
+    def place(self) -> str:
+        """Path of the file relative to the experiment's results."""
+        return f"estimate/{self.sequence_length}/{self.technique}.json"

@@ -13,20 +13,21 @@ from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
 
 
-def write_predictions(estimates: str, outputs: Iterable[str], language: str) -> None:
-    """Write the record of the predictions as CSV for programs and Markdown for people.
+def write_predictions(estimates: Iterable[str], outputs: Iterable[str], language: str) -> None:
+    """Write the records of the predictions as CSV for programs and Markdown for people.
 
     Where there is one card only, the table for people is the one at that card.
     """
-    record = read(EstimateRecord, estimates)
+    records = [read(EstimateRecord, path) for path in estimates]
+    cards = records[0].cards  # of one configuration, so that all have the same
     with use(language):
         for path in map(Path, outputs):
             if path.suffix != ".md":
-                write(predictions(record), path, "Predicted memory")
+                write(predictions(records), path, "Predicted memory")
                 continue
-            one = len(record.cards) == 1
-            table = at_card(record, record.cards[0]) if one else predictions(record)
+            one = len(cards) == 1
+            table = at_card(records, cards[0]) if one else predictions(records)
             write(table, path, "Predicted memory")
-            lines = [*map(plain, answers(record)), *([] if one else [smallest_cards(record)])]
+            lines = [*map(plain, answers(records)), *([] if one else [smallest_cards(records)])]
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n" + "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""The stage that predicts the memory of all techniques, without a GPU."""
+"""The stage that predicts the memory of one technique, without a GPU."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ from vramlab.base.provenance import provenance
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.predict.estimate import Limits, estimates
-from vramlab.results.base import write
+from vramlab.results.base import read, write
 from vramlab.results.estimate import EstimateRecord
 from vramlab.stages.frame import stage
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    gc.freeze()  # each technique collects garbage: do not scan the imported modules again
+    gc.freeze()  # a prediction collects garbage: do not scan the imported modules again
     with stage(snakemake):
-        write(_record(snakemake.params), snakemake.output[0])
+        write(_record(snakemake), snakemake.output[0])
 
 
-def _record(params: Any) -> EstimateRecord:
+def _record(snakemake: Any) -> EstimateRecord:
+    params, name = snakemake.params, snakemake.wildcards.technique
     limits = Limits(MeasureConfig.model_validate(params.measure), params.cards)
-    workloads = [(name, Workload.model_validate(fields)) for name, fields in params.workloads]
-    found = estimates(workloads, params.baseline, limits, params.micro_batches)
+    workload = Workload.model_validate(params.workload)
+    compared_at: dict[str, int | None] = {
+        estimate.device: estimate.batch_size
+        for path in snakemake.input.baseline
+        for estimate in read(EstimateRecord, path).estimates
+    }
+    found = estimates(name, workload, limits, params.micro_batches, compared_at)
     return EstimateRecord(
         provenance=provenance(dict(params.items())),
-        baseline=params.baseline,
+        technique=name,
+        sequence_length=workload.length,
         memory_limit_gib=limits.measure.memory_limit_gib,
         cards=params.cards,
         estimates=list(found),
