@@ -17,9 +17,8 @@ $(VENV)/run.stamp: envs/common.txt envs/cpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# torch first and by its exact version: nothing else may pull another build of it in.
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' envs/cpu.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/cpu.txt
-	# The command `vramlab`, of this checkout.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	# With the command `vramlab`, of this checkout.
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/cpu.txt -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp envs/dev.txt

@@ -86,7 +86,15 @@ def test_a_command_of_the_documentation(command, copy):
         )
         assert command in CI or words[1] in {"format", "bench", "reference", "clean"}
         return
-    if words[0].endswith("snakemake"):
+    if words[0].endswith("vramlab"):
+        dry = [] if "-n" in words or words[1] == "check" else ["-n"]
+        call = f"PYTHONPATH=src .venv/bin/python -m {command.removeprefix('.venv/bin/')}"
+        done = run(" ".join([call, *dry]), copy)
+        if words[1] == "check":  # which may find that the server of a corpus does not answer
+            assert done.returncode in {0, 1}
+            assert re.search(r"^(\d+ (error|warning)|Nothing wrong)", done.stdout, re.MULTILINE)
+            return
+    elif words[0].endswith("snakemake"):
         dry = [] if "--report" in words or "-n" in words else ["-n"]
         if "--report" in words:  # of results that only a run makes; the demo's is made in .ci/run
             assert "snakemake --workflow-profile profiles/demo --report" in MAKEFILE

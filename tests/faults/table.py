@@ -176,6 +176,27 @@ def _runs() -> list[Fault]:
             RERUN + "a_source_file_edited_while_the_tables_are_written_refuses_them",
         ),
         Fault(
+            *("any", "a target behind `vramlab run --configfile FILE`"),
+            *("taken for the target that it is", NOTHING),
+            "workflow/test_command.py::test_a_target_behind_a_configuration_file_is_a_target",
+        ),
+        Fault(
+            *("any", "`vramlab` with a configuration file that is missing"),
+            *("one sentence, exit status 1", "correct the path"),
+            "command/test_main.py::test_what_is_missing_is_one_sentence[arguments0-none.yaml: "
+            "cannot be read (No such file]",
+        ),
+        Fault(
+            *("any", "a model folder that is missing"),
+            *("one sentence before any job, of a dry run too", "correct `model.path`"),
+            "workflow/test_command.py::test_a_model_folder_that_is_not_there_is_said_by_a_dry_run",
+        ),
+        Fault(
+            *("any", "a model of another source on the command line"),
+            *("replaces that of the file", NOTHING),
+            "workflow/test_command.py::test_a_model_of_another_source_replaces_the_default_one",
+        ),
+        Fault(
             *("any", "kill -9 and Ctrl-C at random moments of whole runs"),
             *("the last run ends with the results of one that was not disturbed", AGAIN),
             "workflow/test_kill.py::test_whole_runs_killed_at_random_end_as_one_that_was_not",
@@ -324,6 +345,32 @@ def _texts() -> list[Fault]:
             *("local", "labels in JSON within a string, or in a map"),
             *("read as any other", NOTHING),
             local + "labels_in_json_and_in_maps[.parquet]",
+        ),
+        Fault(
+            *("local", "a file in another encoding than `encoding` says"),
+            *("one sentence with the byte and the key, no output", "set `encoding`"),
+            local + "an_undecodable_file_is_named_with_the_place_and_the_key[cp1250]",
+        ),
+        Fault(
+            *("sequences", "a training corpus of less than one sequence"),
+            *("one sentence, no output", "give more text"),
+            "stages/test_sequences.py::test_a_training_corpus_of_less_than_a_sequence_is_refused",
+        ),
+        Fault(
+            *("quality", "a split that leaves one document"),
+            *("the log and the report warn", "add documents"),
+            split + "a_split_that_leaves_one_document_is_said[20-0.05-1]",
+        ),
+        Fault(
+            *("tokenizer", "a vocabulary beyond what the corpus supports"),
+            *("the log and the report warn", "take a smaller one"),
+            assess + "a_vocabulary_beyond_what_the_corpus_supports_is_warned_of[texts0-True]",
+        ),
+        Fault(
+            *("tokenizer", "a vocabulary far from the model's own"),
+            *("the log and the report warn", "take the model's own tokenizer"),
+            f"{assess}a_vocabulary_far_from_the_models_is_warned_of[5-True-the embeddings of all "
+            "others take memory and are never trained]",
         ),
         Fault(
             *("local", "a null text"),

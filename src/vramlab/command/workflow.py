@@ -26,7 +26,7 @@ def checkout() -> Path:
             return folder
     raise ConfigError(
         "there is no workflow here, and the package was installed without it; go to a checkout of "
-        "vramlab, or install from one with pip install --no-deps -e ."
+        "vramlab, or install from one with pip install -e ."
     )
 
 

@@ -653,6 +653,7 @@ def test_files_in_other_encodings_give_the_same_text(tmp_path, encoding, ending)
             "is not in euc_jp at byte",
         ),
     ],
+    ids=["cp1250", "hole", "half", "utf-16", "line", "line of cp1250", "many chunks"],
 )
 def test_an_undecodable_file_is_named_with_the_place_and_the_key(
     tmp_path, name, content, encoding, place
