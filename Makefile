@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Not quiet: pip's own lines and bars say how far it is.
+INSTALL := $(BIN)/pip install --disable-pip-version-check
 # Processes of `make test`: for two cores, and one more since the tests on SLURM mostly wait.
 WORKERS ?= 3
 
@@ -16,17 +18,19 @@ $(VENV)/run.stamp: envs/common.txt envs/cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vramlab needs Python 3.11 or newer: set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	# torch first and by its exact version: nothing else may pull another build of it in.
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' envs/cpu.txt)"
+	@echo "Installing torch (1 of 2; a few minutes on a slow line)"
+	$(INSTALL) "$$(grep '^torch==' envs/cpu.txt)"
+	@echo "Installing the other packages (2 of 2)"
 	# With the command `vramlab`, of this checkout.
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/cpu.txt -e .
+	$(INSTALL) -r envs/cpu.txt -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp envs/dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/dev.txt
+	$(INSTALL) -r envs/dev.txt
 	@touch $@
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp envs/docs.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/docs.txt
+	$(INSTALL) -r envs/docs.txt
 	@touch $@
 
 demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CPU cores, offline

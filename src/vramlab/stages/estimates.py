@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from vramlab.base.provenance import provenance
@@ -16,7 +15,6 @@ from vramlab.stages.frame import stage
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    gc.freeze()  # a prediction collects garbage: do not scan the imported modules again
     with stage(snakemake):
         write(_record(snakemake), snakemake.output[0])
 

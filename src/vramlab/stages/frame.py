@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def stage(snakemake: Any) -> Iterator[None]:
     An error that the user can fix ends the script with a one-sentence message and exit status 1;
     for any other exception, the traceback is logged as well.
     """
+    gc.freeze()  # stages collect garbage often: do not scan the imported modules each time
     path = Path(snakemake.log[0])
     logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
     logging.captureWarnings(capture=True)
