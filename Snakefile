@@ -24,7 +24,7 @@ rule all:
         f"{RESULTS}/report/index.html",
     localrule: True
     message:
-        "All is done; the report is {input}"
+        "The report is {input}"
 
 
 include: "rules/corpus.smk"

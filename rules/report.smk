@@ -170,4 +170,4 @@ rule report:
         rules.page.output,
     localrule: True
     message:
-        "The report is written: {input[1]}"
+        "The report is {input[1]}"
