@@ -23,7 +23,7 @@ rule all:
         f"{RESULTS}/report/index.html",
     localrule: True
     message:
-        "The report: {input}"
+        "The report is {input}"
 
 
 include: "rules/corpus.smk"

@@ -2,6 +2,10 @@ import contextlib
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.shell import shell
+
 RULES = workflow.current_basedir
 
 # This checkout, even if another workflow imports this one as a module. The package is imported from
@@ -32,6 +36,11 @@ def one_sentence():
         )
 
 
+def is_own_snakefile(path):
+    """Whether a Snakefile is one of this checkout."""
+    return Path(path) in {CHECKOUT / "Snakefile", CHECKOUT / "workflow" / "Snakefile"}
+
+
 def is_own(job):
     """Whether a job is of this workflow, and not of one that uses it as a module."""
     return job.rule.basedir == RULES
@@ -39,3 +48,11 @@ def is_own(job):
 
 with one_sentence():
     from vramlab.config.experiment import check_file
+    from vramlab.stages.display import show_one_line
+    from vramlab.stages.interrupt import stop_at_once, stop_with_the_job
+
+# The terminal and the signals belong to the workflow that the user runs, which may be another.
+if not workflow.is_main_process:
+    stop_with_the_job(JobScheduler)
+elif is_own_snakefile(workflow.main_snakefile):
+    show_one_line(logger, workflow.output_settings, stop_at_once(shell, JobScheduler))

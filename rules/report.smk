@@ -163,7 +163,7 @@ rule report:
         rules.page.output,
     localrule: True
     message:
-        "The report: {input[1]}"
+        "The report is {input[1]}"
 
 
 # The last lines of a run that made or had the report say its answer.

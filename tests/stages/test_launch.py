@@ -8,7 +8,7 @@ import time
 import in_ranks
 import pytest
 
-from vramlab.base.errors import ConfigError
+from vramlab.base.errors import ConfigError, Stopped
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.stages.launch import RankError, launch
 from vramlab.training.epoch import Interrupted
@@ -70,7 +70,7 @@ def test_a_signal_is_the_cause_not_the_lost_connections_that_follow_it(tmp_path,
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(RankError, match=rf"^stopped by {number.name}; run snakemake again$"):
+    with pytest.raises(Stopped, match=rf"^stopped by {number.name}; run snakemake again$"):
         two(in_ranks.ended_early, str(tmp_path), number)
 
 
@@ -83,7 +83,7 @@ def test_what_only_ends_on_its_own_is_ended(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(RankError, match="stopped by SIGTERM"):
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
         two(in_ranks.sleeping, str(tmp_path))
     for path in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):

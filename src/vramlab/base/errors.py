@@ -19,6 +19,10 @@ class VramlabError(Exception):
         super().__init__(without_credentials(printable(sentence)))
 
 
+class Stopped(VramlabError):
+    """The job was told to stop, which is no mistake; the run says so once for all of its jobs."""
+
+
 class ConfigError(VramlabError):
     """The configuration cannot be used."""
 

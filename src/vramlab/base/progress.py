@@ -1,25 +1,21 @@
-"""Progress of long tasks: a bar on a terminal, occasional lines in a log."""
+"""Progress of long tasks as occasional lines in a log, and what of a log the terminal gets."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
-from vramlab.base.errors import VramlabError
-from vramlab.base.private import private_folder
 from vramlab.base.text import printable, without_credentials
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
+CLEAR = "\r\x1b[2K"
+"""The control code that clears the line of the terminal."""
 
 
 class Advance(Protocol):
@@ -31,10 +27,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(title: str, total: float | None, unit: str, done: float = 0) -> Iterator[Advance]:
-    """Show the progress of the block; yields a function to call whenever units are done.
-
-    If several processes share a terminal, only one at a time shows a bar; the others write lines,
-    since two bars would overwrite each other.
+    """Log the progress of the block now and then; yields a function to call when units are done.
 
     Args:
         title: what is being done, such as "download train".
@@ -42,67 +35,6 @@ def progress(title: str, total: float | None, unit: str, done: float = 0) -> Ite
         unit: the unit's name; "B" is shown with binary prefixes such as MiB.
         done: units that were already done, for example before a run was resumed.
     """
-    with contextlib.ExitStack() as stack:
-        # A rank that does not log progress shows no bar either.
-        bar = log.isEnabledFor(logging.INFO) and stack.enter_context(_own_terminal())
-        shown = _bar(title, total, unit, done) if bar else _lines(title, total, unit, done)
-        yield stack.enter_context(shown)
-
-
-@contextmanager
-def _own_terminal() -> Iterator[bool]:
-    """Whether this process may draw on the terminal during the block."""
-    if not sys.stderr.isatty():
-        yield False
-        return
-    tty = os.fstat(sys.stderr.fileno())  # in a container its name may not exist
-    try:
-        lock = FileLock(private_folder() / f"terminal-{tty.st_dev}-{tty.st_ino}.lock")
-        lock.acquire(timeout=0)
-    except (Timeout, OSError, VramlabError):  # without a lock, write lines
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _bar(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
-    from rich.console import Console  # noqa: PLC0415  not needed for a log
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.fields[job]}{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True) if unit == "B" else MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    # Transient: the bar disappears, and the same line as in a log remains.
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, completed=int(done), note="", job=_job())
-        final = _Lines(title, total, unit, done)
-
-        def advance(amount: float = 1, note: str = "") -> None:
-            fields: dict[str, Any] = {"note": note} if note else {}
-            bar.update(task, advance=amount, **fields)
-            final.add(amount, note)
-
-        yield advance
-    final.say()
-
-
-@contextmanager
-def _lines(title: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
     lines = _Lines(title, total, unit, done)
 
     def advance(amount: float = 1, note: str = "") -> None:
@@ -142,19 +74,11 @@ class _Lines:
         text = f"{self.title}: {_amount(self.done, self.unit)}"
         if self.total:
             text += f" of {_amount(self.total, self.unit)} ({self.done / self.total:.0%})"
-        text += f" after {_duration(seconds)}"
+        text += f" after {duration(seconds)}"
         if self.total and self.before < self.done < self.total:
             left = seconds / (self.done - self.before) * (self.total - self.done)
-            text += f", {_duration(left)} left"
+            text += f", {duration(left)} left"
         log.info("%s%s", text, f", {self.note}" if self.note else "")
-
-
-def _job() -> str:
-    """The prefix of this process's lines on the terminal, if it was started by a stage."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, Terminal):
-            return f"{handler.job}: "
-    return ""
 
 
 class PlainFormatter(logging.Formatter):
@@ -173,23 +97,29 @@ class PlainFormatter(logging.Formatter):
 
 
 class Terminal(logging.StreamHandler[Any]):
-    """Writes each message to stderr, prefixed with the name of its job.
+    """Writes warnings and errors to stderr, prefixed with the name of their job.
 
-    On a terminal, the line that may hold another job's bar is cleared first.
+    How far a job is stands in its log; the run tells it in one line for all jobs. On a terminal,
+    that line is cleared first, and drawn again below.
     """
 
     def __init__(self, job: str) -> None:
         super().__init__(sys.stderr)
-        self.job = job
+        self.setLevel(logging.WARNING)
+        self.addFilter(for_the_user)
         formatter = PlainFormatter(f"{job.replace('%', '%%')}: %(message)s")
         if sys.stderr.isatty():
-            formatter.clear = "\r\x1b[2K"
+            formatter.clear = CLEAR
         self.setFormatter(formatter)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one message, above the bar if there is one."""
-        self.stream = sys.stderr  # a bar replaces sys.stderr
-        super().emit(record)
+
+IN_THE_LOG_ONLY = {"in_the_log_only": True}
+"""As `extra` of a message: the run tells it in its own words."""
+
+
+def for_the_user(record: logging.LogRecord) -> bool:
+    """Python's warnings are for developers."""
+    return record.name != "py.warnings" and not getattr(record, "in_the_log_only", False)
 
 
 def _amount(value: float, unit: str) -> str:
@@ -198,7 +128,8 @@ def _amount(value: float, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours and minutes, minutes and seconds, or seconds, as text."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

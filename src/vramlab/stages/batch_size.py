@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
 from vramlab.training.parallel import ranks_of
 
+log = logging.getLogger(__name__)
+
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
@@ -26,6 +29,7 @@ def main(snakemake: Any) -> None:
 
 def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
     if reason := job.obstacle():
+        log.warning("skipped: %s", reason)  # here only, since its other stages skip it as well
         limit = job.memory_limit()
         return BatchSizeRecord(**job.fields, status="skipped", reason=reason, memory_limit=limit)
     known: list[Trial] = []

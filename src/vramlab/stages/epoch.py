@@ -69,6 +69,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         identity = _identity(job, schedule, snakemake)
         trained = job.run_at(batch_size, train, schedule, files, identity)
     except NoBatch as error:
+        log.info("%s: %s", error.status, error.reason)
         return EpochRecord(**fields, status=error.status, reason=error.reason)
     except Diverged as error:
         return EpochRecord(**fields, status="diverged", reason=str(error))

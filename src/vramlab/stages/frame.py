@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vramlab.base.errors import VramlabError
+from vramlab.base.errors import Stopped, VramlabError
 from vramlab.base.files import remove_leftovers
-from vramlab.base.progress import PlainFormatter, Terminal
+from vramlab.base.progress import IN_THE_LOG_ONLY, PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
 from vramlab.stages.job_lock import job_lock
 
@@ -38,14 +38,15 @@ _ADVICE = {
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[None]:
-    """Run the block under the job's lock, and log to the rule's `log:` file and the terminal.
+    """Run the block under the job's lock; log to the rule's `log:` file, warnings to the terminal.
 
     An error that the user can fix ends the script with a one-sentence message and exit status 1;
     for any other exception, the traceback is logged as well.
     """
     gc.freeze()  # stages collect garbage often: do not scan the imported modules each time
     path = Path(snakemake.log[0])
-    logging.basicConfig(level=logging.INFO, handlers=[Terminal(_job(snakemake))], force=True)
+    terminal = Terminal(job_name(snakemake.rule, snakemake.wildcards))
+    logging.basicConfig(level=logging.INFO, handlers=[terminal], force=True)
     logging.captureWarnings(capture=True)
     try:
         note_code(
@@ -59,6 +60,9 @@ def stage(snakemake: Any) -> Iterator[None]:
                 remove_leftovers(output)
             yield
             _say_what_was_edited(snakemake.output)
+    except Stopped as error:
+        log.error("%s", error, extra=IN_THE_LOG_ONLY)
+        sys.exit(1)
     except VramlabError as error:
         log.error("%s", error)
         sys.exit(1)
@@ -114,9 +118,9 @@ def _file(path: Path) -> logging.Handler:
     return handler
 
 
-def _job(snakemake: Any) -> str:
+def job_name(rule: str, wildcards: Any) -> str:
     """The job's name in log lines, such as "epoch flash own 256 9", to tell parallel jobs apart."""
-    wildcards = dict(snakemake.wildcards.items())
+    values = dict(wildcards.items())
     first = ("technique", "setting")
-    names = [*(name for name in first if name in wildcards), *wildcards]
-    return " ".join([snakemake.rule, *(wildcards[name] for name in dict.fromkeys(names))])
+    names = [*(name for name in first if name in values), *values]
+    return " ".join([rule, *(values[name] for name in dict.fromkeys(names))])

@@ -31,7 +31,8 @@ from typing import Any, NoReturn
 import torch
 from torch import distributed
 
-from vramlab.base.errors import VramlabError
+from vramlab.base.errors import Stopped, VramlabError
+from vramlab.base.progress import for_the_user
 from vramlab.memory.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,11 @@ _SECONDS_FOR_THE_CAUSE = 1.0
 """A rank waits this long before it exits, so that the agent sees first which peer failed."""
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 _AGENT = ("torch.distributed.elastic", "torchelastic", "torch.multiprocessing")
-_Handlers = list[tuple[str | None, str | None, str | None]]
+_Handlers = list[tuple[str | None, str | None, str | None, int]]
 
 
 class RankError(VramlabError):
-    """A process of a parallel technique was killed, or stopped by a signal."""
+    """A process of a parallel technique was killed."""
 
 
 class _InRank(Exception):
@@ -61,7 +62,8 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
     pickled. The calling process does not use a GPU.
 
     Raises:
-        RankError: a process was killed, or a signal ended all of them.
+        RankError: a process was killed.
+        Stopped: a signal ended all of them.
         Exception: the first one that a process raised, unless a signal had stopped them.
     """
     # Imported here: it is slow, and only parallel techniques need it.
@@ -100,7 +102,7 @@ def launch(function: Callable[..., Any], *arguments: Any, processes: int, cuda: 
         # fail for that: only a sentence of vramlab's own (a saved checkpoint) says more than the
         # signal.
         saved = _saved_error(folder)
-        cause = RankError(f"stopped by {error.sigval.name}; run snakemake again")
+        cause = Stopped(f"stopped by {error.sigval.name}; run snakemake again")
         if isinstance(saved, VramlabError):
             cause = saved
         else:
@@ -206,9 +208,14 @@ def _save_error(folder: Path, rank: int, error: Exception) -> None:
 
 
 def _handlers() -> _Handlers:
-    """Where this process logs to: the file, or None for the terminal; formats of line and date."""
+    """Where this process logs to: file, or None for the terminal; formats of line, date; level."""
     return [
-        (getattr(handler, "baseFilename", None), handler.formatter._fmt, handler.formatter.datefmt)
+        (
+            getattr(handler, "baseFilename", None),
+            handler.formatter._fmt,
+            handler.formatter.datefmt,
+            handler.level,
+        )
         for handler in logging.root.handlers
         if isinstance(handler, logging.StreamHandler) and handler.formatter is not None
     ]
@@ -217,9 +224,12 @@ def _handlers() -> _Handlers:
 def _log_as(handlers: _Handlers, rank: int) -> None:
     """Log to the same places: rank 0 everything, the others only warnings and errors."""
     logging.root.handlers.clear()
-    for path, line, date in handlers:
+    for path, line, date, level in handlers:
         handler = logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path)
         handler.setFormatter(logging.Formatter(line, date))
+        handler.setLevel(level)
+        if path is None:
+            handler.addFilter(for_the_user)
         logging.root.addHandler(handler)
     logging.root.setLevel(logging.WARNING if rank else logging.INFO)
     logging.captureWarnings(capture=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from vramlab.results.profile import ProfileRecord
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
+
+log = logging.getLogger(__name__)
 
 
 def main(snakemake: Any) -> None:
@@ -38,6 +41,7 @@ def _record(job: Job, snakemake: Any) -> ProfileRecord:
         snapshot = output.with_suffix(".snapshot.pickle")
         measured = job.run_at(batch_size, take_profile, plan, train, snapshot)
     except NoBatch as error:
+        log.info("%s: %s", error.status, error.reason)
         return ProfileRecord(**fields, status=error.status, reason=error.reason)
     return ProfileRecord(
         **fields,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vramlab.base.clocks import Pauses
-from vramlab.base.errors import VramlabError
+from vramlab.base.errors import Stopped
 from vramlab.base.progress import progress
 from vramlab.config.training import LearningRateScaling, TrainingConfig
 from vramlab.data.batches import batches, order, split
@@ -40,7 +40,7 @@ MAX_POINTS = 500
 _SECONDS_BETWEEN_FETCHES = 1.0
 
 
-class Interrupted(VramlabError):
+class Interrupted(Stopped):
     """The run received a stop signal and wrote a checkpoint; the next start resumes from it."""
 
 
