@@ -15,9 +15,10 @@ Each of these {count} faults is injected by a test. It ends in the right result,
 sentence and a non-zero exit; and the next run of the same command heals it. Two are not vramlab's.
 Under a `ulimit -f` of 20 KiB Snakemake cannot write its own lock, and ends in a traceback. And a
 file given with `--configfile` is read by Snakemake (9.27) before any code of a workflow runs
-(`ConfigSettings` of `snakemake/settings/types.py`), and one that is missing, a folder, no UTF-8, nested
-thousands deep, or has a date or number that is none ends in Snakemake's own traceback; so does a target
-behind it, which Snakemake takes for a second file. `vramlab run` says or does the right thing in each case.
+(`ConfigSettings` of `snakemake/settings/types.py`), and one that is missing, a folder, no UTF-8,
+nested thousands deep, or has a date or number that is none ends in Snakemake's own traceback; so
+does a target behind it, which Snakemake takes for a second file. `vramlab run` says or does the
+right thing in each case.
 
 | stage | fault | what happens | what to do |
 |---|---|---|---|
