@@ -6,6 +6,9 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+_UNBROKEN = "\u00a0"
+"""A space at which no line ends."""
+
 
 @dataclass(frozen=True)
 class PlannedJob:
@@ -42,7 +45,7 @@ def plan(
             lines.append(begin.rstrip())
             lines += [f"{'':7}{job.message or rule}: {job.reason}" for job in its]
             continue
-        which = ", ".join(job.values for job in its if job.values)
+        which = ", ".join(job.values.replace(" ", _UNBROKEN) for job in its if job.values)
         text = which or (its[0].message if its else "")
         lines += textwrap.wrap(
             text,
@@ -52,4 +55,4 @@ def plan(
             break_long_words=False,
             break_on_hyphens=False,
         ) or [begin.rstrip()]
-    return "\n".join(lines)
+    return "\n".join(lines).replace(_UNBROKEN, " ")
