@@ -101,7 +101,7 @@ def held(checkout, tmp_path):
 
     yield hold
     if pause.exists():
-        with open(pause) as stream:
+        with pause.open() as stream:
             job = int(stream.read())
         try:
             os.kill(job, signal.SIGKILL)
