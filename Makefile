@@ -37,6 +37,7 @@ demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CP
 	$(BIN)/snakemake --workflow-profile profiles/demo
 	$(BIN)/snakemake --workflow-profile profiles/demo --report results/demo/report.html
 	@echo
+	@cat results/demo/report/answer.txt
 	@echo "The report:  results/demo/report/index.html   (tables and figures beside it)"
 	@echo "Snakemake's: results/demo/report.html"
 

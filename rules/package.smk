@@ -52,7 +52,9 @@ with one_sentence():
     from vramlab.stages.interrupt import stop_at_once, stop_with_the_job
 
 # The terminal and the signals belong to the workflow that the user runs, which may be another.
+DISPLAY = None
 if not workflow.is_main_process:
     stop_with_the_job(JobScheduler)
 elif is_own_snakefile(workflow.main_snakefile):
-    show_one_line(logger, workflow.output_settings, stop_at_once(shell, JobScheduler))
+    stop = stop_at_once(shell, JobScheduler)
+    DISPLAY = show_one_line(logger, workflow.output_settings, stop)

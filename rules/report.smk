@@ -166,7 +166,16 @@ rule report:
         "The report is {input[1]}"
 
 
-# The last lines of a run that made or had the report say its answer.
+# A run that made the report, or found it up to date, ends with its answer.
+def say_answer():
+    answer = rules.page.output.answer
+    if any(answer in job.output for job in workflow.dag.jobs) and Path(answer).exists():
+        print(Path(answer).read_text("utf-8"), end="", flush=True)
+
+
+if DISPLAY is not None:
+    DISPLAY.on_nothing = say_answer
+
+
 onsuccess:
-    if any(rules.page.output.answer in job.output for job in workflow.dag.jobs):
-        print(Path(rules.page.output.answer).read_text("utf-8"), end="")
+    say_answer()

@@ -74,18 +74,12 @@ def answers(results: Results) -> list[Answer]:
     return [part for part in parts if part is not None]
 
 
-def in_terminal(results: Results, page: str) -> str:
-    """The answers as plain text, with the entries and the report's place.
-
-    Args:
-        results: what they are about.
-        page: path of the report.
-    """
+def in_terminal(results: Results) -> str:
+    """The answers as plain text, with the entries."""
     lines = [conditions(results)]
     for answer in answers(results):
         lines += textwrap.wrap(plain(answer.text), _COLUMNS)
         lines += [f"    {answer.entry}"] if answer.entry else []
-    lines.append(say("The report: {path}", path=page))
     return "\n".join(line for line in lines if line) + "\n"
 
 

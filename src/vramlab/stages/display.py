@@ -116,6 +116,8 @@ class Display(logging.Handler):
         self._causes: dict[int, str] = {}
         self._farewell: list[str] = []
         self._end = threading.Event()
+        self.on_nothing: Callable[[], None] = lambda: None
+        """Called where all is up to date, so that no job says what there is."""
         self._on: Mapping[Any, Callable[[Any], None]] = {
             LogEvent.WORKFLOW_STARTED: self._on_start,
             LogEvent.RUN_INFO: self._on_counts,
@@ -208,6 +210,8 @@ class Display(logging.Handler):
             hidden = (self._started and not text.startswith(_NOTHING)) or text == _NOISE
         if not hidden:
             self._pass_on(record)
+        if text.startswith(_NOTHING) and not self._plans:
+            self.on_nothing()
 
     def _pass_on(self, record: logging.LogRecord) -> None:
         if self._interruption.received is not None:
@@ -343,8 +347,10 @@ def _about(seconds: float) -> str:
     return f"about {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min"
 
 
-def show_one_line(logger: logging.Logger, settings: Any, interruption: Interruption) -> None:
-    """Put a Display in the place of Snakemake's handler, unless the user asked for its text.
+def show_one_line(
+    logger: logging.Logger, settings: Any, interruption: Interruption
+) -> Display | None:
+    """Put a Display in the place of Snakemake's handler; None if the user asked for its text.
 
     Args:
         logger: `snakemake.logging.logger`.
@@ -356,7 +362,9 @@ def show_one_line(logger: logging.Logger, settings: Any, interruption: Interrupt
     wanted = settings.verbose or settings.debug_dag or settings.printshellcmds or "ALL" in quiet
     wanted = wanted or ("PROGRESS" in quiet and not settings.dryrun)
     if default is None or wanted:
-        return
+        return None
     logger.removeHandler(default)
     reasons = "REASON" not in quiet
-    logger.addHandler(Display(default, default.stream, interruption, settings.dryrun, reasons))
+    display = Display(default, default.stream, interruption, settings.dryrun, reasons)
+    logger.addHandler(display)
+    return display

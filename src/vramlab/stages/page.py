@@ -48,6 +48,6 @@ def write_page(
             {e: tables.TABLES[e.name](results) for e in catalog.TABLES if e.name in written},
         )
         write_text(outputs["recommended"], recommended_yaml(results))
-        write_text(outputs["answer"], in_terminal(results, outputs["html"]))
+        write_text(outputs["answer"], in_terminal(results))
         write_text(outputs["markdown"], to_markdown(content))
         write_text(outputs["html"], to_html(content, Path(outputs["html"]).parent))
