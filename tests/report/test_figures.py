@@ -88,6 +88,27 @@ def test_legends_are_inside_the_figure(case, code, narrow):
             assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, entry.name
 
 
+@pytest.mark.parametrize("code", ["en", "pl"])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_name_of_an_axis_is_as_long_as_its_panel(case, code, narrow):
+    """Longer ones would reach under the panel beside, or above it."""
+    config, results = case
+    for entry in catalog.figures(config):
+        with language.use(code):
+            figure = drawn(entry.name, results, narrow)
+        for axes in (axes for axes in figure.axes if axes.get_visible()):
+            panel, room = axes.get_window_extent(), figure.dpi / 10
+            names = (axis.label for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text())
+            for name in names:
+                box = Text.get_window_extent(name)
+                assert box.width <= panel.width + room or name is axes.yaxis.label, (
+                    f"{entry.name}: {name.get_text()!r}"
+                )
+                assert box.height <= panel.height + room or name is axes.xaxis.label, (
+                    f"{entry.name}: {name.get_text()!r}"
+                )
+
+
 def test_a_legend_has_as_many_columns_as_fit(results):
     wide, narrow = (drawn("memory_kinds", results, form).legends[0] for form in (False, True))
     assert wide._ncols == 5

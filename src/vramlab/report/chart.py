@@ -181,12 +181,15 @@ def height(rows: int, row: float = 0.38) -> float:
 
 def x_label(axes: Axes, text: str) -> None:
     """Name the value axis, on as many lines as its panel needs."""
-    axes.set_xlabel(textwrap.fill(text, 44 if narrow() else 112 // _columns(axes)))
+    axes.set_xlabel(textwrap.fill(text, 38 if narrow() else 112 // _columns(axes)))
 
 
 def y_label(axes: Axes, text: str) -> None:
-    """Name the vertical axis of a low panel, on as many lines as it needs."""
-    axes.set_ylabel(textwrap.fill(text, 20 if narrow() else 40))
+    """Name the vertical axis of a panel of several, on as many lines as its height needs."""
+    figure, place = axes.get_figure(root=True), axes.get_subplotspec()
+    assert figure is not None and place is not None
+    inches = figure.get_figheight() / place.get_geometry()[0] - 1.5  # less titles, ticks, legend
+    axes.set_ylabel(textwrap.fill(text, max(12, int(inches / 0.095))))
 
 
 def title(axes: Axes, text: str) -> None:
