@@ -34,8 +34,8 @@ def ranking(
 class Superlative:
     """Names the techniques that are best at a metric; empty where none has a value.
 
-    Those whose values look the same are named together; of a speed, those that are not slower for
-    certain.
+    Those whose values look the same are named together; behind a speed, those that are not slower
+    for certain.
 
     The gaps of its texts: label of the metric; names and value of the best; base, the value of the
     baseline; share of it that the best's is, and times that it is better; batch and steps, where
@@ -61,16 +61,19 @@ class Superlative:
         best = self._best(runs, results, length)
         values = {
             "label": capital(say(metric.label)),
-            "names": codes(best),
+            "names": codes(best[:1] if self.open else best),
             "value": metric.text(value),
             "baseline": code(results.baseline),
             "batch": batch_of(run, results),
             "steps": _steps_of(run, results) if metric.needs_epoch else "",
             "samples": len(metric.samples(run)),
         }
+        tied = ""
+        if self.open and best[1:]:
+            tied = " " + say("Not slower for certain: {names}.", names=codes(best[1:]))
         base = standing(metric, results.run(results.baseline, "own", length))
         if not base or run.technique == results.baseline:
-            return say(self.alone, **values)
+            return say(self.alone, **values) + tied
         better, worse = (value, base) if metric.better == "higher" else (base, value)
         values |= {
             "name": code(run.technique),
@@ -80,7 +83,7 @@ class Superlative:
         }
         if results.baseline in best:
             return say(self.open or self.alone, **values)
-        return say(self.beside, **values)
+        return say(self.beside, **values) + tied
 
     def _best(
         self, runs: Sequence[tuple[Run, float]], results: Results, length: int | None
