@@ -49,7 +49,7 @@ class Checkout:
     def configure(self, config: Mapping) -> None:
         (self.root / "test.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
 
-    def snakemake(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         command = [sys.executable, "-m", "snakemake", "--configfile", "test.yaml", "--cores", "2"]
         return subprocess.run(

@@ -105,11 +105,16 @@ def test_the_rank_with_the_most_memory_counts():
         count = 2
 
         def gather(self, mine):
-            other = type(mine)(memory(3, 9), [0.2, 0.1], 5.0, 6, 0, 50, 40, mine.repeatable)
+            other = type(mine)(
+                memory(3, 9), [0.2, 0.1], 5.0, 6, 0, 50, 40, mine.repeatable, mine.host_load
+            )
             return [mine, other]
 
     profile = in_ranks.profiled({})
-    mine = type(profile)(memory(4, 8), [0.1, 0.3], 7.0, 4, 1, 50, 40, repeatable=True)
+    load = profile.host_load
+    mine = type(profile)(
+        memory(4, 8), [0.1, 0.3], 7.0, 4, 1, 50, 40, repeatable=True, host_load=load
+    )
     found = _combine(mine, Both())
     assert found.memory == memory(4, 9)
     assert found.step_seconds == [0.2, 0.3]

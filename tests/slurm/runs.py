@@ -88,7 +88,7 @@ class Run:
     def output(self) -> str:
         return self.log.read_text()
 
-    def ends(self, status: int = 0, seconds: float = 240) -> str:
+    def ends(self, status: int = 0, seconds: float = 600) -> str:
         """Wait for the end, check the exit status, and return what was printed."""
         try:
             code = self.process.wait(seconds)

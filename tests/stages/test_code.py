@@ -35,7 +35,8 @@ def test_the_script_itself_is_code_as_well(code):
 
 COMMON = """
 base/files base/provenance
-config/axes config/base config/measure config/model config/targets config/technique
+config/axes config/base config/measure config/model config/model_files config/targets
+config/technique
 config/workload
 data/batches data/sequences
 measure/kernel_limit

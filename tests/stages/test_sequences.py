@@ -38,7 +38,7 @@ def test_a_training_corpus_of_less_than_a_sequence_is_refused(packed, tmp_path):
 
 def test_one_whole_sequence_is_enough(packed, caplog):
     assert packed("train", 15, 16).sequences == {16: 1}
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
 @pytest.mark.parametrize(("split", "lengths"), [("validation", (16, 8)), ("train", (8, 16))])

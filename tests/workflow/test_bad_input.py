@@ -98,7 +98,7 @@ def test_a_corrupt_archive(fresh, copied):
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
     path.write_bytes(content)
     fresh.configure(config(copied))
-    refused(fresh, TRAIN, "train.jsonl.zst", "zst")
+    refused(fresh, TRAIN, "books.jsonl.zst", "has the SHA-256", "as its manifest says")
 
 
 def test_a_bad_json_line(fresh, copied):

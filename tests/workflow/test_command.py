@@ -38,7 +38,9 @@ def test_the_answer_for_a_model_on_a_card(fresh, tmp_path):
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000}
     (tmp_path / "M/config.json").write_text(json.dumps({"model_type": "llama", **sizes, **heads}))
     (tmp_path / "t.yaml").write_text(
-        yaml.safe_dump(TINY | {"techniques": {"fp32": {}, "bf16": {"precision": "bf16"}}})
+        yaml.safe_dump(
+            TINY | {"techniques": {"fp32": {}, "bf16": {"precision": "bf16"}}}, sort_keys=False
+        )
     )
     question = ("--model", "M", "--length", "128", "--card", "24", "--configfile", "t.yaml")
     done = vramlab(tmp_path, "estimate", *question, "--cores", "1")
