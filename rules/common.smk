@@ -272,3 +272,10 @@ def shown(name, kind, title, category, caption):
 def caption_of(kind, name):
     """The caption of a table or figure, in the report's language."""
     return f"{RESULTS}/report/captions/{kind}/{name}.rst"
+
+
+def say_answer():
+    """Print the answer of the report, if the report is among what was asked for."""
+    answer = placed(f"{RESULTS}/report/answer.txt")
+    if any(answer in job.output for job in workflow.dag.jobs) and Path(answer).exists():
+        print(Path(answer).read_text("utf-8"), end="", flush=True)
