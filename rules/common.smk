@@ -274,6 +274,13 @@ def caption_of(kind, name):
     return f"{RESULTS}/report/captions/{kind}/{name}.rst"
 
 
+def baseline_estimate(wildcards):
+    """The baseline's record, at whose largest batch the peaks of all techniques are predicted."""
+    if wildcards.technique == CONFIG.baseline:
+        return []
+    return [f"{RESULTS}/estimate/{wildcards.length}/{CONFIG.baseline}.json"]
+
+
 def say_answer():
     """Print the answer of the report, if the report is among what was asked for."""
     answer = placed(f"{RESULTS}/report/answer.txt")

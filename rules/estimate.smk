@@ -4,13 +4,6 @@ ESTIMATES = [
 ]
 
 
-def baseline_estimate(wildcards):
-    """The baseline's record, at whose largest batch the peaks of all techniques are predicted."""
-    if wildcards.technique == CONFIG.baseline:
-        return []
-    return [f"{RESULTS}/estimate/{wildcards.length}/{CONFIG.baseline}.json"]
-
-
 rule estimates:
     input:
         baseline=baseline_estimate,
