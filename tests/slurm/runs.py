@@ -122,8 +122,11 @@ class SlurmCheckout(Checkout):
     slurm: Cluster
 
     def start(self, *arguments: str) -> Run:
-        """Run `snakemake --profile profiles/slurm` in the background."""
-        command = [sys.executable, "-c", SNAKEMAKE, "--configfile", "test.yaml"]
+        """Run `snakemake --profile profiles/slurm` in the background.
+
+        With `--printshellcmds` Snakemake shows its own text, in which the ids of SLURM's jobs are.
+        """
+        command = [sys.executable, "-c", SNAKEMAKE, "--configfile", "test.yaml", "--printshellcmds"]
         log = self.root / "snakemake.out"
         with log.open("w") as stream:
             process = subprocess.Popen(

@@ -40,7 +40,7 @@ def test_each_gpu_job_sees_one_a100_and_the_others_none(finished):
     assert {stage for stage, _ in seen["gpu"]} == GPU_STAGES
     assert {devices for _, devices in seen["gpu"]} == A100S
     assert {"quality", "tokenizer", "sequences"} <= {stage for stage, _ in seen["cpu"]}
-    assert {devices for _, devices in seen["cpu"]} == {"-"}
+    assert [found for found in seen["cpu"] if found[1] != "-"] == []
     assert "download" in {stage for stage, _ in seen["login"]}
 
 
