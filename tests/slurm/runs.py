@@ -166,4 +166,10 @@ class SlurmCheckout(Checkout):
         (self.root / "slow").unlink()
 
     def witnesses(self) -> list[list[str]]:
-        return [line.split() for line in (self.root / "witness.txt").read_text().splitlines()]
+        """Script, SLURM job and GPUs of each job; Snakemake's own processes import the module too."""
+        lines = (self.root / "witness.txt").read_text().splitlines()
+        return [
+            seen
+            for line in lines
+            if (seen := line.split())[0].endswith(".py") and not seen[0].endswith("__main__.py")
+        ]
