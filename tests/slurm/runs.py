@@ -166,7 +166,7 @@ class SlurmCheckout(Checkout):
         (self.root / "slow").unlink()
 
     def witnesses(self) -> list[list[str]]:
-        """Script, SLURM job and GPUs of each job; Snakemake's own processes import the module too."""
+        """Script, SLURM job and GPUs of each job, without Snakemake's own processes."""
         lines = (self.root / "witness.txt").read_text().splitlines()
         return [
             seen
