@@ -176,7 +176,7 @@ def test_a_second_ctrl_c_ends_even_an_epoch_at_once(held, checkout):
     terminal.ctrl_c()
     status, lines = terminal.ends()
     assert status == 1
-    assert "epoch fp32 own 16 9 begins again" in lines[-2]
+    assert "epoch fp32 own 16 9 goes on from its last checkpoint" in lines[-2]
 
 
 SOLVER_ENDS_RUN = """

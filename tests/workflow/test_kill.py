@@ -300,7 +300,11 @@ def hit(snakemake: subprocess.Popen, whom: str, number: int, dice: random.Random
     """Send a signal to Snakemake, to all of its processes, or to one of its jobs."""
     try:
         if whom == "all":
+            # A terminal's Ctrl-C does not reach the jobs, each of which has its process group.
+            jobs = psutil.Process(snakemake.pid).children(recursive=True)
             os.killpg(snakemake.pid, number)
+            if number == signal.SIGKILL:
+                psutil.wait_procs([job for job in jobs if not job.kill()], timeout=10)
         elif whom == "snakemake":
             snakemake.send_signal(number)
         else:

@@ -321,6 +321,8 @@ def _left_by(job: _Job) -> str:
     for line in reversed(job.lines("ERROR")):
         if found := _SAVED.search(line):
             return f"{job.name} is saved after step {found[1]}"
+    if job.rule == "epoch":
+        return f"{job.name} goes on from its last checkpoint, if it had one"
     partial = [p for name in job.outputs for p in Path(name).parent.glob(f"{Path(name).name}.*")]
     if any(path.suffix == ".partial" for path in partial):
         return f"{job.name} keeps what it has fetched"

@@ -1,0 +1,263 @@
+"""What a run shows, from the records that Snakemake logs."""
+
+import io
+import logging
+import os
+import signal
+import time
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from vramlab.stages import display as module
+from vramlab.stages.display import Display, show_one_line
+from vramlab.stages.interrupt import Interruption
+
+SCRIPT_FAILED = """RuleException:
+CalledProcessError in file "rules/epoch.smk", line 36:
+Command 'set -euo pipefail; python epoch.py' {how}."""
+
+
+class Output(io.StringIO):
+    terminal = False
+
+    def isatty(self):
+        return self.terminal
+
+    def fileno(self):
+        return 0
+
+
+class Run:
+    """Makes the records of a run, and keeps what is shown."""
+
+    def __init__(self, folder, terminal=False, **options):
+        self.folder, self.output = folder, Output()
+        self.output.terminal = terminal
+        default = logging.StreamHandler(self.output)
+        self.interruption = Interruption()
+        self.display = Display(default, self.output, self.interruption, **options)
+        self.says("Assuming unrestricted shared filesystem usage.")
+        self.event(LogEvent.WORKFLOW_STARTED)
+
+    def event(self, event=None, message="", level=logging.INFO, **fields):
+        record = logging.LogRecord("snakemake", level, "", 0, message, (), None)
+        vars(record).update(fields)
+        if event is not None:
+            record.event = event
+        self.display.handle(record)
+
+    def says(self, message, level=logging.INFO):
+        self.event(None, message, level)
+
+    def counts(self, **counts):
+        self.event(LogEvent.RUN_INFO, stats={**counts, "total": sum(counts.values())})
+
+    def starts(self, number, rule="epoch", local=True, log="", output=("made",), **wildcards):
+        path = self.folder / f"{number}.log"
+        if log is not None:
+            path.write_text(log)
+        described = {"rule_name": rule, "rule_msg": f"Do {rule}", "reason": "code"}
+        described |= {"log": [] if log is None else [str(path)], "output": list(output)}
+        self.event(LogEvent.JOB_INFO, jobid=number, local=local, wildcards=wildcards, **described)
+
+    def finishes(self, number):
+        self.event(LogEvent.JOB_FINISHED, job_id=number)
+
+    def fails(self, number, how="returned non-zero exit status 1", message=None, indent=False):
+        text = SCRIPT_FAILED.format(how=how)
+        self.event(LogEvent.ERROR, text, logging.ERROR, exception="RuleException")
+        log = [str(self.folder / f"{number}.log")]
+        described = {"log": log, "rule_msg": message, "indent": indent}
+        self.event(LogEvent.JOB_ERROR, "Error", logging.ERROR, jobid=number, **described)
+
+    def ends(self):
+        self.display.close()
+        return self.output.getvalue()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def test_a_run_that_ends_well_is_three_lines(run):
+    run.says("Building DAG of jobs...")
+    run.counts(epoch=1, all=1)
+    run.says("Select jobs to execute...")
+    run.event(LogEvent.JOB_STARTED, "Execute 1 jobs...")
+    run.starts(1, technique="flash", log="12:00:00 INFO train: 3 of 3 steps\n")
+    run.finishes(1)
+    run.event(LogEvent.PROGRESS, None, done=1, total=2)
+    run.starts(0, rule="all", log=None, output=())
+    run.finishes(0)
+    run.says("Complete log(s): .snakemake/log/x.log")
+    assert run.ends().splitlines() == ["0 of 2 jobs", "2 jobs done after 0 s.", "Do all"]
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal(run, monkeypatch):
+    run.counts(epoch=3)
+    for number in range(2):
+        run.starts(number, technique="flash", log="12:00:00 INFO train: 1 step\n")
+        run.finishes(number)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0)
+    run.starts(2, technique="fp32", log="12:00:00 INFO train: 1 step\n")
+    said = run.ends()
+    assert said.splitlines() == [
+        "0 of 3 jobs",
+        "2 of 3 jobs, less than a minute left; epoch fp32: train: 1 step",
+    ]
+    assert "\r" not in said
+
+
+def test_one_line_is_drawn_over_and_over_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((30, 24)))
+    run = Run(tmp_path, terminal=True)
+    run.counts(epoch=2)
+    run.starts(1, technique="flash", log="12:00:00 INFO train: 3 of 30000 steps\n")
+    run.says("a warning", logging.WARNING)
+    clear = "\r\x1b[2K"
+    line = "0 of 2 jobs; epoch flash: tra"
+    assert run.output.getvalue() == f"{clear}{line}{clear}a warning\n{clear}{line}"
+
+
+def test_a_job_that_shows_its_result_has_the_terminal_to_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
+    run = Run(tmp_path, terminal=True)
+    run.counts(estimate=1)
+    run.starts(0, rule="estimate", output=())
+    assert run.output.getvalue() in {"", "\r\x1b[2K"}
+    run.finishes(0)
+    assert "Do estimate" not in run.ends()
+
+
+def test_a_failed_job_is_told_once_at_the_end_with_its_sentence(run):
+    run.counts(epoch=3, page=1)
+    run.starts(
+        1, technique="flash", log="12:00:00 INFO train\n12:00:01 ERROR x is wrong; change it\n"
+    )
+    run.fails(1)
+    run.starts(2, technique="fp32")
+    run.finishes(2)
+    run.says("Exiting because a job execution failed. Look above for error messages", 40)
+    run.event(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete", 40)
+    assert run.ends().splitlines()[1:] == [
+        "1 of 4 jobs failed, 1 are done, and 2 did not run:",
+        "  epoch flash: x is wrong; change it",
+        f"    log: {run.folder / '1.log'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("died with <Signals.SIGKILL: 9>", "if the machine ran out of memory give it more"),
+        ("died with <Signals.SIGSEGV: 11>", "ended by SIGSEGV; see its log"),
+        ("returned non-zero exit status 3", "exit status 3; see its log"),
+    ],
+)
+def test_a_job_that_could_not_say_why_it_failed(run, how, said):
+    run.counts(epoch=1)
+    run.starts(1, technique="flash")
+    run.fails(1, how)
+    assert said in run.ends()
+
+
+def test_the_log_of_an_earlier_run_is_not_taken_for_this_one(run):
+    run.counts(epoch=1)
+    run.starts(1, log="12:00:00 ERROR of yesterday\n")
+    os.utime(run.folder / "1.log", (time.time() - 99, time.time() - 99))
+    run.fails(1)
+    assert "yesterday" not in run.ends()
+
+
+def test_a_job_elsewhere_is_told_when_it_ends_and_forgiven_when_its_retry_succeeds(run):
+    run.counts(batch_size=1)
+    run.starts(1, rule="batch_size", local=False, technique="flash")
+    run.fails(1, message="SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. ")
+    log = "12:00:00 WARNING skipped: no GPU\n"
+    run.starts(1, rule="batch_size", local=False, technique="flash", log=log)
+    run.finishes(1)
+    assert run.ends().splitlines()[1:] == [
+        "batch_size flash: SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.",
+        "batch_size flash: skipped: no GPU",
+        "1 job done after 0 s.",
+    ]
+
+
+def test_of_a_group_the_job_that_failed_is_told(run):
+    run.counts(profile=2)
+    run.starts(1, rule="profile", technique="a")
+    run.starts(2, rule="profile", technique="b", log="12:00:00 ERROR b is wrong\n")
+    run.fails(1, indent=True)
+    run.fails(2, indent=True)
+    said = run.ends()
+    assert "profile b: b is wrong" in said
+    assert "profile a" not in said
+
+
+def test_what_is_wrong_with_the_workflow_is_shown(run):
+    run.event(LogEvent.ERROR, "MissingInputException: no file x", logging.ERROR)
+    assert run.ends() == "MissingInputException: no file x\n"
+
+
+def test_that_nothing_is_to_be_done_is_said(run):
+    run.says("Nothing to be done (all requested files are present and up to date).")
+    assert run.ends().startswith("Nothing to be done")
+
+
+def test_a_stopped_run_says_what_was_saved_in_one_sentence(run, monkeypatch):
+    run.counts(epoch=2, batch_size=1, download=1, tokenizer=1)
+    run.starts(9, rule="tokenizer")
+    run.finishes(9)
+    saved = "12:00:00 ERROR stopped by SIGTERM after step 12, which is saved in x; run\n"
+    run.starts(1, technique="flash", log=saved)
+    run.starts(2, rule="batch_size", technique="fp32")
+    target = run.folder / "train.jsonl.zst"
+    (run.folder / "train.jsonl.zst.abc.partial").touch()
+    run.starts(3, rule="download", part="train", output=[str(target)])
+    monkeypatch.setattr(run.interruption, "received", signal.SIGINT)
+    run.says("Terminating processes on user request, this might take some time.")
+    run.fails(1)
+    run.event(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete", 40)
+    assert run.ends().splitlines()[1:] == [
+        "Stopped by Ctrl-C: 1 of 5 jobs are done; epoch flash is saved after step 12; batch_size "
+        "fp32 begins again; download train keeps what it has fetched; run the same command again "
+        "to go on."
+    ]
+
+
+def test_a_run_that_is_stopped_before_a_job_began(run, monkeypatch):
+    monkeypatch.setattr(run.interruption, "received", signal.SIGTERM)
+    assert run.ends() == "Stopped by SIGTERM; no job had begun.\n"
+
+
+def test_a_dry_run_is_a_plan(tmp_path):
+    run = Run(tmp_path, plans=True)
+    run.counts(epoch=1, all=1)
+    run.starts(0, rule="all", output=())
+    run.starts(1, technique="flash", seed="9")
+    run.counts(epoch=1, all=1)
+    run.says("This was a dry-run (flag -n).")
+    assert run.ends().splitlines() == [
+        "2 jobs would run, in this order:",
+        "    1  epoch  flash 9",
+        "    1  all    Do all",
+    ]
+
+
+class Settings:
+    verbose = debug_dag = printshellcmds = dryrun = False
+    quiet = ()
+
+
+@pytest.mark.parametrize("asked", ["verbose", "printshellcmds", "debug_dag", ""])
+def test_snakemakes_own_text_where_the_user_asks_for_it(asked):
+    logger, settings = logging.Logger("snakemake"), Settings()
+    default = logging.StreamHandler(io.StringIO())
+    default.name = "DefaultStreamHandler"
+    logger.addHandler(default)
+    if asked:
+        setattr(settings, asked, True)
+    show_one_line(logger, settings, Interruption())
+    assert isinstance(logger.handlers[0], Display) != bool(asked)
