@@ -31,6 +31,14 @@ def interruptions(path):
     return json.loads(path.read_text())["interruptions"]
 
 
+def content(path):
+    """None for a moment while a checkpoint is followed by the next: it is renamed first."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def test_each_gpu_job_sees_one_a100_and_the_others_none(finished):
     seen = {"gpu": set(), "cpu": set(), "login": set()}
     for script, job, devices in finished.witnesses():
@@ -195,8 +203,8 @@ def test_an_epoch_requeued_and_then_preempted_goes_on_bit_for_bit(training, undi
     newest = checkout.root / CHECKPOINT
     checkout.slurm.ask("scontrol", "requeue", job)
     checkout.slurm.release(job)
-    saved = newest.read_bytes()
-    wait_for(f"a new checkpoint, see {run.log}", 60, lambda: newest.read_bytes() != saved)
+    saved = content(newest)
+    wait_for(f"a new checkpoint, see {run.log}", 60, lambda: content(newest) not in {saved, None})
     preempting = ["sbatch", "--parsable", "-p", "hi", "--exclusive", "-o", "/dev/null"]
     checkout.slurm.ask(*preempting, "--wrap", "sleep 1")
     checkout.slurm.release(job)

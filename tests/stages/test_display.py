@@ -119,6 +119,18 @@ def test_one_line_is_drawn_over_and_over_on_a_terminal(tmp_path, monkeypatch):
     clear = "\r\x1b[2K"
     line = "0 of 2 jobs; epoch flash: tra"
     assert run.output.getvalue() == f"{clear}{line}{clear}a warning\n{clear}{line}"
+    assert run.ends().endswith(clear)
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_line(tmp_path, monkeypatch):
+    def gone(_):
+        raise OSError("Inappropriate ioctl for device")
+
+    monkeypatch.setattr(os, "get_terminal_size", gone)
+    run = Run(tmp_path, terminal=True)
+    run.counts(epoch=2)
+    run.starts(1, technique="flash", log="")
+    assert "0 of 2 jobs; epoch flash" in run.ends()
 
 
 def test_a_job_that_shows_its_result_has_the_terminal_to_itself(tmp_path, monkeypatch):

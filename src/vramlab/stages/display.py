@@ -233,13 +233,18 @@ class Display(logging.Handler):
             if any(job.writes_to_terminal for job in self._jobs.values()):
                 self._clear()
                 return
-            width = os.get_terminal_size(self._stream.fileno()).columns or 80
-            self._write(f"{CLEAR}{self._progress()[: width - 1]}")
+            self._write(f"{CLEAR}{self._progress()[: self._width() - 1]}")
             self._drawn = True
         elif time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
             if (text := self._progress()) != self._last:
                 self._say(text)
             self._said, self._last = time.monotonic(), text
+
+    def _width(self) -> int:
+        """The terminal's columns; 80 where it does not say, or is gone while its run goes on."""
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        return 80
 
     def _progress(self) -> str:
         if self._interruption.received is not None:
