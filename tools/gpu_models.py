@@ -25,7 +25,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from vramlab.report.estimate import largest_under, peak_at  # noqa: E402
+from vramlab.measure.predicted_peaks import PredictedPeaks  # noqa: E402
 from vramlab.results.base import read  # noqa: E402
 from vramlab.results.batch_size import BatchSizeRecord  # noqa: E402
 from vramlab.results.estimate import EstimateRecord  # noqa: E402
@@ -156,15 +156,16 @@ def rows(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             continue
         assert search.max_batch_size is not None and search.headroom is not None
         limit = search.memory_limit - search.headroom - guess.fragmentation
+        peaks = PredictedPeaks(guess.peaks)
         peak = {t.batch_size: t.peak_allocated for t in search.trials}[search.max_batch_size]
         held = {t.batch_size: t.peak_reserved for t in search.trials}[search.max_batch_size]
         row |= {
-            "predicted_batch": largest_under(guess.peaks, limit),
+            "predicted_batch": peaks.largest(limit),
             "largest_batch": search.max_batch_size,
-            "predicted_gib": peak_at(guess.peaks, search.max_batch_size) / 2**30,
+            "predicted_gib": peaks.at(search.max_batch_size) / 2**30,
             "peak_gib": peak / 2**30,
             "reserved_gib": held / 2**30,
-            "peak_error_percent": 100 * (peak_at(guess.peaks, search.max_batch_size) / peak - 1),
+            "peak_error_percent": 100 * (peaks.at(search.max_batch_size) / peak - 1),
         }
     return found
 

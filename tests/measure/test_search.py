@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.measure.search import KnownPeak, Limit, doubling_and_bisection, search
 from vramlab.results.batch_size import Trial
 
@@ -216,3 +217,74 @@ def test_a_kernel_that_takes_no_more_ends_the_search_in_a_few_trials():
     found, trials = search(try_batch, Limit(limit, 2**20))
     assert found == 65_535
     assert len(trials) <= 7
+
+
+SIZES = (32, 512)
+"""Batches whose peaks are predicted."""
+
+
+def predicted(cost, complete=True):
+    return PredictedPeaks({b: int(cost(b)) for b in SIZES}, complete)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 40, 777, 12_544])
+def test_a_right_prediction_is_confirmed_by_two_trials(batch_size):
+    cost = lambda b: 70 * MIB + 3 * MIB * b  # noqa: E731
+    limit = cost(batch_size) + MIB
+    guess = predicted(cost)
+    found, trials = search(oracle(cost, limit, tells=int), Limit(limit, 2**20), predicted=guess)
+    assert found == batch_size
+    assert [t.batch_size for t in trials] == [batch_size, batch_size + 1]
+
+
+@settings(deadline=None)
+@given(
+    fixed=st.integers(40 * MIB, 10_000 * MIB),
+    slope=st.integers(2 * MIB, 640 * MIB),
+    off=st.floats(0.995, 1.005),
+    fragmentation=st.integers(60 * MIB, 130 * MIB),
+    told=st.floats(0.5, 1),
+)
+def test_a_prediction_off_by_what_a_gpu_adds_saves_trials(fixed, slope, off, fragmentation, told):
+    cost = lambda b: fixed + slope * b  # noqa: E731
+    tells = lambda short: int(told * short)  # noqa: E731
+    limit = Limit(79_000 * MIB, 2**20, 96 * MIB)
+    device = oracle(cost, limit.memory, fragmentation, tells=tells)
+    usual = search(device, limit)
+    found, trials = search(device, limit, predicted=predicted(lambda b: off * cost(b)))
+    assert found == usual[0]
+    assert len(trials) <= max(len(usual[1]), 4)
+
+
+@pytest.mark.parametrize("off", [0.3, 0.58, 0.9, 1.1, 1.7, 3])
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_wrong_prediction_costs_one_trial_at_most(off, complete):
+    """Compiled code was predicted at 0.58 of its batch, on an H100 with 10 GiB."""
+    cost = lambda b: 300 * MIB + 68 * MIB * b  # noqa: E731
+    limit = Limit(10_000 * MIB, 2**20)
+    device = oracle(cost, limit.memory, tells=int)
+    usual = search(device, limit)
+    guess = predicted(lambda b: 300 * MIB + 68 * MIB * b / off, complete)
+    found, trials = search(device, limit, predicted=guess)
+    assert found == usual[0] == 142
+    assert len(trials) <= len(usual[1]) + (off > 1)
+
+
+@settings(deadline=None)
+@given(
+    jumps=st.lists(st.integers(0, 1000), min_size=400, max_size=400),
+    limit=st.integers(0, 200_000),
+    guessed=st.dictionaries(st.integers(1, 400), st.integers(0, 300_000), min_size=1, max_size=4),
+    complete=st.booleans(),
+    told=st.sampled_from([0, 0.5, 1]),
+)
+def test_whatever_is_predicted_the_answer_is_the_same(jumps, limit, guessed, complete, told):
+    costs = [0]
+    for jump in jumps:
+        costs.append(costs[-1] + jump)
+    device = oracle(costs.__getitem__, limit, tells=lambda short: int(told * short))
+    guess = PredictedPeaks(guessed, complete)
+    found, trials = search(device, Limit(limit, 400), predicted=guess)
+    assert found == largest(costs.__getitem__, limit, 400)
+    assert len({t.batch_size for t in trials}) == len(trials)
+    assert len(trials) <= 30

@@ -10,7 +10,7 @@ from vramlab.config.technique import Technique
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
-from vramlab.predict.estimate import Curve, Limits, caveats, estimates, least_card, limit_of, usable
+from vramlab.predict.estimate import Limits, caveats, estimates, least_card, limit_of, usable
 
 GIB = 2**30
 SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
@@ -19,32 +19,6 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def of_axes(axes):
     return workload(axes, SMALL, vocab_size=500, length=16)
-
-
-CURVES = {
-    "line": lambda b: 10**8 + 5 * 10**7 * b,
-    "bend": lambda b: max(10**9 + 10**6 * b, 2 * 10**7 * b),
-    "granules": lambda b: 10**6 + -(-3000 * b // 512) * 512,
-    "flat, then steep": lambda b: 10**6 if b <= 5000 else 10**6 * (b - 4999),
-}
-
-
-@pytest.mark.parametrize("name", CURVES)
-@pytest.mark.parametrize("limit", [10**6, 2 * 10**8, 3 * 10**9, 8 * 10**10])
-def test_the_answer_fits_and_one_more_does_not(name, limit):
-    peak = CURVES[name]
-    curve = Curve(peak, (32, 512))
-    largest = curve.largest(limit, 2**20)
-    assert largest == 0 or peak(largest) <= limit
-    assert largest == 2**20 or peak(largest + 1) > limit
-    assert all(bytes_ == peak(b) for b, bytes_ in curve.peaks.items())
-
-
-def test_on_a_line_a_limit_takes_one_or_two_predictions():
-    curve = Curve(CURVES["line"], (32, 512))
-    for limit in (8, 24, 80):
-        curve.largest(limit * GIB, 2**20)
-    assert len(curve.peaks) < 3 + 3
 
 
 def test_a_card_leaves_less_than_its_name_says():

@@ -9,30 +9,11 @@ from vramlab.report.estimate import (
     answers,
     at_card,
     comparison,
-    largest_under,
-    peak_at,
     predictions,
 )
 from vramlab.results.base import write
 from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.stages.estimate_tables import write_predictions
-
-PEAKS = {10: 1000, 20: 2000, 40: 6000}
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "peak"),
-    [(10, 1000), (15, 1500), (20, 2000), (30, 4000), (50, 8000), (5, 500)],
-)
-def test_between_known_batches_peaks_are_on_lines(batch_size, peak):
-    assert peak_at(PEAKS, batch_size) == peak
-
-
-@pytest.mark.parametrize(
-    ("limit", "largest"), [(2000, 20), (2199, 20), (2200, 21), (6000, 40), (12_100, 70), (99, 0)]
-)
-def test_the_largest_batch_under_a_limit(limit, largest):
-    assert largest_under(PEAKS, limit) == largest
 
 
 def rows(frame):

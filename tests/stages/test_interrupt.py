@@ -33,6 +33,7 @@ class Scheduler:
             self.stopped = True
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run below nohup
 interruption = stop_at_once(shell, Scheduler)
 scheduler = Scheduler()
 job = subprocess.Popen(["bash", "-c", sys.argv[1]], **shell._process_args)

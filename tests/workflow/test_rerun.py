@@ -128,6 +128,20 @@ def test_attention_reruns_the_model_stages_but_no_data_stage(checkout):
     assert stages(checkout.planned()) == {"estimate", "batch_size", "profile", "epoch", "report"}
 
 
+def test_the_predictor_reruns_predictions_but_no_search(checkout):
+    checkout.append("src/vramlab/predict/fake_run.py", COMMENT)
+    assert stages(checkout.planned()) == {"estimate", "report"}
+
+
+def test_a_search_begins_at_the_prediction(finished):
+    """Which is exact on a CPU: the largest batch fits, and one more does not."""
+    for technique in ("fp32", "bf16", "checkpointing"):
+        path = finished.root / f"results/tiny/batch_size/16/{technique}.json"
+        record = json.loads(path.read_text())
+        largest = record["max_batch_size"]
+        assert [trial["batch_size"] for trial in record["trials"]] == [largest, largest + 1]
+
+
 def test_the_tokenizer_reruns_itself_and_what_follows_from_it(checkout):
     checkout.append("src/vramlab/data/tokenizer.py", COMMENT)
     planned = stages(checkout.planned())

@@ -4,6 +4,8 @@ A probe runs one batch size, or predicts its peak. Peak memory is nearly linear 
 constant for the model, plus some bytes for each sequence. Two batches that fit determine the line;
 the next probe is where the line crosses the limit, and its result corrects the line. The same
 search is used for trials on a device, for predicted peaks and for GPUs of a given size.
+
+With peaks that were predicted without the device, the first probe is where they cross the limit.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Protocol, TypeVar
+
+from vramlab.measure.predicted_peaks import PredictedPeaks
 
 FIRST_PROBE, GROWTH = 4, 8
 """The first batch size probed. A prediction beyond GROWTH times the largest batch that fits is
@@ -19,6 +24,15 @@ uncertain, so the search goes nine tenths of the way first."""
 
 PATIENCE = 8
 """Number of probes after which the search bisects instead of extrapolating."""
+
+TRUSTED_FOR = 3
+"""Number of probes, from the first that fits, after which predicted peaks play no part."""
+
+CLOSE_BY = 8
+"""Batches are close by if they differ by less than this part of the larger one."""
+
+NEARLY_RIGHT, NEARLY_RIGHT_FOR = 32, 4
+"""A prediction is nearly right if so large a part of it did not fit, for so many probes."""
 
 STEP_BACK = 64 * 2**20
 """Bytes to go back by if a failure does not say how much was missing; doubled each time."""
@@ -100,7 +114,12 @@ class KnownPeak:
 P = TypeVar("P", bound=Probe)
 
 
-def search(probe: Callable[[int], P], limit: Limit, known: Sequence[P] = ()) -> tuple[int, list[P]]:
+def search(
+    probe: Callable[[int], P],
+    limit: Limit,
+    known: Sequence[P] = (),
+    predicted: PredictedPeaks | None = None,
+) -> tuple[int, list[P]]:
     """Find the largest batch that fits; it is assumed that no larger one fits.
 
     1. The first probe is small. Its bytes per sequence include the model's, so dividing the limit
@@ -113,6 +132,10 @@ def search(probe: Callable[[int], P], limit: Limit, known: Sequence[P] = ()) -> 
     5. After that, or if more fits than a failure suggested, or after PATIENCE probes, the search
        bisects, so the number of probes stays logarithmic.
 
+    With predicted peaks, the first probe is the largest batch that fits by them, and the second is
+    one more. Where they are incomplete, the first is half of that: it fits, and shows how far off
+    they are. Until two batches far apart have fitted, their fixed bytes are one point of the line.
+
     Predictions only choose what to probe: the search ends only when B was seen to fit and B + 1 was
     seen to fail.
 
@@ -120,6 +143,7 @@ def search(probe: Callable[[int], P], limit: Limit, known: Sequence[P] = ()) -> 
         probe: runs or predicts one batch size.
         limit: memory, and the largest batch size to consider.
         known: earlier probes under the same limit.
+        predicted: of the peaks that probes would find.
 
     Returns:
         The largest batch size (0 if not even 1 fits; `limit.batch_size` if that fits), and the new
@@ -128,20 +152,39 @@ def search(probe: Callable[[int], P], limit: Limit, known: Sequence[P] = ()) -> 
     fits = max((p.batch_size for p in known if p.fits), default=0)
     fails = min((p.batch_size for p in known if not p.fits), default=limit.batch_size + 1)
     probes = sorted(known, key=lambda p: (not p.fits, p.batch_size if p.fits else -p.batch_size))
-    candidate = (
-        _next(probes, 0, limit, fits, fails) if probes else min(FIRST_PROBE, limit.batch_size)
-    )
+    if probes:
+        candidate = _next(probes, 0, limit, fits, fails, predicted)
+    else:
+        candidate = min(_first(limit, predicted), limit.batch_size)
     while fails - fits > 1:
         probes.append(probe(candidate))
         if probes[-1].fits:
             fits = candidate
         else:
             fails = candidate
-        candidate = _next(probes, len(probes) - len(known), limit, fits, fails)
+        new = len(probes) - len(known)
+        since_fit = [*dropwhile(lambda probe: not probe.fits, probes)]
+        trusted = predicted if len(since_fit) <= TRUSTED_FOR else None
+        candidate = _next(probes, new, limit, fits, fails, trusted)
     return fits, probes[len(known) :]
 
 
-def _next(probes: Sequence[Probe], new: int, limit: Limit, fits: int, fails: int) -> int:
+def _first(limit: Limit, predicted: PredictedPeaks | None) -> int:
+    """The first batch size to probe."""
+    if predicted is None:
+        return FIRST_PROBE
+    largest = predicted.largest(limit.memory - limit.fragmentation)
+    return max(largest, 1) if predicted.complete else max(largest // 2, FIRST_PROBE)
+
+
+def _next(
+    probes: Sequence[Probe],
+    new: int,
+    limit: Limit,
+    fits: int,
+    fails: int,
+    predicted: PredictedPeaks | None,
+) -> int:
     """The next batch size to probe, between the largest that fits and the smallest that fails.
 
     Args:
@@ -150,34 +193,72 @@ def _next(probes: Sequence[Probe], new: int, limit: Limit, fits: int, fails: int
         limit: of the search.
         fits: the largest batch size that fits.
         fails: the smallest that does not.
+        predicted: peaks.
     """
-    guess = _guess(probes, new, limit)
+    guess = _guess(probes, new, limit, predicted)
     return (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
 
 
-def _guess(probes: Sequence[Probe], new: int, limit: Limit) -> int | None:
+def _guess(
+    probes: Sequence[Probe], new: int, limit: Limit, predicted: PredictedPeaks | None
+) -> int | None:
     """The next batch size, predicted from the probes so far; None means bisect."""
     failed = [probe for probe in probes if not probe.fits]
     if not failed:  # if predictions advance slowly, double the step
         least = probes[-1].batch_size + (1 << max(new - PATIENCE, 0))
-        return max(_predict(probes, limit), least)
+        return max(_predict(probes, limit, predicted, first=new == 1), least)
     if failed[-1].kernel_limit is not None:
         return failed[-1].kernel_limit
-    line = _line(probes)
-    if line is None or new > PATIENCE:
+    if new > PATIENCE:
+        return None
+    if predicted is not None and len(failed) == len(probes):
+        return _back(failed, predicted)
+    line = _line(probes, predicted)
+    if line is None:
         return None
     estimate = failed[-1].batch_size - _excess(failed, line[2])
+    if predicted is not None:
+        on_line = _predict(probes, limit, predicted)
+        if not probes[-1].fits or (failed[-1].missing and line[0] <= estimate):
+            return min(estimate, on_line)
+        beyond = on_line - failed[-1].batch_size
+        return on_line if beyond < (failed[-1].batch_size - line[0]) / CLOSE_BY else None
     if not probes[-1].fits:
         return estimate
     if not failed[-1].missing or line[0] > estimate:
         return None
-    return min(estimate, _predict(probes, limit))
+    return min(estimate, _predict(probes, limit, predicted))
 
 
-def _predict(probes: Sequence[Probe], limit: Limit) -> int:
-    """The largest batch size if memory is linear in it."""
+def _back(failed: Sequence[Probe], predicted: PredictedPeaks) -> int:
+    """The next batch size where all failed: what is missing less, or a quarter of the last one.
+
+    A quarter, if the predicted peaks were not nearly right: a failure tells only a part of what a
+    whole step lacks, and a batch that fits tells what the line is.
+    """
+    first, last = failed[0].batch_size, failed[-1].batch_size
+    estimate = last - _excess(failed, predicted.slope)
+    told = any(probe.missing for probe in failed)
+    nearly = predicted.complete and len(failed) <= (NEARLY_RIGHT_FOR if told else 1)
+    return estimate if nearly and first - estimate < first / NEARLY_RIGHT else last // 4
+
+
+def _predict(
+    probes: Sequence[Probe],
+    limit: Limit,
+    predicted: PredictedPeaks | None,
+    first: bool = False,
+) -> int:
+    """The largest batch size if memory is linear in it.
+
+    Args:
+        probes: all so far.
+        limit: of the search.
+        predicted: peaks.
+        first: whether one probe has been made.
+    """
     last = max((probe for probe in probes if probe.fits), key=lambda probe: probe.batch_size)
-    if (line := _line(probes)) is None:
+    if (line := _line(probes, predicted)) is None:
         if len(probes) > 1:  # memory did not grow between the batches
             return GROWTH * last.batch_size
         return last.batch_size * limit.memory // max(last.peak_allocated or 0, 1) * 9 // 10
@@ -187,6 +268,8 @@ def _predict(probes: Sequence[Probe], limit: Limit) -> int:
         return batch + (largest - batch) * 9 // 10
     fragmented = min(limit.fragmentation, (last.peak_reserved or peak) - peak)
     expected = largest - int(fragmented / slope)
+    if first and predicted is not None and predicted.complete:
+        return max(expected, batch + 1)
     return expected if expected > batch else largest
 
 
@@ -206,12 +289,20 @@ def _excess(failed: Sequence[Probe], slope: float) -> int:
     return math.ceil(last.missing / slope)
 
 
-def _line(probes: Sequence[Probe]) -> tuple[int, int, float] | None:
+def _line(
+    probes: Sequence[Probe], predicted: PredictedPeaks | None
+) -> tuple[int, int, float] | None:
     """The largest batch that fits, its peak, and the bytes of one more sequence.
 
-    None if fewer than two batches fit, or if memory does not grow between the two largest.
+    None if fewer than two batches fit, or if memory does not grow between the two largest. Where
+    fixed bytes are predicted, they replace a second batch that is missing or close by.
     """
     points = sorted((probe.batch_size, probe.peak_allocated or 0) for probe in probes if probe.fits)
+    if predicted is not None and points:
+        batch, peak = points[-1]
+        if len(points) < 2 or batch - points[-2][0] < batch // CLOSE_BY:
+            slope = (peak - predicted.fixed) / batch
+            return batch, peak, slope if slope > 0 else predicted.slope
     if len(points) < 2:
         return None
     (b1, m1), (b2, m2) = points[-2:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +20,10 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import most_sequences
-from vramlab.measure.search import KnownPeak, Limit, search
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
+from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
 from vramlab.training.machine import Machine, missing_here
@@ -48,8 +48,6 @@ _MOST_TENTHS = 10 * 2**20
 """Tenths of a GiB, a card of which nothing exceeds."""
 UNIT = 64
 """Tokens in whose multiples the longest sequence is told."""
-_ROUNDING = 2**17
-"""Bytes by which a peak can deviate from the line, since tensors are rounded up to granules."""
 _CPU, _CUDA = _MACHINES
 
 
@@ -225,67 +223,3 @@ def caveats(technique: Technique) -> list[str]:
         ),
     }
     return [reason for reason, applies in left_out.items() if applies]
-
-
-class Curve:
-    """Peak memory by size (of a batch, or of a sequence), predicted once for each size.
-
-    It never falls as the size grows. Where three sizes lie on one line, so do those between them:
-    memory is a sum of tensors, each proportional to the size or constant, and a kernel that takes
-    scratch memory from some size on makes a step that no line goes through. Such sizes are not
-    predicted one by one; on other curves, as that of attention with all scores, each size is.
-    """
-
-    def __init__(self, peak: Callable[[int], int], first: Sequence[int]) -> None:
-        """`first`: two sizes that are predicted first."""
-        self.peaks: dict[int, int] = {}
-        """The peaks predicted so far."""
-        self._peak, self._first = peak, first
-
-    def __call__(self, size: int) -> int:
-        """The peak in bytes."""
-        if size not in self.peaks:
-            self.peaks[size] = self._peak(size)
-        return self.peaks[size]
-
-    def largest(self, limit: int, upper: int) -> int:
-        """The largest size, up to `upper`, whose peak is at most `limit`; 0 if there is none."""
-        if self(1) > limit:
-            return 0
-        for start in self._first:
-            self(min(start, upper))
-        known = [KnownPeak(size, peak, limit) for size, peak in self.peaks.items()]
-        return search(lambda size: self._probe(size, limit), Limit(limit, upper), known)[0]
-
-    def _probe(self, size: int, limit: int) -> KnownPeak:
-        """The peak of a size, or what bounds it if that is clearly on one side of the limit."""
-        between = self._on_a_line(size)
-        if between is not None and abs(between - limit) > _ROUNDING:
-            return KnownPeak(size, between, limit)
-        lower_bound = self._lower_bound(size)
-        if lower_bound is not None and lower_bound > limit + _ROUNDING:
-            return KnownPeak(size, lower_bound, limit)
-        return KnownPeak(size, self(size), limit)
-
-    def _on_a_line(self, size: int) -> int | None:
-        """The peak of a size between two known ones that are on a line with a third one."""
-        known = sorted(self.peaks)
-        for a, b, c in zip(known, known[1:], known[2:], strict=False):
-            if a <= size <= c and abs(self._line(a, c, b) - self.peaks[b]) <= _ROUNDING:
-                return self._line(a, c, size)
-        return None
-
-    def _lower_bound(self, size: int) -> int | None:
-        """A lower bound of the peak: the line through the two next smaller sizes.
-
-        The curve never gets flatter as the size grows, so the peak is on that line or above it.
-        """
-        below = sorted(known for known in self.peaks if known < size)[-2:]
-        if len(below) < 2 or size in self.peaks:
-            return None
-        return self._line(below[0], below[1], size)
-
-    def _line(self, a: int, b: int, size: int) -> int:
-        """The peak of a size on the line through two known ones."""
-        m, n = self.peaks[a], self.peaks[b]
-        return m + (n - m) * (size - a) // (b - a)

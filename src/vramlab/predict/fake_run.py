@@ -95,6 +95,7 @@ class FakeRun:
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
         self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
         self._peaks = functools.cache(self._step)
+        self._lengths = functools.cache(self._step_of_length)
         self._blocks = self._learner.model.block_list()
         if self._blocks is not None and not (
             len(self._blocks) > DEEP and alike(list(self._blocks))
@@ -159,14 +160,27 @@ class FakeRun:
         return self._learner.model.positions_limit
 
     def peak_of_length(self, length: int) -> int:
-        """Peak bytes of a training step of one sequence of `length` tokens."""
+        """Peak bytes of a training step of one sequence of `length` tokens.
+
+        One of more than CHUNKS chunks is not run, as in `peak`; each segment's peak is a parabola
+        in the length, since attention may keep all its scores.
+        """
+        longest = self._largest_run * self.length
+        if length <= longest:
+            return max(self._step_of_length(length)) + self._workspaces()
+        lengths = longest // 2, longest * 3 // 4, longest
+        peaks = {known: self._lengths(known) for known in lengths}
+        return max(extrapolate(peaks, length)) + self._workspaces()
+
+    def _step_of_length(self, length: int) -> tuple[int, ...]:
+        """The peaks of a step of one sequence, by its segments."""
         before = self._sequences
         self._sequences = Sequences.of(
             before.stream[: max(2 * length + 1, len(before.stream))], length
         )
         self._forget_length()
         try:
-            return max(self._step(1)) + self._workspaces()
+            return self._step(1)
         finally:
             self._sequences = before
             self._forget_length()
@@ -191,8 +205,8 @@ class FakeRun:
         if batch_size <= self._largest_run:
             peaks = self._peaks(batch_size)
         else:
-            ends = self._largest_run * 3 // 4, self._largest_run
-            peaks = extrapolate(ends, (self._peaks(ends[0]), self._peaks(ends[1])), batch_size)
+            sizes = self._largest_run * 3 // 4, self._largest_run
+            peaks = extrapolate({size: self._peaks(size) for size in sizes}, batch_size)
         return max(peaks) + self._workspaces()
 
     def _step(self, batch_size: int) -> tuple[int, ...]:

@@ -12,12 +12,13 @@ alike, which `alike` asks, and steps of all of them confirm (`FakeRun`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from vramlab.memory.counter import Counter
+from vramlab.predict.curve import through
 
 SEGMENTS = (
     *("first block forward", "blocks forward", "head forward", "head backward", "norm backward"),
@@ -26,6 +27,8 @@ SEGMENTS = (
 )
 """The segments of a step, in order. Autocast keeps 16-bit copies of weights to the end of the
 forward pass, so the head's two passes have lines of their own."""
+STRAIGHT = 0.001
+"""Part of a peak by which one on a line may be off from it."""
 SHALLOW, DEEPER = 3, 4
 """Blocks of the steps that give the lines: a first, a last, and at least one between."""
 
@@ -87,18 +90,29 @@ class SegmentPeaks:
             args[0].register_hook(lambda _: self.enter("embedding backward"))
 
 
-def extrapolate(
-    ends: tuple[int, int], peaks: tuple[Sequence[int], Sequence[int]], at: int
-) -> tuple[int, ...]:
-    """The peak of each segment on the line through two known ones."""
-    (a, b), (first, second) = ends, peaks
-    factor = (at - b) / (b - a)
-    return tuple(n + int((n - m) * factor) for m, n in zip(first, second, strict=True))
+def extrapolate(known: Mapping[int, Sequence[int]], at: int) -> tuple[int, ...]:
+    """The peak of each segment at a size, on the curve through known ones.
+
+    Args:
+        known: peaks of the segments by size, in order: two sizes for lines; three for lines where
+            the peaks in the middle are on them, and parabolas where they are not.
+        at: the size.
+    """
+    of_segments = zip(*known.values(), strict=True)
+    return tuple(_extrapolate(dict(zip(known, peaks, strict=True)), at) for peaks in of_segments)
+
+
+def _extrapolate(known: Mapping[int, int], at: int) -> int:
+    """The peak of one segment. A parabola would turn bytes of rounding into much, far out."""
+    first, *middle, last = known
+    line = {size: known[size] for size in (first, last)}
+    on_line = all(abs(through(line, m) / known[m] - 1) < STRAIGHT for m in middle)
+    return through(line if on_line else known, at)
 
 
 def of_depth(shallow: Sequence[int], deeper: Sequence[int], depth: int) -> tuple[int, ...]:
     """The peaks of a step of `depth` blocks, from those of SHALLOW and DEEPER blocks."""
-    return extrapolate((SHALLOW, DEEPER), (shallow, deeper), depth)
+    return extrapolate({SHALLOW: shallow, DEEPER: deeper}, depth)
 
 
 def alike(blocks: Sequence[nn.Module]) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 import pandas as pd
 
-from vramlab.measure.search import KnownPeak, Limit
-from vramlab.measure.search import search as search_largest
+from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
 from vramlab.report.language import mark, numeral, say, say_count
@@ -21,8 +19,6 @@ from vramlab.results.estimate import Estimate, EstimateRecord
 
 TOLERANCE = 3.0
 """Percent of error above which the table says why."""
-_MOST = 2**40
-"""Sequences at which a search ends that no limit ends."""
 _UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
 
@@ -237,11 +233,11 @@ def smallest_cards(records: Sequence[EstimateRecord]) -> str:
 
 def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> Row:
     batch_size, peak = _peak(results, search)
-    predicted = peak_at(estimate.peaks, batch_size)
+    predicted = PredictedPeaks(estimate.peaks).at(batch_size)
     largest, error = None, 0.0
     if search.max_batch_size and search.bounded_by == "memory":
         limit = search.memory_limit - search.headroom - estimate.fragmentation
-        largest = largest_under(estimate.peaks, limit)
+        largest = PredictedPeaks(estimate.peaks).largest(limit)
         error = _percent(largest, search.max_batch_size)
     error_of_peak = _percent(predicted, peak)
     large = max(abs(error), abs(error_of_peak)) > TOLERANCE
@@ -274,20 +270,3 @@ def _peak(results: Results, search: BatchSizeRecord) -> tuple[int, int]:
     if run.memory is not None and run.profile.batch_size is not None:
         return run.profile.batch_size, run.memory.peak.allocated
     return max((t.batch_size, t.peak_allocated) for t in search.trials if t.peak_allocated)
-
-
-def peak_at(peaks: Mapping[int, int], batch_size: int) -> int:
-    """The peak of a batch size, on the line through the two known ones around it."""
-    if batch_size in peaks:
-        return peaks[batch_size]
-    known = sorted(peaks.items())
-    if len(known) == 1:
-        return known[0][1]
-    at = bisect_right(known, (batch_size, 0))
-    (b1, m1), (b2, m2) = known[max(0, min(at - 1, len(known) - 2)) :][:2]
-    return round(m1 + (m2 - m1) * (batch_size - b1) / (b2 - b1))
-
-
-def largest_under(peaks: Mapping[int, int], limit: int) -> int:
-    """The largest batch whose peak is at most `limit`, on the lines between the known ones."""
-    return search_largest(lambda b: KnownPeak(b, peak_at(peaks, b), limit), Limit(limit, _MOST))[0]

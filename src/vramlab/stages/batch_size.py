@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vramlab.measure.search import Limit, search
+from vramlab.measure.search import Limit, PredictedPeaks, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
-from vramlab.results.base import write
+from vramlab.results.base import read, write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.results.estimate import EstimateRecord
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
@@ -23,11 +24,26 @@ log = logging.getLogger(__name__)
 def main(snakemake: Any) -> None:
     """Run the stage."""
     with stage(snakemake), gpu_lock(snakemake.params.measure):
-        record = _record(Job.of(snakemake), snakemake.params.micro_batches)
-        write(record, snakemake.output[0])
+        job = Job.of(snakemake)
+        predicted = predicted_peaks(snakemake.input.predicted, job.budget.device.type)
+        write(_record(job, snakemake.params.micro_batches, predicted), snakemake.output[0])
 
 
-def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
+def predicted_peaks(records: Iterable[str], device: str) -> PredictedPeaks | None:
+    """Where the search begins; None without a prediction of two peaks for this kind of device.
+
+    Args:
+        records: files of predictions, none or the technique's.
+        device: `cpu` or `cuda`.
+    """
+    for path in records:
+        for estimate in read(EstimateRecord, path).estimates:
+            if estimate.device == device and len(estimate.peaks) > 1:
+                return PredictedPeaks(estimate.peaks, complete=not estimate.caveats)
+    return None
+
+
+def _record(job: Job, micro_batches: int, predicted: PredictedPeaks | None) -> BatchSizeRecord:
     if reason := job.obstacle():
         log.warning("skipped: %s", reason)  # here only, since its other stages skip it as well
         limit = job.memory_limit()
@@ -35,25 +51,32 @@ def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
     known: list[Trial] = []
     while True:
         try:
-            return job.in_all_processes(search_largest, known, micro_batches)
+            return job.in_all_processes(search_largest, known, micro_batches, predicted)
         except DoesNotFit as error:  # the processes are unusable: continue in new ones
             known = error.trials
 
 
-def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> BatchSizeRecord:
+def search_largest(
+    job: Job,
+    known: Sequence[Trial],
+    micro_batches: int,
+    predicted: PredictedPeaks | None = None,
+) -> BatchSizeRecord:
     """Search in this process; with several processes, all call this together.
 
     Args:
         job: the job, on the device of this process.
         known: trials of earlier processes, each set of which ended when a trial did not fit.
         micro_batches: micro-batches per step.
+        predicted: peaks, by which the search chooses its first trial; its result rests on trials.
     """
     device, upper = job.budget.device, job.measure.max_batch_size
     limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))
     free = headroom(device, limit)
     budget = Budget(device, limit - free)
     trials = Trials(job.workload, budget, job.measure.confirm_steps, micro_batches, known)
-    largest, tried = search(trials, Limit(limit - free, upper, fragmentation(device)))
+    bounds = Limit(limit - free, upper, fragmentation(device))
+    largest, tried = search(trials, bounds, predicted=predicted)
     fields = job.fields | {"memory_limit": limit, "headroom": free, "trials": tried}
     if largest == 0:
         reason = (

@@ -177,6 +177,8 @@ def _join(rank: int, cuda: bool) -> None:
     """Join the process group."""
     if not cuda:
         distributed.init_process_group("gloo")
+        # A rank that has joined may end while another one still connects, which then fails.
+        distributed.barrier()
         return
     importlib.import_module("torch._dynamo")  # takes seconds: not in the first step
     device = torch.device("cuda", rank)
