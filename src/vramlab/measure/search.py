@@ -152,161 +152,139 @@ def search(
     fits = max((p.batch_size for p in known if p.fits), default=0)
     fails = min((p.batch_size for p in known if not p.fits), default=limit.batch_size + 1)
     probes = sorted(known, key=lambda p: (not p.fits, p.batch_size if p.fits else -p.batch_size))
-    if probes:
-        candidate = _next(probes, 0, limit, fits, fails, predicted)
-    else:
-        candidate = min(_first(limit, predicted), limit.batch_size)
     while fails - fits > 1:
+        new = len(probes) - len(known)
+        guess = _Guess(probes, limit, new, _trusted(predicted, probes)).batch_size()
+        candidate = (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
         probes.append(probe(candidate))
         if probes[-1].fits:
             fits = candidate
         else:
             fails = candidate
-        new = len(probes) - len(known)
-        since_fit = [*dropwhile(lambda probe: not probe.fits, probes)]
-        trusted = predicted if len(since_fit) <= TRUSTED_FOR else None
-        candidate = _next(probes, new, limit, fits, fails, trusted)
     return fits, probes[len(known) :]
 
 
-def _first(limit: Limit, predicted: PredictedPeaks | None) -> int:
-    """The first batch size to probe."""
-    if predicted is None:
-        return FIRST_PROBE
-    largest = predicted.largest(limit.memory - limit.fragmentation)
-    return max(largest, 1) if predicted.complete else max(largest // 2, FIRST_PROBE)
+def _trusted(predicted: PredictedPeaks | None, probes: Sequence[Probe]) -> PredictedPeaks | None:
+    """The predicted peaks, until enough probes have fitted to do without."""
+    since_fit = [*dropwhile(lambda probe: not probe.fits, probes)]
+    return predicted if len(since_fit) <= TRUSTED_FOR else None
 
 
-def _next(
-    probes: Sequence[Probe],
-    new: int,
-    limit: Limit,
-    fits: int,
-    fails: int,
-    predicted: PredictedPeaks | None,
-) -> int:
-    """The next batch size to probe, between the largest that fits and the smallest that fails.
+@dataclass(frozen=True)
+class _Guess:
+    """What to probe next."""
 
-    Args:
-        probes: all probes so far; each failed one is smaller than the failed one before it.
-        new: how many of them this search has made.
-        limit: of the search.
-        fits: the largest batch size that fits.
-        fails: the smallest that does not.
-        predicted: peaks.
-    """
-    guess = _guess(probes, new, limit, predicted)
-    return (fits + fails) // 2 if guess is None else min(max(guess, fits + 1), fails - 1)
+    probes: Sequence[Probe]
+    """All so far; each failed one is smaller than the failed one before it."""
+    limit: Limit
+    new: int
+    """How many of the probes this search has made."""
+    predicted: PredictedPeaks | None
 
+    def batch_size(self) -> int | None:
+        """A batch size, which may be outside of what is still open; None means bisect."""
+        if not self.probes:
+            return self._first()
+        failed = self._failed
+        if not failed:  # if predictions advance slowly, double the step
+            least = self.probes[-1].batch_size + (1 << max(self.new - PATIENCE, 0))
+            return max(self._on_line(), least)
+        if failed[-1].kernel_limit is not None:
+            return failed[-1].kernel_limit
+        if self.new > PATIENCE:
+            return None
+        if self.predicted is not None and len(failed) == len(self.probes):
+            return self._back(self.predicted)
+        line = self._line()
+        return None if line is None else self._after_failure(line)
 
-def _guess(
-    probes: Sequence[Probe], new: int, limit: Limit, predicted: PredictedPeaks | None
-) -> int | None:
-    """The next batch size, predicted from the probes so far; None means bisect."""
-    failed = [probe for probe in probes if not probe.fits]
-    if not failed:  # if predictions advance slowly, double the step
-        least = probes[-1].batch_size + (1 << max(new - PATIENCE, 0))
-        return max(_predict(probes, limit, predicted, first=new == 1), least)
-    if failed[-1].kernel_limit is not None:
-        return failed[-1].kernel_limit
-    if new > PATIENCE:
-        return None
-    if predicted is not None and len(failed) == len(probes):
-        return _back(failed, predicted)
-    line = _line(probes, predicted)
-    if line is None:
-        return None
-    estimate = failed[-1].batch_size - _excess(failed, line[2])
-    if predicted is not None:
-        on_line = _predict(probes, limit, predicted)
-        if not probes[-1].fits or (failed[-1].missing and line[0] <= estimate):
-            return min(estimate, on_line)
-        beyond = on_line - failed[-1].batch_size
-        return on_line if beyond < (failed[-1].batch_size - line[0]) / CLOSE_BY else None
-    if not probes[-1].fits:
-        return estimate
-    if not failed[-1].missing or line[0] > estimate:
-        return None
-    return min(estimate, _predict(probes, limit, predicted))
+    @property
+    def _failed(self) -> list[Probe]:
+        return [probe for probe in self.probes if not probe.fits]
 
+    def _first(self) -> int:
+        if self.predicted is None:
+            return FIRST_PROBE
+        largest = self.predicted.largest(self.limit.memory - self.limit.fragmentation)
+        return largest if self.predicted.complete else max(largest // 2, FIRST_PROBE)
 
-def _back(failed: Sequence[Probe], predicted: PredictedPeaks) -> int:
-    """The next batch size where all failed: what is missing less, or a quarter of the last one.
+    def _back(self, predicted: PredictedPeaks) -> int:
+        """Where all failed: what is missing less, or a quarter of the last one.
 
-    A quarter, if the predicted peaks were not nearly right: a failure tells only a part of what a
-    whole step lacks, and a batch that fits tells what the line is.
-    """
-    first, last = failed[0].batch_size, failed[-1].batch_size
-    estimate = last - _excess(failed, predicted.slope)
-    told = any(probe.missing for probe in failed)
-    nearly = predicted.complete and len(failed) <= (NEARLY_RIGHT_FOR if told else 1)
-    return estimate if nearly and first - estimate < first / NEARLY_RIGHT else last // 4
+        A quarter, if the predicted peaks were not nearly right: a failure tells only a part of what
+        a whole step lacks, and a batch that fits tells what the line is.
+        """
+        first, last = self._failed[0].batch_size, self._failed[-1].batch_size
+        estimate = last - self._excess(predicted.slope)
+        told = any(probe.missing for probe in self._failed)
+        nearly = predicted.complete and len(self._failed) <= (NEARLY_RIGHT_FOR if told else 1)
+        return estimate if nearly and first - estimate < first / NEARLY_RIGHT else last // 4
 
+    def _after_failure(self, line: tuple[int, int, float]) -> int | None:
+        """Where some fitted and some failed."""
+        last = self._failed[-1]
+        estimate = last.batch_size - self._excess(line[2])
+        plausible = not self.probes[-1].fits or (last.missing and line[0] <= estimate)
+        if self.predicted is not None:
+            on_line = self._on_line()
+            if plausible:
+                return min(estimate, on_line)
+            beyond = on_line - last.batch_size
+            return on_line if beyond < (last.batch_size - line[0]) / CLOSE_BY else None
+        if not plausible:
+            return None
+        return min(estimate, self._on_line()) if self.probes[-1].fits else estimate
 
-def _predict(
-    probes: Sequence[Probe],
-    limit: Limit,
-    predicted: PredictedPeaks | None,
-    first: bool = False,
-) -> int:
-    """The largest batch size if memory is linear in it.
+    def _on_line(self) -> int:
+        """The largest batch size if memory is linear in it."""
+        last = max((p for p in self.probes if p.fits), key=lambda probe: probe.batch_size)
+        memory = self.limit.memory
+        if (line := self._line()) is None:
+            if len(self.probes) > 1:  # memory did not grow between the batches
+                return GROWTH * last.batch_size
+            return last.batch_size * memory // max(last.peak_allocated or 0, 1) * 9 // 10
+        batch, peak, slope = line
+        largest = batch + int((memory - peak) / slope)
+        if largest > GROWTH * batch and not self._failed:
+            return batch + (largest - batch) * 9 // 10
+        fragmented = min(self.limit.fragmentation, (last.peak_reserved or peak) - peak)
+        expected = largest - int(fragmented / slope)
+        if self.new == 1 and self.predicted is not None and self.predicted.complete:
+            return max(expected, batch + 1)
+        return expected if expected > batch else largest
 
-    Args:
-        probes: all so far.
-        limit: of the search.
-        predicted: peaks.
-        first: whether one probe has been made.
-    """
-    last = max((probe for probe in probes if probe.fits), key=lambda probe: probe.batch_size)
-    if (line := _line(probes, predicted)) is None:
-        if len(probes) > 1:  # memory did not grow between the batches
-            return GROWTH * last.batch_size
-        return last.batch_size * limit.memory // max(last.peak_allocated or 0, 1) * 9 // 10
-    batch, peak, slope = line
-    largest = batch + int((limit.memory - peak) / slope)
-    if largest > GROWTH * batch and all(probe.fits for probe in probes):
-        return batch + (largest - batch) * 9 // 10
-    fragmented = min(limit.fragmentation, (last.peak_reserved or peak) - peak)
-    expected = largest - int(fragmented / slope)
-    if first and predicted is not None and predicted.complete:
-        return max(expected, batch + 1)
-    return expected if expected > batch else largest
+    def _excess(self, slope: float) -> int:
+        """How many sequences too many the last failed probe had.
 
+        Args:
+            slope: bytes of one more sequence.
+        """
+        failed, last = self._failed, self._failed[-1]
+        if not last.missing:
+            return math.ceil((STEP_BACK << (len(failed) - 1)) / slope)
+        if len(failed) > 1 and (earlier := failed[-2].missing):
+            bytes_per_sequence = (earlier - last.missing) / (
+                failed[-2].batch_size - last.batch_size
+            )
+            slope = bytes_per_sequence if bytes_per_sequence > 0 else slope
+        return math.ceil(last.missing / slope)
 
-def _excess(failed: Sequence[Probe], slope: float) -> int:
-    """How many sequences too many the last failed probe had.
+    def _line(self) -> tuple[int, int, float] | None:
+        """The largest batch that fits, its peak, and the bytes of one more sequence.
 
-    Args:
-        failed: the failed probes.
-        slope: bytes of one more sequence.
-    """
-    last = failed[-1]
-    if not last.missing:
-        return math.ceil((STEP_BACK << (len(failed) - 1)) / slope)
-    if len(failed) > 1 and (earlier := failed[-2].missing):
-        bytes_per_sequence = (earlier - last.missing) / (failed[-2].batch_size - last.batch_size)
-        slope = bytes_per_sequence if bytes_per_sequence > 0 else slope
-    return math.ceil(last.missing / slope)
-
-
-def _line(
-    probes: Sequence[Probe], predicted: PredictedPeaks | None
-) -> tuple[int, int, float] | None:
-    """The largest batch that fits, its peak, and the bytes of one more sequence.
-
-    None if fewer than two batches fit, or if memory does not grow between the two largest. Where
-    fixed bytes are predicted, they replace a second batch that is missing or close by.
-    """
-    points = sorted((probe.batch_size, probe.peak_allocated or 0) for probe in probes if probe.fits)
-    if predicted is not None and points:
-        batch, peak = points[-1]
-        if len(points) < 2 or batch - points[-2][0] < batch // CLOSE_BY:
-            slope = (peak - predicted.fixed) / batch
-            return batch, peak, slope if slope > 0 else predicted.slope
-    if len(points) < 2:
-        return None
-    (b1, m1), (b2, m2) = points[-2:]
-    return (b2, m2, (m2 - m1) / (b2 - b1)) if m2 > m1 else None
+        None if fewer than two batches fit, or if memory does not grow between the two largest.
+        Where fixed bytes are predicted, they replace a second batch that is missing or close by.
+        """
+        points = sorted((p.batch_size, p.peak_allocated or 0) for p in self.probes if p.fits)
+        if self.predicted is not None and points:
+            batch, peak = points[-1]
+            if len(points) < 2 or batch - points[-2][0] < batch // CLOSE_BY:
+                slope = (peak - self.predicted.fixed) / batch
+                return batch, peak, slope if slope > 0 else self.predicted.slope
+        if len(points) < 2:
+            return None
+        (b1, m1), (b2, m2) = points[-2:]
+        return (b2, m2, (m2 - m1) / (b2 - b1)) if m2 > m1 else None
 
 
 def doubling_and_bisection(largest: int) -> int:

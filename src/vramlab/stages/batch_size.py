@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vramlab.measure.search import Limit, PredictedPeaks, search
+from vramlab.measure.predicted_peaks import PredictedPeaks
+from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
