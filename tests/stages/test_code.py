@@ -53,7 +53,8 @@ training/device training/learner training/machine training/parallel training/ste
 """What all three stages run: the model, its training step, the device, and what a job is."""
 GPU_STAGES = {
     "batch_size": """
-    measure/search measure/trial memory/headroom results/batch_size stages/batch_size
+    measure/predicted_peaks measure/search measure/trial memory/headroom
+    results/batch_size stages/batch_size
     """,
     "profile": """
     measure/breakdown measure/energy measure/profile measure/repeatability measure/timing

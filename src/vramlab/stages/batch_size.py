@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from vramlab.measure.predicted_peaks import PredictedPeaks
@@ -11,9 +11,9 @@ from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
-from vramlab.results.base import read, write
+from vramlab.results.base import write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
-from vramlab.results.estimate import EstimateRecord
+from vramlab.stages.first_guess import predicted_peaks
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
@@ -28,20 +28,6 @@ def main(snakemake: Any) -> None:
         job = Job.of(snakemake)
         predicted = predicted_peaks(snakemake.input.predicted, job.budget.device.type)
         write(_record(job, snakemake.params.micro_batches, predicted), snakemake.output[0])
-
-
-def predicted_peaks(records: Iterable[str], device: str) -> PredictedPeaks | None:
-    """Where the search begins; None without a prediction of two peaks for this kind of device.
-
-    Args:
-        records: files of predictions, none or the technique's.
-        device: `cpu` or `cuda`.
-    """
-    for path in records:
-        for estimate in read(EstimateRecord, path).estimates:
-            if estimate.device == device and len(estimate.peaks) > 1:
-                return PredictedPeaks(estimate.peaks, complete=not estimate.caveats)
-    return None
 
 
 def _record(job: Job, micro_batches: int, predicted: PredictedPeaks | None) -> BatchSizeRecord:

@@ -20,12 +20,14 @@ UNWATCHED = frozenset(
         "vramlab.base.private",
         "vramlab.base.progress",
         "vramlab.base.text",
+        "vramlab.stages.first_guess",
         "vramlab.stages.frame",
         "vramlab.stages.gpu_lock",
         "vramlab.stages.job_lock",
     }
 )
-"""Messages, progress bars and locks cannot change a result: editing them reruns nothing."""
+"""Messages, progress bars, locks, and where a search begins cannot change a result: editing them
+reruns nothing."""
 
 
 def code_finder(
