@@ -1,7 +1,5 @@
 rule batch_size:
     input:
-        # Where the search begins; its result does not depend on it, hence ancient.
-        predicted=predicted_peaks,
         model=watched(MODEL_FILES),
         code=code("batch_size.py"),
     output:

@@ -281,14 +281,6 @@ def baseline_estimate(wildcards):
     return [f"{RESULTS}/estimate/{wildcards.length}/{CONFIG.baseline}.json"]
 
 
-def predicted_peaks(wildcards):
-    """The prediction of a technique, where the run makes it anyway."""
-    if not CONFIG.estimate.in_report:
-        return []
-    path = f"{RESULTS}/estimate/{wildcards.length}/{wildcards.technique}.json"
-    return [ancient(path)]
-
-
 def say_answer():
     """Print the answer of the report, if the report is among what was asked for."""
     answer = placed(f"{RESULTS}/report/answer.txt")

@@ -18,6 +18,5 @@ class EstimateConfig(Section):
     )
     """Memory of the cards whose largest batch is predicted, in GiB as their names give it."""
     in_report: bool = True
-    """Predict in every run, so that searches begin at the predicted batch, which halves their
-    trials, and the report shows predicted beside measured; some seconds a technique. `snakemake
-    estimate` predicts either way."""
+    """Predict in every run, so that the report shows predicted beside measured; some seconds a
+    technique. `snakemake estimate` predicts either way."""

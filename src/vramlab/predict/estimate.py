@@ -20,6 +20,7 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import most_sequences
+from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
@@ -110,6 +111,30 @@ def estimates(
         yield estimate
 
 
+def predicted_peaks(
+    workload: Workload, cuda: bool, limit: int, upper: int, micro_batches: int = 1
+) -> PredictedPeaks | None:
+    """The peaks of some batches, among them the largest within a limit; None if unpredictable.
+
+    Args:
+        workload: what is predicted.
+        cuda: for a CUDA device instead of a CPU.
+        limit: bytes.
+        upper: the largest batch size to consider.
+        micro_batches: per step.
+    """
+    technique = workload.technique
+    if unmodelled(technique) is not None:
+        return None
+    try:
+        with FakeRun.of(workload, cuda, micro_batches) as run:
+            batches = _curve_of_batches(run)
+            batches.largest(limit, upper)
+    except UnsuitableModel:
+        return None
+    return PredictedPeaks(batches.peaks, complete=not (cuda and caveats(technique)))
+
+
 def unmodelled(technique: Technique) -> str | None:
     """Why a technique cannot be predicted by a step on fake tensors; None if it can."""
     if technique.parallel != "none":
@@ -146,8 +171,8 @@ def _batches(
         limits: of the batch size and of the memory.
         batch_size: one whose peak is wanted; None takes the largest batch itself.
     """
-    length, upper = run.length, limits.measure.max_batch_size
-    batches = Curve(run.peak, [max(tokens // length, 1) for tokens in _FIRST_TOKENS])
+    upper = limits.measure.max_batch_size
+    batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest(limit, upper)
     on_cards = _on_cards(batches, limits.cards if device == _CUDA else (), upper)
@@ -162,6 +187,10 @@ def _batches(
         "cards": on_cards,
         "least_card": least_card(batches(1)) if device == _CUDA else None,
     }
+
+
+def _curve_of_batches(run: FakeRun) -> Curve:
+    return Curve(run.peak, [max(tokens // run.length, 1) for tokens in _FIRST_TOKENS])
 
 
 def _longest(run: FakeRun, cards: Sequence[float]) -> list[int]:

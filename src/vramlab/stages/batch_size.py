@@ -13,7 +13,7 @@ from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.results.base import write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
-from vramlab.stages.first_guess import predicted_peaks
+from vramlab.stages.first_guess import first_guess
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), gpu_lock(snakemake.params.measure):
-        job = Job.of(snakemake)
-        predicted = predicted_peaks(snakemake.input.predicted, job.budget.device.type)
-        write(_record(job, snakemake.params.micro_batches, predicted), snakemake.output[0])
+    with stage(snakemake):
+        predicted = first_guess(snakemake.params)
+        with gpu_lock(snakemake.params.measure):
+            record = _record(Job.of(snakemake), snakemake.params.micro_batches, predicted)
+            write(record, snakemake.output[0])
 
 
 def _record(job: Job, micro_batches: int, predicted: PredictedPeaks | None) -> BatchSizeRecord:

@@ -1,23 +1,55 @@
-"""Where the search for the largest batch begins: at the prediction, where the run makes one."""
+"""Where the search for the largest batch begins: the batch that a step without values predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from typing import Any
 
+import torch
+
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.workload import Workload
 from vramlab.measure.predicted_peaks import PredictedPeaks
-from vramlab.results.base import read
-from vramlab.results.estimate import EstimateRecord
+from vramlab.predict.estimate import predicted_peaks
+from vramlab.stages.job import CPU_LIMIT
+
+log = logging.getLogger(__name__)
 
 
-def predicted_peaks(records: Iterable[str], device: str) -> PredictedPeaks | None:
-    """Where the search begins; None without a prediction of two peaks for this kind of device.
+def first_guess(params: Any) -> PredictedPeaks | None:
+    """Predict the peaks of some batches, up to about the largest that fits; None where it cannot.
+
+    It takes a second or two on the host, before the job waits for its GPU, and makes no CUDA
+    context, so the memory limit is known only roughly here.
 
     Args:
-        records: files of predictions, none or the technique's.
-        device: `cpu` or `cuda`.
+        params: of the rule `batch_size`.
     """
-    for path in records:
-        for estimate in read(EstimateRecord, path).estimates:
-            if estimate.device == device and len(estimate.peaks) > 1:
-                return PredictedPeaks(estimate.peaks, complete=not estimate.caveats)
-    return None
+    measure = MeasureConfig.model_validate(params.measure)
+    memory = None if measure.device == "cpu" else _memory_of_gpu()
+    limit = CPU_LIMIT if memory is None else memory
+    if measure.memory_limit_gib is not None:
+        limit = int(measure.memory_limit_gib * 2**30)
+    found = predicted_peaks(
+        Workload.model_validate(params.workload),
+        cuda=memory is not None,
+        limit=limit,
+        upper=measure.max_batch_size,
+        micro_batches=params.micro_batches,
+    )
+    if found is not None:
+        log.info("predicted: %d sequences in %.4g GiB", found.largest(limit), limit / 2**30)
+    return found
+
+
+def _memory_of_gpu() -> int | None:
+    """Bytes of the first GPU; None if there is none that torch can use."""
+    if torch.version.cuda is None:
+        return None
+    import pynvml  # noqa: PLC0415  only with a GPU
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,51 @@
+"""The search begins at the batch that a step without values predicts."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from workloads import workload
+
+from vramlab.config.model import DecoderConfig
+from vramlab.measure.search import Limit, search
+from vramlab.measure.trial import Trials
+from vramlab.memory.budget import Budget
+from vramlab.stages.first_guess import first_guess
+
+MODEL = DecoderConfig(d_model=32, layers=2, heads=2, d_ff=64, dropout=0.1)
+LIMIT = 24 * 2**20
+
+
+def params(work, **measure):
+    measure = {"device": "cpu", "memory_limit_gib": LIMIT / 2**30, "max_batch_size": 500} | measure
+    return SimpleNamespace(workload=work.model_dump(), measure=measure, micro_batches=2)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{}, {"precision": "bf16", "checkpointing": "block"}, {"loss_head": "fused"}],
+    ids=["plain", "checkpointing", "fused"],
+)
+def test_two_trials_confirm_the_guess(axes):
+    work = workload(axes, MODEL, vocab_size=500, length=64)
+    guess = first_guess(params(work))
+    trials = Trials(work, Budget(torch.device("cpu"), LIMIT), steps=2, micro_batches=2)
+    largest, tried = search(trials, Limit(LIMIT, 500), predicted=guess)
+    assert [(trial.batch_size, trial.fits) for trial in tried] == [
+        (largest, True),
+        (largest + 1, False),
+    ]
+    assert guess.largest(LIMIT) == largest
+
+
+def test_what_cannot_be_predicted_is_searched_as_before():
+    work = workload({"parallel": "ddp", "processes": 2}, MODEL, vocab_size=500, length=64)
+    assert first_guess(params(work)) is None
+
+
+def test_without_a_limit_a_cpu_has_its_default():
+    work = workload({}, MODEL, vocab_size=500, length=64)
+    guess = first_guess(params(work, memory_limit_gib=None, max_batch_size=10**6))
+    largest = guess.largest(2**30)
+    assert guess.at(largest) <= 2**30 < guess.at(largest + 1)
+    assert max(guess.peaks) > largest  # it was not only extrapolated
