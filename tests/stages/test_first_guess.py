@@ -38,9 +38,17 @@ def test_two_trials_confirm_the_guess(axes):
     assert guess.largest(LIMIT) == largest
 
 
-def test_what_cannot_be_predicted_is_searched_as_before():
-    work = workload({"parallel": "ddp", "processes": 2}, MODEL, vocab_size=500, length=64)
-    assert first_guess(params(work)) is None
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"parallel": "ddp", "processes": 2},
+        {"precision": "bf16", "attention": "flash"},
+        {"compile": "default"},
+    ],
+    ids=["ddp", "flash", "compiled"],
+)
+def test_what_cannot_be_predicted_or_run_here_has_no_guess(axes):
+    assert first_guess(params(workload(axes, MODEL, vocab_size=500, length=64))) is None
 
 
 def test_without_a_limit_a_cpu_has_its_default():

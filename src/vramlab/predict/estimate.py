@@ -124,7 +124,7 @@ def predicted_peaks(
         micro_batches: per step.
     """
     technique = workload.technique
-    if unmodelled(technique) is not None:
+    if unmodelled(technique) or missing_here(workload, _MACHINES[_CUDA if cuda else _CPU]):
         return None
     try:
         with FakeRun.of(workload, cuda, micro_batches) as run:
