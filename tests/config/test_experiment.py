@@ -87,6 +87,21 @@ def test_the_mission_is_the_default():
         ),
         (
             "techniques.new",
+            {"checkpointing": "budget"},
+            ["techniques.new", "needs checkpointing_budget", "{budget: 0.5}"],
+        ),
+        (
+            "techniques.new",
+            {"checkpointing": {"budget": 1.5}},
+            ["techniques.new.checkpointing_budget", "less than or equal to 1"],
+        ),
+        (
+            "techniques.new",
+            {"checkpointing": {"budget": 0.5}, "parallel": "fsdp", "processes": 2},
+            ["techniques.new", "fsdp gathers its weights for one run"],
+        ),
+        (
+            "techniques.new",
             {"parallel": "fsdp", "processes": 2, "offload": "activations"},
             ["techniques.new", "fsdp gathered"],
         ),

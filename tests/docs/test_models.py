@@ -40,9 +40,10 @@ ROWS = {
         {"attention": "flex", "window": 4},
         {"attention": "flash", "window": 4, "precision": "bf16"},
     ],
-    "`checkpointing`: block, selective": [
+    "`checkpointing`: block, selective, budget": [
         {"checkpointing": "block"},
         {"checkpointing": "selective"},
+        {"checkpointing": {"budget": 0.5}},
     ],
     "`offload`: activations": [{"offload": "activations"}],
     "`feed_forward`: recomputed": [{"feed_forward": "recomputed"}],
@@ -106,7 +107,13 @@ def test_the_table_is_what_the_code_says(tmp_path):
 
 def test_the_table_has_every_axis():
     table = TEXT.split("| axis and value |")[1]
-    settings = {"chunk_tokens", "adapter_rank", "adapter_targets", "processes"}
+    settings = {
+        "checkpointing_budget",
+        "chunk_tokens",
+        "adapter_rank",
+        "adapter_targets",
+        "processes",
+    }
     for axis in Technique.model_fields.keys() - settings:
         assert f"`{axis}`" in table, axis
 

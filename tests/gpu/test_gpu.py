@@ -58,6 +58,8 @@ TECHNIQUES = {
     "recomputed": {"feed_forward": "recomputed"},
     "recomputed_bf16": {"feed_forward": "recomputed", "precision": "bf16", "attention": "sdpa"},
     "selective": {"checkpointing": "selective", "precision": "bf16", "attention": "sdpa"},
+    "budget": {"checkpointing": {"budget": 0.5}, "precision": "bf16", "attention": "sdpa"},
+    "compiled_budget": {"compile": "default", "checkpointing": {"budget": 0.5}},
     "selective_flash": {"checkpointing": "selective", "precision": "bf16", "attention": "flash"},
     "offload": {"offload": "activations"},
     "offload_block": {"offload": "activations", "checkpointing": "block"},
@@ -340,7 +342,17 @@ def run_out_of_memory(learner, device):
 
 @pytest.mark.parametrize(
     "name",
-    ["fp32", "checkpointing", "selective", "chunked", "fused", "offload", "8bit", "in_backward"],
+    [
+        "fp32",
+        "checkpointing",
+        "selective",
+        "budget",
+        "chunked",
+        "fused",
+        "offload",
+        "8bit",
+        "in_backward",
+    ],
 )
 def test_a_trial_leaves_no_memory_allocated(name, device):
     asked = runnable(of_default_model(TECHNIQUES[name]), device)

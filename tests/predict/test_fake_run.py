@@ -35,6 +35,7 @@ ON_CPU = {
     "pure-bf16": {"precision": "pure-bf16"},
     "block": {"checkpointing": "block"},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
+    "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
     "chunked": {"loss_head": "chunked"},
     "fused": {"loss_head": "fused", "checkpointing": "block"},

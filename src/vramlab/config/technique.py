@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from vramlab.config.axes import ADAPTER_VALUES, ATTENTION_VALUES, OPTIMIZER_VALUES, descriptions
 from vramlab.config.base import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
-Checkpointing = Literal["none", "block", "selective"]
+Checkpointing = Literal["none", "block", "selective", "budget"]
 Offload = Literal["none", "activations"]
 FeedForward = Literal["full", "recomputed"]
 LossHead = Literal["full", "chunked", "fused"]
@@ -33,6 +33,20 @@ SIXTEEN_BITS: frozenset[str] = frozenset({"bf16", "pure-bf16", "fp8"})
 """Precisions in which attention receives bfloat16."""
 
 
+_CHECKPOINTING_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "enum": list(get_args(Checkpointing))},
+        {
+            "type": "object",
+            "properties": {"budget": {"type": "number", "minimum": 0, "maximum": 1}},
+            "required": ["budget"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""`{budget: 0.5}` is two keys in one."""
+
+
 class Technique(Section):
     """How a training step is computed; the defaults are the FP32 baseline."""
 
@@ -43,9 +57,14 @@ class Technique(Section):
     attention: Annotated[Attention, Field(description=descriptions(ATTENTION_VALUES))] = "plain"
     window: Annotated[int, Field(ge=1)] | None = None
     """How many tokens each position sees, itself included; null sees all before it."""
-    checkpointing: Checkpointing = "none"
+    checkpointing: Annotated[Checkpointing, WithJsonSchema(_CHECKPOINTING_SCHEMA)] = "none"
     """block: keep only each block's input, compute the rest again in the backward pass; selective:
-    keep the results of matrix products and attention as well, compute the cheap rest again."""
+    keep the results of matrix products and attention as well, compute the cheap rest again; budget:
+    keep the results that cost most to compute again, as far as `checkpointing_budget` allows, which
+    `checkpointing: {budget: 0.5}` sets as well."""
+    checkpointing_budget: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the bytes that blocks keep without checkpointing: 0 keeps each block's input alone,
+    1 all."""
     offload: Offload = "none"
     """activations: keep what the blocks save for the backward pass in pinned host memory."""
     feed_forward: FeedForward = "full"
@@ -82,6 +101,15 @@ class Technique(Section):
         """Whether the gradients of several micro-batches can be added up before an update."""
         return OPTIMIZER_VALUES[self.optimizer].accumulates and not self.cuda_graphs
 
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_in_its_place(cls, values: Any) -> Any:
+        """`checkpointing: {budget: 0.5}` as the two keys that it stands for."""
+        given = values.get("checkpointing") if isinstance(values, dict) else None
+        if not isinstance(given, dict) or set(given) != {"budget"}:
+            return values
+        return values | {"checkpointing": "budget", "checkpointing_budget": given["budget"]}
+
     @model_validator(mode="after")
     def _can_work(self) -> Technique:
         for when, why in _CONFLICTS:
@@ -116,6 +144,16 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
     (
         lambda t: t.chunk_tokens is not None and t.loss_head == "full",
         "loss_head full has no chunks; set loss_head to chunked or fused, or remove chunk_tokens",
+    ),
+    (
+        lambda t: (t.checkpointing == "budget") != (t.checkpointing_budget is not None),
+        "checkpointing budget needs checkpointing_budget, and no other value has one; write "
+        "checkpointing: {{budget: 0.5}}",
+    ),
+    (
+        lambda t: t.checkpointing == "budget" and t.parallel == "fsdp",
+        "checkpointing budget runs a block once more to see what it keeps, and fsdp gathers its "
+        "weights for one run; set checkpointing to selective, or parallel to ddp",
     ),
     (
         lambda t: t.feed_forward == "recomputed" and t.precision == "fp8",

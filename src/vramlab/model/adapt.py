@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vramlab.config.technique import Technique
-from vramlab.model.checkpointing import CHECKPOINTING, Runner, save_matmuls_and_attention
+from vramlab.model.checkpointing import Runner, block_runner, save_matmuls_and_attention
 from vramlab.model.float8 import MULTIPLE, Float8Linear
 from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
 from vramlab.model.offload import OFFLOAD
@@ -57,7 +57,7 @@ class AdaptedModel(LanguageModel):
         self.network = network
         self.parts = parts
         self.offload = OFFLOAD[technique.offload]
-        self._run_block = CHECKPOINTING[technique.checkpointing]
+        self._run_block = block_runner(technique)
         _check(parts, technique)
         if technique.checkpointing != "none" or technique.offload != "none":
             for block in parts.blocks:

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from vramlab.config.technique import Technique
+from vramlab.model.activation_budget import WithinBudget
+
 Runner = Callable[..., Any]
 
 
@@ -50,9 +53,18 @@ def _saved_operations() -> list[torch._ops.OpOverload]:
     return found
 
 
-CHECKPOINTING: dict[str, Runner] = {
+_RUNNERS: dict[str, Runner] = {
     "none": save_all,
     "block": save_input,
     "selective": save_matmuls_and_attention,
 }
-"""The function that runs a block, for each value of the `checkpointing` axis."""
+
+
+def block_runner(technique: Technique) -> Runner:
+    """The function that runs a block, for a value of the axis `checkpointing`."""
+    if technique.checkpointing != "budget":
+        return _RUNNERS[technique.checkpointing]
+    if technique.compile != "none":
+        return save_all  # the compiler keeps to the budget: see training/learner.py
+    assert technique.checkpointing_budget is not None
+    return WithinBudget(technique.checkpointing_budget)

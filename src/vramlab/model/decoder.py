@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.model.attention import ATTENTION, SelfAttention
-from vramlab.model.checkpointing import CHECKPOINTING
+from vramlab.model.checkpointing import block_runner
 from vramlab.model.feed_forward import FEED_FORWARD
 from vramlab.model.float8 import Float8Linear
 from vramlab.model.language_model import LanguageModel, OutputEmbedding
@@ -52,7 +52,7 @@ class Transformer(LanguageModel):
 
     def __init__(self, config: DecoderConfig, vocab_size: int, technique: Technique) -> None:
         super().__init__()
-        self.run_block = CHECKPOINTING[technique.checkpointing]
+        self.run_block = block_runner(technique)
         self.offload = OFFLOAD[technique.offload]
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
@@ -144,7 +145,17 @@ def _compile(
 
     # Compiled separately: unrolled into the model's graph, the chunks take minutes to compile.
     head = LOSS_HEADS[technique.loss_head](technique.chunk_tokens, compiler)
-    return torch.compile(model, mode=mode, dynamic=False), head
+    compiled_model = torch.compile(model, mode=mode, dynamic=False)
+    if technique.checkpointing_budget is None:
+        return compiled_model, head
+
+    def within_budget(tokens: Tensor) -> Tensor:
+        # Read when the first call compiles.
+        with functorch.patch(activation_memory_budget=technique.checkpointing_budget):
+            hidden: Tensor = compiled_model(tokens)
+            return hidden
+
+    return within_budget, head
 
 
 def _not_compiled(function: Any) -> Any:
