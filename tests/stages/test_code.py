@@ -41,7 +41,8 @@ config/workload
 data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
-model/activation model/activation_budget model/adapt model/adapters model/attention model/checkpointing
+model/activation model/activation_budget model/adapt model/adapters model/attention
+model/checkpointing
 model/cross_entropy model/decoder model/feed_forward model/float8 model/kernels
 model/language_model model/loss_heads model/materialise model/offload model/optimizers
 model/output_trace model/python_model model/quantised model/sources model/transformers_model
