@@ -38,19 +38,19 @@ def device_of(cuda):
     return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
 
-def made(axes, model=MODEL, seed=9, cuda=False):
-    return build(workload(axes, model, seed=seed), device_of(cuda))
+def made(axes, model=MODEL, seed=9, cuda=False, update=None):
+    return build(workload(axes, model, seed=seed, **(update or {})), device_of(cuda))
 
 
 def whole(tensor):
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
 
 
-def trained(axes, batch_size, double=True, cuda=False, model=MODEL, **training):
+def trained(axes, batch_size, double=True, cuda=False, model=MODEL, update=None, **training):
     """An epoch: losses, final weights, and the validation."""
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        learner = made(axes, model, cuda=cuda)
+        learner = made(axes, model, cuda=cuda, update=update)
         schedule = epoch.Schedule(TrainingConfig(**training), batch_size, 1e-2)
         nowhere = Checkpoints(Path("/nonexistent"), "a", learner.ranks)
         done = epoch.train_epochs(learner, SEQUENCES, schedule, nowhere)

@@ -90,6 +90,9 @@ def test_the_mission_is_the_default():
             {"parallel": "fsdp", "processes": 2, "offload": "activations"},
             ["techniques.new", "fsdp gathered"],
         ),
+        ("training.weight_decay", -0.1, ["'training.weight_decay'", "-0.1"]),
+        ("training.gradient_clipping", 0, ["'training.gradient_clipping'", "0"]),
+        ("training.warmup_steps", -1, ["'training.warmup_steps'", "-1"]),
         ("model.heads", 3, ["d_model 128", "heads 3"]),
         ("model.kv_heads", 3, ["heads 4", "kv_heads 3"]),
         ("model.kv_heads", 2, ["techniques.fp32", "no grouped heads", "sdpa"]),
@@ -173,6 +176,17 @@ def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
         experiment.parse(raw)
     del raw["training"]["effective_batch_size"]
     assert not experiment.parse(raw).techniques["new"].accumulates
+
+
+def test_gradients_that_are_never_all_there_cannot_be_clipped():
+    raw = changed("training.gradient_clipping", 1.0)
+    raw["techniques"] = {"fp32": {}, "new": {"optimizer": "in-backward"}}
+    with pytest.raises(
+        ConfigError, match=r"techniques\.new: .* takes each gradient in the backward pass"
+    ):
+        experiment.parse(raw)
+    raw["training"]["gradient_clipping"] = None
+    experiment.parse(raw)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from vramlab.model import decoder
 from vramlab.predict import fake_run
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
+from vramlab.training.step import clip_gradients
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -117,6 +118,31 @@ def test_gradients_stay_from_one_micro_batch_to_the_next(name):
         trial = Trials(tried, Budget(CPU), 2, micro_batches)(7)
         assert trial.peak_allocated == pytest.approx(peaks[-1], abs=128)
     assert peaks[1] - peaks[0] > 2 * SMALL.layers * SMALL.d_model * SMALL.d_ff  # of many gradients
+
+
+@pytest.mark.parametrize("axes", [{}, {"optimizer": "fused", "precision": "pure-bf16"}])
+def test_a_cpu_takes_what_was_predicted_with_decay_and_clipping(axes):
+    tried = of_axes(axes).model_copy(update={"weight_decay": 0.1, "gradient_clipping": 1.0})
+    run = FakeRun(tried, cuda=False)
+    predicted = run.peak(7)
+    run.close()
+    assert Trials(tried, Budget(CPU), 2)(7).peak_allocated == pytest.approx(predicted, abs=128)
+
+
+def test_the_norms_of_clipping_are_counted_on_cuda():
+    sizes = 3 * 2**16 + 1, 100
+    with FakeTensorMode(), CudaCounter() as counter:
+        parameters = [torch.nn.Parameter(torch.empty(size)) for size in sizes]
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        before = counter.point().allocated
+        counter.reset_peak()
+        clip_gradients(parameters, 1.0)
+        norms = 2 * 512  # one each
+        partial = 512  # four chunks of the larger, for both
+        assert counter.peak().allocated - before >= norms + partial
+        assert counter.peak().allocated - before <= norms + partial + 4 * 512
+        assert counter.point().allocated == before
 
 
 @pytest.mark.parametrize("name", ON_H200)

@@ -21,13 +21,20 @@ CASES = {
         "batch_size": 5,
     },
     "recomputed": {"axes": {"feed_forward": "recomputed"}, "batch_size": 5},
+    "clipped": {
+        "axes": {},
+        "batch_size": 5,
+        "effective_batch_size": 13,
+        "update": {"gradient_clipping": 0.05, "weight_decay": 0.1},
+        "warmup_steps": 2,
+    },
     "fused_adam": {"axes": {"optimizer": "fused"}, "batch_size": 5},
     "fp32": {"axes": {}, "batch_size": 5, "double": False},
     "bf16": {"axes": {"precision": "bf16"}, "batch_size": 5, "double": False},
     "pure_bf16": {"axes": {"precision": "pure-bf16"}, "batch_size": 5, "double": False},
 }
 OF_FSDP = {"in_backward": {"axes": {"optimizer": "in-backward"}, "batch_size": 5}}
-STEPS = {"rows_for_one_process_only": 2, "micro_batches": 3}
+STEPS = {"rows_for_one_process_only": 2, "micro_batches": 3, "clipped": 3}
 BOUNDS = {"fp32": 1e-6, "bf16": 2e-3, "pure_bf16": 2e-3}
 """Relative errors of the losses; of float64, 1e-13."""
 

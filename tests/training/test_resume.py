@@ -113,6 +113,24 @@ def test_the_state_of_each_optimizer_is_saved_whole(
     assert_same(bits(learner, run(learner, sequences, tmp_path)), expected)
 
 
+@pytest.mark.parametrize("axes", [{}, {"precision": "bf16", "loss_head": "fused"}])
+def test_warm_up_decay_and_clipping_go_on_where_they_were(
+    make_learner, sequences, tmp_path, monkeypatch, axes
+):
+    config = CONFIG.model_copy(update={"warmup_steps": 20})
+    update = {"weight_decay": 0.1, "gradient_clipping": 0.5}
+    whole = make_learner(update=update, **axes)
+    expected = bits(whole, run(whole, sequences, tmp_path / "uninterrupted", config=config))
+    plain = make_learner(**axes)
+    assert bits(plain, run(plain, sequences, tmp_path / "plain"))[1] != expected[1]
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run(make_learner(update=update, **axes), sequences, tmp_path, config=config)
+    learner = make_learner(seed=1, update=update, **axes)
+    assert_same(bits(learner, run(learner, sequences, tmp_path, config=config)), expected)
+
+
 def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(
     make_learner, sequences, tmp_path, monkeypatch, expected
 ):

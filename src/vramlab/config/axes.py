@@ -54,6 +54,8 @@ class OptimizerValue(AxisValue):
 
     accumulates: bool = True
     """Whether the gradients of several micro-batches can be added up before an update."""
+    clips: bool = True
+    """Whether it waits for all gradients, so that they can be scaled by the norm of all."""
 
 
 ATTENTION_VALUES: Mapping[str, AttentionValue] = {
@@ -106,6 +108,7 @@ OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
     "in-backward": OptimizerValue(
         "each weight updated, and its gradient freed, as soon as the gradient is there",
         accumulates=False,
+        clips=False,
         not_under={
             "ddp": "updates a weight before ddp has added up its gradient; set parallel to fsdp"
         },

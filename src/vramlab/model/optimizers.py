@@ -1,20 +1,43 @@
-"""Optimizers: four implementations of Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
+"""Optimizers: four implementations of AdamW.
+
+Without weight decay, the default, AdamW is Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980);
+Loshchilov and Hutter, 2017 (arXiv:1711.05101).
+"""
 
 from __future__ import annotations
 
 import importlib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+Group = dict[str, Any]
+"""Parameters that share their settings: what torch's optimizers take."""
+OptimizerFactory = Callable[[Sequence[Group], float], torch.optim.Optimizer]
+"""Takes groups with a `weight_decay` each, and the learning rate of all."""
 
 
-class InBackward(torch.optim.Adam):
-    """Adam that updates a parameter as soon as its gradient is computed, then frees the gradient.
+def groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[Group]:
+    """Parameters in groups by their weight decay: a norm's weight or a bias has none."""
+    if weight_decay == 0:
+        return [{"params": list(parameters), "weight_decay": 0.0}]
+    decaying = [p for p in parameters if p.dim() >= 2]
+    others = [p for p in parameters if p.dim() < 2]
+    found = ({"params": decaying, "weight_decay": weight_decay}, {"params": others})
+    return [{"weight_decay": 0.0} | group for group in found if group["params"]]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+class InBackward(torch.optim.AdamW):
+    """AdamW that updates a parameter as soon as its gradient is computed, then frees the gradient.
 
     Gradients of all parameters never exist at the same time. Once this optimizer is created, each
     backward pass updates the parameters, and `step` does nothing. `updates` counts the updates.
@@ -22,9 +45,9 @@ class InBackward(torch.optim.Adam):
     PyTorch; Lv et al., 2023 (arXiv:2306.09782).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
+    def __init__(self, parts: Sequence[Group], learning_rate: float) -> None:
         # Only one parameter at a time has a gradient, so foreach has nothing to batch.
-        super().__init__(parameters, lr=learning_rate, foreach=False)
+        super().__init__(parts, lr=learning_rate, foreach=False)
         self.updates = 0
         # A strong reference would make a cycle through a hook, which Python cannot collect: the
         # model's memory would never be freed.
@@ -48,23 +71,23 @@ class InBackward(torch.optim.Adam):
         """Do nothing: the backward pass has updated the parameters."""
 
 
-def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def adam(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
     """torch's default: on CUDA `foreach`, which runs each operation over all parameters at once."""
-    return torch.optim.Adam(parameters, lr=learning_rate)
+    return torch.optim.AdamW(parts, lr=learning_rate)
 
 
-def fused(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def fused(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
     """The whole update in one kernel, without temporary tensors."""
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(parts, lr=learning_rate, fused=True)
 
 
-def eight_bit(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def eight_bit(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
     """The package bitsandbytes: both moments in 8 bits, for tensors of 4,096 values and more.
 
     Source: Dettmers et al., 2021 (arXiv:2110.02861).
     """
     package: Any = importlib.import_module("bitsandbytes.optim")  # optional, and untyped
-    optimizer: torch.optim.Optimizer = package.Adam8bit(parameters, lr=learning_rate)
+    optimizer: torch.optim.Optimizer = package.AdamW8bit(parts, lr=learning_rate)
     return optimizer
 
 

@@ -14,7 +14,7 @@ from vramlab.config.workload import Workload
 from vramlab.model.adapters import is_adapter
 from vramlab.model.language_model import LanguageModel
 from vramlab.model.loss_heads import LOSS_HEADS, LossHead
-from vramlab.model.optimizers import OPTIMIZERS
+from vramlab.model.optimizers import OPTIMIZERS, groups
 from vramlab.model.quantised import size
 from vramlab.model.sources import make_model
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
@@ -87,7 +87,8 @@ class Learner:
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         """The technique's optimizer for the parameters that are trained."""
-        return OPTIMIZERS[self.technique.optimizer](self.trained_parameters(), learning_rate)
+        parts = groups(self.trained_parameters(), self.workload.weight_decay)
+        return OPTIMIZERS[self.technique.optimizer](parts, learning_rate)
 
     def trained_state(self) -> dict[str, Any]:
         """The state that training changes; frozen weights are made again from the seed."""
