@@ -82,6 +82,16 @@ def test_the_mission_is_the_default():
         ),
         (
             "techniques.new",
+            {"parallel": "fsdp", "processes": 2, "optimizer": "ao-4bit"},
+            ["techniques.new", "copied to a checkpoint"],
+        ),
+        (
+            "techniques.new",
+            {"parallel": "ddp", "processes": 2, "optimizer": "ao-offload"},
+            ["techniques.new", "before ddp has added it up"],
+        ),
+        (
+            "techniques.new",
             {"parallel": "fsdp", "processes": 2, "optimizer": "8bit"},
             ["techniques.new", "share of a weight"],
         ),
@@ -178,9 +188,10 @@ def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
     assert not experiment.parse(raw).techniques["new"].accumulates
 
 
-def test_gradients_that_are_never_all_there_cannot_be_clipped():
+@pytest.mark.parametrize("optimizer", ["in-backward", "ao-offload"])
+def test_gradients_that_are_taken_in_the_backward_pass_cannot_be_clipped(optimizer):
     raw = changed("training.gradient_clipping", 1.0)
-    raw["techniques"] = {"fp32": {}, "new": {"optimizer": "in-backward"}}
+    raw["techniques"] = {"fp32": {}, "new": {"optimizer": optimizer}}
     with pytest.raises(
         ConfigError, match=r"techniques\.new: .* takes each gradient in the backward pass"
     ):

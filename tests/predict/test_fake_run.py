@@ -1,7 +1,5 @@
 """Predicted peaks against measured ones: of a CPU to the byte, of an H200 as it was recorded."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -15,6 +13,7 @@ from vramlab.model import decoder
 from vramlab.predict import fake_run
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
+from vramlab.training.machine import Machine, missing_here
 from vramlab.training.step import clip_gradients
 
 pytestmark = pytest.mark.usefixtures("swift")
@@ -41,6 +40,10 @@ ON_CPU = {
     "fused": {"loss_head": "fused", "checkpointing": "block"},
     "fused optimizer": {"optimizer": "fused"},
     "8bit": {"optimizer": "8bit"},
+    "muon": {"optimizer": "muon", "checkpointing": "block"},
+    "ao-8bit": {"optimizer": "ao-8bit"},
+    "ao-4bit": {"optimizer": "ao-4bit", "checkpointing": "block"},
+    "bf16-stochastic": {"optimizer": "bf16-stochastic", "precision": "pure-bf16"},
     "in-backward": {"optimizer": "in-backward", "loss_head": "fused", "precision": "bf16"},
 }
 
@@ -98,8 +101,8 @@ the last on an H100 of 2026-11-26, which took 1 MiB more with flash-attn at all 
 @pytest.mark.parametrize("batch_size", [7])
 def test_a_cpu_takes_what_was_predicted(name, batch_size):
     tried = of_axes(ON_CPU[name])
-    if tried.technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
-        pytest.skip("bitsandbytes is not installed")
+    if why := missing_here(tried, Machine.here(CPU)):
+        pytest.skip(why)
     run = FakeRun(tried, cuda=False)
     predicted = run.peak(batch_size)
     run.close()
@@ -217,6 +220,17 @@ def test_what_cuda_saves_differently():
     hidden = 4 * 50 * 32 * SMALL.d_model
     blocks = peak(loss_head="fused", attention="sdpa", offload="activations")
     assert blocks < kept - 4 * hidden
+
+
+def test_offloaded_moments_are_not_on_the_card():
+    held = {}
+    for optimizer in ("fused", "ao-offload"):
+        run = FakeRun(of_axes({"optimizer": optimizer}), cuda=True)
+        held[optimizer] = run.peak(4)
+        sizes = [p.numel() for p in run._learner.model.parameters()]
+        run.close()
+    moments = sum(2 * 4 * size for size in sizes if size >= 4096)
+    assert held["fused"] - held["ao-offload"] == pytest.approx(moments, abs=2**16)
 
 
 def test_the_counter_counts_granules():

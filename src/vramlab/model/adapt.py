@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.model.checkpointing import CHECKPOINTING, Runner, save_matmuls_and_attention
 from vramlab.model.float8 import MULTIPLE, Float8Linear
@@ -132,6 +133,8 @@ def _check(parts: Parts, technique: Technique) -> None:
         if getattr(technique, axis) != "none" and not parts.blocks:
             what = f"{axis} {getattr(technique, axis)}"
             raise UnsuitableModel(_NO_BLOCKS.format(what=what))
+    if OPTIMIZER_VALUES[technique.optimizer].of_blocks and not parts.blocks:
+        raise UnsuitableModel(_NO_BLOCKS.format(what=f"optimizer {technique.optimizer}"))
     if technique.parallel == "fsdp" and not parts.blocks:
         raise UnsuitableModel(_NO_BLOCKS.format(what="parallel fsdp"))
     if technique.loss_head != "full" and parts.head is None:

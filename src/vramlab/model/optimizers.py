@@ -1,4 +1,4 @@
-"""Optimizers: four implementations of AdamW.
+"""Optimizers: AdamW in several implementations, and Muon.
 
 Without weight decay, the default, AdamW is Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980);
 Loshchilov and Hutter, 2017 (arXiv:1711.05101).
@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import importlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Group = dict[str, Any]
-"""Parameters that share their settings: what torch's optimizers take."""
-OptimizerFactory = Callable[[Sequence[Group], float], torch.optim.Optimizer]
-"""Takes groups with a `weight_decay` each, and the learning rate of all."""
+from vramlab.model.bf16_stochastic import StochasticAdamW
+from vramlab.model.muon import muon
+from vramlab.model.torchao_adamw import eight_bit as torchao_eight_bit
+from vramlab.model.torchao_adamw import four_bit, offloaded
+from vramlab.model.trained import Trained
 
-
-def groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[Group]:
-    """Parameters in groups by their weight decay: a norm's weight or a bias has none."""
-    if weight_decay == 0:
-        return [{"params": list(parameters), "weight_decay": 0.0}]
-    decaying = [p for p in parameters if p.dim() >= 2]
-    others = [p for p in parameters if p.dim() < 2]
-    found = ({"params": decaying, "weight_decay": weight_decay}, {"params": others})
-    return [{"weight_decay": 0.0} | group for group in found if group["params"]]
+OptimizerFactory = Callable[[Trained, float], torch.optim.Optimizer]
+"""Takes what is trained and the learning rate."""
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], Tensor):  # torchao's, compiled once for all rates
+            group["lr"] = group["lr"].cpu().fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
 
 class InBackward(torch.optim.AdamW):
@@ -45,9 +42,9 @@ class InBackward(torch.optim.AdamW):
     PyTorch; Lv et al., 2023 (arXiv:2306.09782).
     """
 
-    def __init__(self, parts: Sequence[Group], learning_rate: float) -> None:
+    def __init__(self, trained: Trained, learning_rate: float) -> None:
         # Only one parameter at a time has a gradient, so foreach has nothing to batch.
-        super().__init__(parts, lr=learning_rate, foreach=False)
+        super().__init__(trained.groups(), lr=learning_rate, foreach=False)
         self.updates = 0
         # A strong reference would make a cycle through a hook, which Python cannot collect: the
         # model's memory would never be freed.
@@ -57,9 +54,8 @@ class InBackward(torch.optim.AdamW):
             if method := update():
                 method(parameter)
 
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.register_post_accumulate_grad_hook(hook)
+        for parameter in trained.parameters:
+            parameter.register_post_accumulate_grad_hook(hook)
 
     def update(self, parameter: Tensor) -> None:
         """Update one parameter by its gradient, and free that."""
@@ -71,23 +67,23 @@ class InBackward(torch.optim.AdamW):
         """Do nothing: the backward pass has updated the parameters."""
 
 
-def adam(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
+def adam(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """torch's default: on CUDA `foreach`, which runs each operation over all parameters at once."""
-    return torch.optim.AdamW(parts, lr=learning_rate)
+    return torch.optim.AdamW(trained.groups(), lr=learning_rate)
 
 
-def fused(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
+def fused(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """The whole update in one kernel, without temporary tensors."""
-    return torch.optim.AdamW(parts, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(trained.groups(), lr=learning_rate, fused=True)
 
 
-def eight_bit(parts: Sequence[Group], learning_rate: float) -> torch.optim.Optimizer:
+def eight_bit(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """The package bitsandbytes: both moments in 8 bits, for tensors of 4,096 values and more.
 
     Source: Dettmers et al., 2021 (arXiv:2110.02861).
     """
     package: Any = importlib.import_module("bitsandbytes.optim")  # optional, and untyped
-    optimizer: torch.optim.Optimizer = package.AdamW8bit(parts, lr=learning_rate)
+    optimizer: torch.optim.Optimizer = package.AdamW8bit(trained.groups(), lr=learning_rate)
     return optimizer
 
 
@@ -96,5 +92,10 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
     "fused": fused,
     "8bit": eight_bit,
     "in-backward": InBackward,
+    "muon": muon,
+    "ao-8bit": torchao_eight_bit,
+    "ao-4bit": four_bit,
+    "ao-offload": offloaded,
+    "bf16-stochastic": StochasticAdamW,
 }
 """The factory for each value of the `optimizer` axis."""

@@ -101,8 +101,8 @@ def _warn_if_warm_up_only(config: TrainingConfig, steps: int) -> None:
     """Warn if the learning rate does not reach its value before the run ends."""
     if config.warmup_steps > steps:
         log.warning(
-            "training.warmup_steps is %d, and the run has %d steps: the learning rate never reaches "
-            "%g; lower it, or train for more epochs",
+            "training.warmup_steps is %d, and the run has %d steps: the learning rate never "
+            "reaches %g; lower it, or train for more epochs",
             *(config.warmup_steps, steps, config.learning_rate),
         )
 
