@@ -3,17 +3,19 @@
     PYTHONPATH=src python benchmarks/optimizers.py --documents 1200
 
 Each optimizer trains the model of config/demo.yaml, from the same weights and on the same batches
-of synthetic documents, at each of the learning rates; the best of them counts.
+of synthetic documents, at each of the learning rates; the best of them counts, by the mean of the
+seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -36,6 +38,17 @@ from vramlab.training.machine import Machine, missing_here
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
+Corpora = list[tuple[Sequences, int]]
+"""Training and validation: their sequences, and the bytes of text."""
+
+
+class Trained(NamedTuple):
+    """What an epoch gave."""
+
+    perplexity: float
+    steps: int
+    held: float
+    """Bytes of the optimizer's state for each weight."""
 
 
 def main() -> None:
@@ -44,6 +57,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[9])
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     config = load(ROOT / "config/demo.yaml")
@@ -52,14 +66,29 @@ def main() -> None:
             corpus(config, Path(folder), name, count, seed)
             for name, count, seed in (("train", arguments.documents, 9), ("validation", 100, 10))
         ]
-        print("| optimizer | precision | steps | perplexity | rate | state, bytes a weight |")
-        print("|---|---|--:|--:|--:|--:|")
+        print("| optimizer | precision | steps | perplexity | from, to | rate | bytes a weight |")
+        print("|---|---|--:|--:|--:|--:|--:|")
         for workload in workloads(config):
-            found = [trained(workload, corpora, arguments.batch, rate) for rate in arguments.rates]
-            best, rate, steps, held = min(found)
+            found = [
+                compared(workload, corpora, arguments.batch, rate, arguments.seeds)
+                for rate in arguments.rates
+            ]
+            _, *cells = min(found)
             axes = workload.technique
-            cells = axes.optimizer, axes.precision, steps, f"{best:.2f}", f"{rate:g}", f"{held:.2f}"
-            print("|", " | ".join(map(str, cells)), "|", flush=True)
+            print("|", " | ".join([axes.optimizer, axes.precision, *cells]), "|", flush=True)
+
+
+def compared(
+    workload: Workload, corpora: Corpora, batch: int, rate: float, seeds: list[int]
+) -> tuple[float, str, str, str, str, str]:
+    """The mean perplexity of the seeds, then the cells of a row."""
+    runs = [
+        trained(workload.model_copy(update={"seed": seed}), corpora, batch, rate) for seed in seeds
+    ]
+    perplexities = [run.perplexity for run in runs]
+    mean = statistics.mean(perplexities)
+    spread = f"{min(perplexities):.1f}, {max(perplexities):.1f}"
+    return mean, str(runs[0].steps), f"{mean:.1f}", spread, f"{rate:g}", f"{runs[0].held:.2f}"
 
 
 def corpus(
@@ -94,10 +123,8 @@ def workloads(config: Experiment) -> Iterator[Workload]:
                 yield workload
 
 
-def trained(
-    workload: Workload, corpora: list[tuple[Sequences, int]], batch: int, rate: float
-) -> tuple[float, float, int, float]:
-    """Perplexity after an epoch, the learning rate, the steps, and the state's bytes a weight."""
+def trained(workload: Workload, corpora: Corpora, batch: int, rate: float) -> Trained:
+    """Train an epoch, then validate."""
     (sequences, _), (validation, utf8_bytes) = corpora
     held: list[torch.optim.Optimizer] = []
 
@@ -115,7 +142,7 @@ def trained(
     except Diverged:
         perplexity = float("inf")
     weights = sum(p.numel() for p in learner.trained_parameters())
-    return perplexity, rate, done.steps, state_bytes(held[0]) / weights
+    return Trained(perplexity, done.steps, state_bytes(held[0]) / weights)
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:

@@ -65,6 +65,11 @@ def test_the_mission_is_the_default():
             {"offload": "activations", "compile": "default"},
             ["techniques.new", "offload cannot see"],
         ),
+        (
+            "techniques.new",
+            {"feed_forward": "tiled", "checkpointing": "selective"},
+            ["techniques.new", "checkpointing selective keeps"],
+        ),
         ("techniques.new", {"processes": 2}, ["techniques.new", "2 processes", "ddp or fsdp"]),
         ("techniques.new", {"processes": "all"}, ["techniques.new", "all processes"]),
         ("techniques.new", {"parallel": "ddp"}, ["techniques.new", "at least two processes"]),

@@ -47,6 +47,7 @@ ROWS = {
     ],
     "`offload`: activations": [{"offload": "activations"}],
     "`feed_forward`: recomputed": [{"feed_forward": "recomputed"}],
+    "`feed_forward`: tiled": [{"feed_forward": "tiled"}],
     "`loss_head`: full": [{"loss_head": "full"}],
     "`loss_head`: chunked, fused": [{"loss_head": "chunked"}, {"loss_head": "fused"}],
     "`optimizer`: all values but muon": [

@@ -36,6 +36,8 @@ ON_CPU = {
     "block": {"checkpointing": "block"},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
+    "tiled": {"feed_forward": "tiled", "loss_head": "fused"},
+    "tiled blocks": {"precision": "bf16", "feed_forward": "tiled", "checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
     "fused": {"loss_head": "fused", "checkpointing": "block"},
     "fused optimizer": {"optimizer": "fused"},

@@ -22,6 +22,7 @@ CASES = {
         "batch_size": 5,
     },
     "recomputed": {"axes": {"feed_forward": "recomputed"}, "batch_size": 5},
+    "tiled": {"axes": {"feed_forward": "tiled", "checkpointing": "block"}, "batch_size": 5},
     "clipped": {
         "axes": {},
         "batch_size": 5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def why_missing(package: str) -> str | None:
     """Why a package cannot be imported here: it is absent, or built for another torch or glibc."""
     if importlib.util.find_spec(package) is None:
         return "is not installed"
+    logging.getLogger(package).setLevel(logging.ERROR)  # of what else it would like to have
     try:
         importlib.import_module(package)
     except (ImportError, OSError) as error:
