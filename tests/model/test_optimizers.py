@@ -1,7 +1,10 @@
 """Each optimizer is Adam, within what its way of keeping the moments allows."""
 
+import contextlib
+import gc
 import importlib.util
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -281,3 +284,83 @@ def test_pieces_of_a_large_weight_are_updated_alike(monkeypatch):
         ends.append(list(network.parameters()))
     for one, other in zip(*ends, strict=True):  # of float32 weights, a first step rounds nothing
         torch.testing.assert_close(one, other)
+
+
+class Stream:
+    """A stream of a device that is done with everything at once; and an event of it."""
+
+    def wait_stream(self, _):
+        pass
+
+    def record_event(self):
+        return self
+
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture
+def offloads_on_a_cpu(monkeypatch):
+    """torchao's offload takes this machine's memory for that of a GPU."""
+    module = pytest.importorskip("torchao.optim.cpu_offload")
+    original = torch.empty_like
+
+    def empty_like(*args, pin_memory=False, **kwargs):
+        del pin_memory
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "get_available_devices", lambda: ["cpu", "cuda"])
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+
+
+def offloaded_steps(network, optimizer, steps):
+    for step in steps:
+        x = torch.randn(32, 64, generator=torch.Generator().manual_seed(step))
+        network(x).pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.usefixtures("offloads_on_a_cpu")
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_offloaded_updates_are_those_of_fused_adam(decay):
+    ends = []
+    for name in ("fused", "ao-offload"):
+        network = model()
+        optimizer = OPTIMIZERS[name](Trained(list(network.parameters()), decay), 1e-2)
+        set_learning_rate(optimizer, 5e-3)
+        offloaded_steps(network, optimizer, range(5))
+        ends.append(list(network.parameters()))
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("offloads_on_a_cpu")
+def test_an_offloaded_state_goes_on_with_the_weights_that_are_loaded():
+    whole, stopped, resumed = model(), model(), model()
+
+    def optimizer_of(network):
+        return OPTIMIZERS["ao-offload"](Trained(list(network.parameters())), 1e-2)
+
+    offloaded_steps(whole, optimizer_of(whole), range(5))
+    optimizer = optimizer_of(stopped)
+    offloaded_steps(stopped, optimizer, range(3))
+    again = optimizer_of(resumed)  # made before the weights are loaded, as in an epoch
+    resumed.load_state_dict(stopped.state_dict())
+    again.load_state_dict(optimizer.state_dict())
+    offloaded_steps(resumed, again, range(3, 5))
+    assert all(map(torch.equal, whole.parameters(), resumed.parameters()))
+
+
+@pytest.mark.usefixtures("offloads_on_a_cpu")
+def test_weights_do_not_outlive_the_optimizer_that_offloads_them():
+    network = model()
+    optimizer = OPTIMIZERS["ao-offload"](Trained(list(network.parameters())), 1e-2)
+    offloaded_steps(network, optimizer, range(1))
+    left = weakref.ref(network[0].weight.untyped_storage()), weakref.ref(optimizer)
+    del network, optimizer
+    gc.collect()
+    assert [reference() for reference in left] == [None, None]

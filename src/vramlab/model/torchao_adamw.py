@@ -20,6 +20,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import weakref
 from typing import Any
 
 import torch
@@ -83,6 +84,21 @@ def _offload_kind() -> Any:
     base: Any = _package().CPUOffloadOptimizer
 
     class Offloaded(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            # torchao's hook holds the optimizer, which holds the weights that hold the hook: a
+            # cycle that Python cannot collect, so that no weight would ever be freed.
+            owner = weakref.ref(self)
+
+            def hook(parameter: Tensor) -> None:
+                if (optimizer := owner()) is not None:
+                    optimizer._hook(parameter)
+
+            for parameter in self.param_d2h_map:
+                hooks = parameter._post_accumulate_grad_hooks
+                number = next(reversed(hooks))
+                self._hook, hooks[number] = hooks[number], hook
+
         @property
         def state(self) -> dict[Tensor, dict[str, Any]]:
             """What is on the device: the moments of small tensors."""
