@@ -133,6 +133,8 @@ def workload(technique, length, seed):
         "keeps_vocabulary": CONFIG.keeps_vocabulary,
         "length": int(length),
         "seed": int(seed),
+        # Of the step itself: the search, the profile and the prediction run the epoch's.
+        **settings(CONFIG.training, "weight_decay", "gradient_clipping"),
     }
 
 

@@ -3,7 +3,9 @@
 Each function runs as well in a process alone, with a technique that is not parallel.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import os
 import signal
 import time
@@ -38,19 +40,19 @@ def device_of(cuda):
     return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
 
-def made(axes, model=MODEL, seed=9, cuda=False):
-    return build(workload(axes, model, seed=seed), device_of(cuda))
+def made(axes, model=MODEL, seed=9, cuda=False, update=None):
+    return build(workload(axes, model, seed=seed, **(update or {})), device_of(cuda))
 
 
 def whole(tensor):
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
 
 
-def trained(axes, batch_size, double=True, cuda=False, model=MODEL, **training):
+def trained(axes, batch_size, double=True, cuda=False, model=MODEL, update=None, **training):
     """An epoch: losses, final weights, and the validation."""
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        learner = made(axes, model, cuda=cuda)
+        learner = made(axes, model, cuda=cuda, update=update)
         schedule = epoch.Schedule(TrainingConfig(**training), batch_size, 1e-2)
         nowhere = Checkpoints(Path("/nonexistent"), "a", learner.ranks)
         done = epoch.train_epochs(learner, SEQUENCES, schedule, nowhere)
@@ -72,9 +74,9 @@ def all_of(function, cases):
     return {name: function(**arguments) for name, arguments in cases.items()}
 
 
-def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
+def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9, model=MODEL):
     """Three epochs, stopped by a signal to the last rank, or killed, during a step."""
-    model = MODEL.model_copy(update={"dropout": 0.1})
+    model = model.model_copy(update={"dropout": 0.1})
     # Other weights than the checkpoint's, but the same order and dropout.
     learner = dataclasses.replace(made(axes, model, seed), workload=workload(axes, model))
     last = learner.ranks.rank == learner.ranks.count - 1
@@ -101,6 +103,21 @@ def resumed(axes, folder, stop_at=None, kill_at=None, every_step=False, seed=9):
     shares = learner.ranks.gather([share.numpy() for share in mine])
     draws = learner.ranks.gather(torch.rand(1).item())  # of the generator that makes dropout masks
     return [p.loss for p in done.curve], shares, draws, done.interruptions
+
+
+def resumed_as_if_never_stopped(folder, **cases):
+    """Whether each run that was stopped ends with the losses and weights of one that was not."""
+    found = {}
+    for name, case in cases.items():
+        losses, shares, *_ = resumed(**case, folder=Path(folder, name, "whole"))
+        with contextlib.suppress(epoch.Interrupted):
+            resumed(**case, folder=Path(folder, name), stop_at=4)
+            raise AssertionError("the run was not stopped")
+        again, others, _, interruptions = resumed(**case, folder=Path(folder, name), seed=1)
+        pairs = itertools.chain.from_iterable(map(zip, shares, others))
+        same = losses == again and all((a == b).all() for a, b in pairs)
+        found[name] = same and interruptions == 1
+    return found
 
 
 def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):

@@ -65,6 +65,11 @@ def test_the_mission_is_the_default():
             {"offload": "activations", "compile": "default"},
             ["techniques.new", "offload cannot see"],
         ),
+        (
+            "techniques.new",
+            {"feed_forward": "tiled", "checkpointing": "selective"},
+            ["techniques.new", "checkpointing selective keeps"],
+        ),
         ("techniques.new", {"processes": 2}, ["techniques.new", "2 processes", "ddp or fsdp"]),
         ("techniques.new", {"processes": "all"}, ["techniques.new", "all processes"]),
         ("techniques.new", {"parallel": "ddp"}, ["techniques.new", "at least two processes"]),
@@ -79,6 +84,16 @@ def test_the_mission_is_the_default():
             "techniques.new",
             {"parallel": "ddp", "processes": 2, "optimizer": "in-backward"},
             ["techniques.new", "before ddp has added up"],
+        ),
+        (
+            "techniques.new",
+            {"parallel": "fsdp", "processes": 2, "optimizer": "ao-4bit"},
+            ["techniques.new", "copied to a checkpoint"],
+        ),
+        (
+            "techniques.new",
+            {"parallel": "ddp", "processes": 2, "optimizer": "ao-offload"},
+            ["techniques.new", "before ddp has added it up"],
         ),
         (
             "techniques.new",
@@ -105,6 +120,9 @@ def test_the_mission_is_the_default():
             {"parallel": "fsdp", "processes": 2, "offload": "activations"},
             ["techniques.new", "fsdp gathered"],
         ),
+        ("training.weight_decay", -0.1, ["'training.weight_decay'", "-0.1"]),
+        ("training.gradient_clipping", 0, ["'training.gradient_clipping'", "0"]),
+        ("training.warmup_steps", -1, ["'training.warmup_steps'", "-1"]),
         ("model.heads", 3, ["d_model 128", "heads 3"]),
         ("model.kv_heads", 3, ["heads 4", "kv_heads 3"]),
         ("model.kv_heads", 2, ["techniques.fp32", "no grouped heads", "sdpa"]),
@@ -188,6 +206,18 @@ def test_what_cannot_accumulate_is_refused_where_the_training_does(axes):
         experiment.parse(raw)
     del raw["training"]["effective_batch_size"]
     assert not experiment.parse(raw).techniques["new"].accumulates
+
+
+@pytest.mark.parametrize("optimizer", ["in-backward", "ao-offload"])
+def test_gradients_that_are_taken_in_the_backward_pass_cannot_be_clipped(optimizer):
+    raw = changed("training.gradient_clipping", 1.0)
+    raw["techniques"] = {"fp32": {}, "new": {"optimizer": optimizer}}
+    with pytest.raises(
+        ConfigError, match=r"techniques\.new: .* takes each gradient in the backward pass"
+    ):
+        experiment.parse(raw)
+    raw["training"]["gradient_clipping"] = None
+    experiment.parse(raw)
 
 
 @pytest.mark.parametrize(

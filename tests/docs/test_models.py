@@ -9,6 +9,7 @@ from families import configuration
 from pipeline import ROOT
 from pydantic import TypeAdapter
 
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.model import DecoderConfig, ModelConfig, PythonConfig, TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
@@ -47,11 +48,13 @@ ROWS = {
     ],
     "`offload`: activations": [{"offload": "activations"}],
     "`feed_forward`: recomputed": [{"feed_forward": "recomputed"}],
+    "`feed_forward`: tiled": [{"feed_forward": "tiled"}],
     "`loss_head`: full": [{"loss_head": "full"}],
     "`loss_head`: chunked, fused": [{"loss_head": "chunked"}, {"loss_head": "fused"}],
-    "`optimizer`: all values": [
-        {"optimizer": value} for value in ("adam", "fused", "8bit", "in-backward")
+    "`optimizer`: all values but muon": [
+        {"optimizer": value} for value in OPTIMIZER_VALUES if value != "muon"
     ],
+    "`optimizer`: muon": [{"optimizer": "muon"}],
     "`adapter`: lora": [{"adapter": "lora"}],
     "`adapter`: qlora": [{"adapter": "qlora", "precision": "bf16"}],
     "`compile`, `cuda_graphs`": [

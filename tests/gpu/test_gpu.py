@@ -80,6 +80,18 @@ TECHNIQUES = {
     "in_backward": {"optimizer": "in-backward", "loss_head": "fused"},
     "8bit": {"optimizer": "8bit"},
     "fused_adam": {"optimizer": "fused"},
+    "muon": {"optimizer": "muon"},
+    "ao_8bit": {"optimizer": "ao-8bit"},
+    "ao_4bit": {"optimizer": "ao-4bit"},
+    "ao_offload": {"optimizer": "ao-offload"},
+    "bf16_stochastic": {"optimizer": "bf16-stochastic"},
+    "tiled": {"feed_forward": "tiled"},
+    "tiled_block": {
+        "feed_forward": "tiled",
+        "checkpointing": "block",
+        "precision": "bf16",
+        "attention": "sdpa",
+    },
 }
 BOUNDS = {
     "fp32": (1e-5, 1e-4),
@@ -146,7 +158,11 @@ def test_grouped_heads_agree_with_float64(attention, kv_heads, device):
 
 
 @pytest.mark.parametrize(
-    "name", ["fp32", "fused_adam", "8bit", "in_backward", "compiled", "graphs"]
+    "name",
+    [
+        *("fp32", "fused_adam", "8bit", "in_backward", "compiled", "graphs", "ao_8bit"),
+        *("ao_offload", "bf16_stochastic", "tiled"),
+    ],
 )
 def test_a_few_steps_end_where_those_of_the_baseline_do(name, device):
     data = tokens(16, 64, device)
@@ -343,15 +359,8 @@ def run_out_of_memory(learner, device):
 @pytest.mark.parametrize(
     "name",
     [
-        "fp32",
-        "checkpointing",
-        "selective",
-        "budget",
-        "chunked",
-        "fused",
-        "offload",
-        "8bit",
-        "in_backward",
+        *("fp32", "checkpointing", "selective", "budget", "chunked", "fused", "offload", "8bit"),
+        *("in_backward", "muon", "ao_8bit", "ao_offload", "bf16_stochastic", "tiled"),
     ],
 )
 def test_a_trial_leaves_no_memory_allocated(name, device):
@@ -376,7 +385,11 @@ def test_batches_on_the_device_are_those_of_the_sequences(feed, device):
 
 
 @pytest.mark.parametrize(
-    "name", ["fp32", "bf16", "flash", "fused_adam", "8bit", "in_backward", "graphs"]
+    "name",
+    [
+        *("fp32", "bf16", "flash", "fused_adam", "8bit", "in_backward", "graphs", "muon"),
+        *("ao_8bit", "ao_4bit", "ao_offload", "bf16_stochastic", "tiled"),
+    ],
 )
 def test_a_stopped_run_ends_as_an_uninterrupted_one(name, device, tmp_path, monkeypatch):
     sequences = Sequences.of(np.random.default_rng(1).integers(4, 97, 5000).astype(np.uint16), 32)

@@ -6,12 +6,15 @@ import torch
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig
+from vramlab.data.batches import batches
 from vramlab.data.sequences import Sequences
 from vramlab.measure.breakdown import MOMENTS, Breakdown, scratch_of
 from vramlab.measure.profile import ProfilePlan, profile
 from vramlab.memory.budget import Budget
+from vramlab.model.trained import hidden_matrices
 from vramlab.results.memory import KINDS
 from vramlab.training.learner import build, parameter_count
+from vramlab.training.machine import Machine, missing_here
 from vramlab.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -26,6 +29,7 @@ TECHNIQUES = {
     "block": {"checkpointing": "block"},
     "selective": {"checkpointing": "selective"},
     "recomputed": {"feed_forward": "recomputed"},
+    "tiled": {"feed_forward": "tiled"},
     "chunked": {"loss_head": "chunked"},
     "fused": {"loss_head": "fused", "checkpointing": "block"},
     "in-backward": {"optimizer": "in-backward", "loss_head": "fused"},
@@ -89,6 +93,23 @@ def test_parameters_and_optimizer_state_have_their_size(measured, name):
     assert kinds["parameters"] == size + positions
     tensors = len(list(learner.model.parameters()))
     assert kinds["optimizer state"] == 2 * size + 4 * tensors
+
+
+@pytest.mark.parametrize("name", ["muon", "ao-8bit", "bf16-stochastic"])
+def test_the_state_of_each_optimizer_has_its_size(name):
+    tried = of_axes({"optimizer": name})
+    if why := missing_here(tried, Machine.here(CPU)):
+        pytest.skip(why)
+    learner = build(tried, CPU)
+    optimizer = learner.optimizer(1e-3)
+    sequences = Sequences.of(np.full(5000, 5, np.uint16), LENGTH)
+    [batch] = batches(sequences, [np.arange(2)], CPU)
+    train_step(learner, optimizer, [batch])
+    breakdown = Breakdown(learner, optimizer)
+    weights = parameter_count(learner.model)
+    blocks = sum(map(torch.numel, hidden_matrices(learner.model.decoder_blocks())))
+    per_value = {"muon": 8 - 4 * blocks / weights, "ao-8bit": 2.2, "bf16-stochastic": 4}[name]
+    assert breakdown._by_kind["optimizer state"] == pytest.approx(per_value * weights, rel=0.05)
 
 
 def test_logits_are_the_largest_kind_unless_the_head_is_chunked(measured):

@@ -78,6 +78,8 @@ def expected_loss(state, inputs, targets, window=None):
         {"attention": "sdpa", "loss_head": "fused", "checkpointing": "block"},
         {"attention": "math", "checkpointing": "selective", "loss_head": "fused"},
         {"feed_forward": "recomputed"},
+        {"feed_forward": "tiled"},
+        {"feed_forward": "tiled", "checkpointing": "block"},
         {"offload": "activations"},
         {"attention": "masked", "window": 4},
     ],

@@ -1,7 +1,5 @@
 """Predicted peaks against measured ones: of a CPU to the byte, of an H200 as it was recorded."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -15,6 +13,8 @@ from vramlab.model import decoder
 from vramlab.predict import fake_run
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
+from vramlab.training.machine import Machine, missing_here
+from vramlab.training.step import clip_gradients
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -37,10 +37,16 @@ ON_CPU = {
     "selective": {"precision": "bf16", "checkpointing": "selective"},
     "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
+    "tiled": {"feed_forward": "tiled", "loss_head": "fused"},
+    "tiled blocks": {"precision": "bf16", "feed_forward": "tiled", "checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},
     "fused": {"loss_head": "fused", "checkpointing": "block"},
     "fused optimizer": {"optimizer": "fused"},
     "8bit": {"optimizer": "8bit"},
+    "muon": {"optimizer": "muon", "checkpointing": "block"},
+    "ao-8bit": {"optimizer": "ao-8bit"},
+    "ao-4bit": {"optimizer": "ao-4bit", "checkpointing": "block"},
+    "bf16-stochastic": {"optimizer": "bf16-stochastic", "precision": "pure-bf16"},
     "in-backward": {"optimizer": "in-backward", "loss_head": "fused", "precision": "bf16"},
 }
 
@@ -98,8 +104,8 @@ the last on an H100 of 2026-11-26, which took 1 MiB more with flash-attn at all 
 @pytest.mark.parametrize("batch_size", [7])
 def test_a_cpu_takes_what_was_predicted(name, batch_size):
     tried = of_axes(ON_CPU[name])
-    if tried.technique.optimizer == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
-        pytest.skip("bitsandbytes is not installed")
+    if why := missing_here(tried, Machine.here(CPU)):
+        pytest.skip(why)
     run = FakeRun(tried, cuda=False)
     predicted = run.peak(batch_size)
     run.close()
@@ -118,6 +124,31 @@ def test_gradients_stay_from_one_micro_batch_to_the_next(name):
         trial = Trials(tried, Budget(CPU), 2, micro_batches)(7)
         assert trial.peak_allocated == pytest.approx(peaks[-1], abs=128)
     assert peaks[1] - peaks[0] > 2 * SMALL.layers * SMALL.d_model * SMALL.d_ff  # of many gradients
+
+
+@pytest.mark.parametrize("axes", [{}, {"optimizer": "fused", "precision": "pure-bf16"}])
+def test_a_cpu_takes_what_was_predicted_with_decay_and_clipping(axes):
+    tried = of_axes(axes).model_copy(update={"weight_decay": 0.1, "gradient_clipping": 1.0})
+    run = FakeRun(tried, cuda=False)
+    predicted = run.peak(7)
+    run.close()
+    assert Trials(tried, Budget(CPU), 2)(7).peak_allocated == pytest.approx(predicted, abs=128)
+
+
+def test_the_norms_of_clipping_are_counted_on_cuda():
+    sizes = 3 * 2**16 + 1, 100
+    with FakeTensorMode(), CudaCounter() as counter:
+        parameters = [torch.nn.Parameter(torch.empty(size)) for size in sizes]
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        before = counter.point().allocated
+        counter.reset_peak()
+        clip_gradients(parameters, 1.0)
+        norms = 2 * 512  # one each
+        partial = 512  # four chunks of the larger, for both
+        assert counter.peak().allocated - before >= norms + partial
+        assert counter.peak().allocated - before <= norms + partial + 4 * 512
+        assert counter.point().allocated == before
 
 
 @pytest.mark.parametrize("name", ON_H200)
@@ -192,6 +223,17 @@ def test_what_cuda_saves_differently():
     hidden = 4 * 50 * 32 * SMALL.d_model
     blocks = peak(loss_head="fused", attention="sdpa", offload="activations")
     assert blocks < kept - 4 * hidden
+
+
+def test_offloaded_moments_are_not_on_the_card():
+    held = {}
+    for optimizer in ("fused", "ao-offload"):
+        run = FakeRun(of_axes({"optimizer": optimizer}), cuda=True)
+        held[optimizer] = run.peak(4)
+        sizes = [p.numel() for p in run._learner.model.parameters()]
+        run.close()
+    moments = sum(2 * 4 * size for size in sizes if size >= 4096)
+    assert held["fused"] - held["ao-offload"] == pytest.approx(moments, abs=2**16)
 
 
 def test_the_counter_counts_granules():

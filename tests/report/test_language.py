@@ -133,7 +133,11 @@ def test_the_names_of_kinds_and_axes_are_known():
 
 def test_the_caveats_of_the_estimate_are_known():
     every = Technique.model_construct(
-        compile="default", cuda_graphs=True, attention="flex", precision="fp8"
+        compile="default",
+        cuda_graphs=True,
+        attention="flex",
+        precision="fp8",
+        optimizer="ao-8bit",
     )
     assert set(caveats(every)) == set(wording._RECORDED)
 

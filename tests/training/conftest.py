@@ -18,8 +18,8 @@ def sequences():
 
 @pytest.fixture
 def make_learner():
-    def make(seed=9, dropout=0.1, width=16, **axes):
+    def make(seed=9, dropout=0.1, width=16, update=None, **axes):
         model = DecoderConfig(d_model=width, layers=2, heads=2, d_ff=2 * width, dropout=dropout)
-        return build(workload(axes, model, seed=seed), torch.device("cpu"))
+        return build(workload(axes, model, seed=seed, **(update or {})), torch.device("cpu"))
 
     return make

@@ -91,6 +91,59 @@ def test_a_recomputed_feed_forward_layer_keeps_its_hidden_state_once():
     assert saved == pytest.approx(values * (4 + 4), rel=0.05)  # GELU's output, the mask by 1/(1-p)
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "block"])
+@pytest.mark.parametrize(
+    ("precision", "bounds"), [("fp32", FP32), ("bf16", BF16), ("pure-bf16", BF16)]
+)
+def test_a_tiled_feed_forward_layer_agrees_with_float64(precision, bounds, checkpointing):
+    technique = learner(feed_forward="tiled", precision=precision, checkpointing=checkpointing)
+    for size in ({}, {"length": 5, "rows": 1, "padding": 0}):  # fewer tokens than pieces too
+        technique.model.zero_grad()
+        loss, gradient = compare(technique, *batch(**size), SMALL.heads)
+        assert loss < bounds[0]
+        assert gradient < bounds[1]
+
+
+def test_the_pieces_of_a_tiled_layer_have_the_dropout_masks_of_the_forward_pass():
+    model = SMALL.model_copy(update={"dropout": 0.4})
+    technique = learner(model, feed_forward="tiled").model.double()
+    layer, seen = technique.blocks[0].feed_forward, []
+    layer[2].register_forward_hook(lambda _, __, out: seen.append(out != 0))
+    x = torch.randn(3, 24, 32, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(5)
+    out = layer(x)
+    after = torch.get_rng_state()
+    out.sum().backward()
+    assert len(seen) == 2 * 15  # 72 tokens, five in a piece
+    forward, again = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert all(map(torch.equal, forward, again[::-1]))
+    assert not torch.equal(forward[0], forward[1])
+    assert torch.equal(torch.get_rng_state(), after)
+    # What autograd gives of the same masks, without pieces.
+    mask = torch.cat([part.flatten(0, -2) for part in forward]) / 0.6
+    other = x.detach().requires_grad_()
+    hidden = torch.nn.functional.gelu(layer[0](other.flatten(0, 1))) * mask
+    whole = layer[3](hidden)
+    expected = torch.autograd.grad(whole.sum(), [other, *layer.parameters()])
+    torch.testing.assert_close(out.flatten(0, 1), whole)
+    for found, right in zip([x.grad, *(p.grad for p in layer.parameters())], expected, strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_a_tiled_layer_holds_the_hidden_tensors_of_a_piece():
+    kept = {}
+    model = SMALL.model_copy(update={"d_ff": 1024, "layers": 1})
+    inputs, targets = batch(length=64, rows=16, padding=0)
+    for feed_forward in ("full", "tiled"):
+        technique = learner(model, feed_forward=feed_forward, loss_head="fused")
+        with meter(CPU, None) as memory:
+            technique.loss_sum(inputs, targets).backward()
+            kept[feed_forward] = memory.peak().allocated
+    hidden = inputs.numel() * model.d_ff * 4
+    assert kept["full"] > 3 * hidden  # GELU's input and output, and the gradient of one of them
+    assert kept["tiled"] < 0.75 * hidden  # of a piece, and the weights
+
+
 @pytest.mark.parametrize("loss_head", ["full", "fused"])
 def test_8_bit_floats_agree_with_float64(loss_head):
     technique = learner(precision="fp8", attention="sdpa", loss_head=loss_head)

@@ -7,7 +7,7 @@ import torch
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig
-from vramlab.training.machine import Machine, obstacle, why_missing
+from vramlab.training.machine import Machine, obstacle, torch_version, why_missing
 
 CPU = torch.device("cpu")
 
@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
         ({"precision": "fp8"}, "8.9"),
         ({"offload": "activations"}, "this machine has no GPU"),
         ({"compile": "default"}, "cannot be counted"),
+        ({"optimizer": "ao-offload"}, "this machine has no GPU"),
     ],
 )
 def test_obstacles_on_a_cpu(axes, says):
@@ -35,6 +36,14 @@ def test_a_missing_bitsandbytes_is_an_obstacle(monkeypatch):
     assert obstacle(eight_bit, Machine.with_gpus((8, 0))) is None
 
 
+def test_muon_needs_a_torch_that_has_it():
+    muon = workload({"optimizer": "muon"})
+    found = obstacle(muon, Machine("cuda", (9, 0), 1, torch_version=(2, 8)))
+    assert found == "optimizer muon needs torch 2.9 or newer, and 2.8 is installed"
+    assert obstacle(muon, Machine("cuda", (9, 0), 1, torch_version=(2, 10))) is None
+    assert Machine.here(CPU).torch_version == torch_version() > (2, 7)
+
+
 @pytest.mark.parametrize(
     "axes",
     [
@@ -44,6 +53,7 @@ def test_a_missing_bitsandbytes_is_an_obstacle(monkeypatch):
         {"attention": "masked", "window": 4},
         {"loss_head": "fused", "checkpointing": "selective", "optimizer": "in-backward"},
         {"optimizer": "fused"},
+        {"optimizer": "bf16-stochastic"},
     ],
 )
 def test_what_a_cpu_can_run_is_available(axes):
@@ -54,7 +64,7 @@ def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_pa
     reason = "libc.so.6: version `GLIBC_2.32' not found"
     (tmp_path / "flash_attn.py").write_text(f"raise ImportError({reason!r})")
     monkeypatch.syspath_prepend(tmp_path)
-    machine = Machine("cuda", (8, 0), 1, why_missing)
+    machine = Machine("cuda", (8, 0), 1, missing=why_missing)
     flash = workload({"precision": "bf16", "attention": "flash"})
     found = obstacle(flash, machine)
     assert found == f"the package flash-attn cannot be imported ({reason}); see envs/README.md"
@@ -70,7 +80,11 @@ def test_a_flash_attn_that_cannot_be_imported_is_unavailable(monkeypatch, tmp_pa
         ({"parallel": "ddp", "processes": 2}, Machine("cuda", (8, 0), 2), None),
         ({"parallel": "ddp", "processes": "all"}, Machine("cpu"), "set it to a number"),
         ({"parallel": "ddp", "processes": 2}, Machine("cpu"), None),
-        ({"compile": "default"}, Machine("cuda", (9, 0), 1, lambda _: "is gone"), "which is gone"),
+        (
+            {"compile": "default"},
+            Machine("cuda", (9, 0), 1, missing=lambda _: "is gone"),
+            "which is gone",
+        ),
     ],
 )
 def test_obstacles_on_another_machine(axes, machine, says):

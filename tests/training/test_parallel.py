@@ -1,5 +1,6 @@
 """Several processes train the model that one process trains, and go on where they were stopped."""
 
+import importlib.util
 import math
 
 import in_ranks
@@ -21,14 +22,30 @@ CASES = {
         "batch_size": 5,
     },
     "recomputed": {"axes": {"feed_forward": "recomputed"}, "batch_size": 5},
+    "tiled": {"axes": {"feed_forward": "tiled", "checkpointing": "block"}, "batch_size": 5},
+    "clipped": {
+        "axes": {},
+        "batch_size": 5,
+        "effective_batch_size": 13,
+        "update": {"gradient_clipping": 0.05, "weight_decay": 0.1},
+        "warmup_steps": 2,
+    },
     "fused_adam": {"axes": {"optimizer": "fused"}, "batch_size": 5},
+    "muon": {"axes": {"optimizer": "muon"}, "batch_size": 5, "double": False},
+    "bf16_stochastic": {
+        "axes": {"optimizer": "bf16-stochastic"},
+        "batch_size": 5,
+        "double": False,
+    },
     "fp32": {"axes": {}, "batch_size": 5, "double": False},
     "bf16": {"axes": {"precision": "bf16"}, "batch_size": 5, "double": False},
     "pure_bf16": {"axes": {"precision": "pure-bf16"}, "batch_size": 5, "double": False},
 }
+if not hasattr(torch.optim, "Muon"):
+    del CASES["muon"]
 OF_FSDP = {"in_backward": {"axes": {"optimizer": "in-backward"}, "batch_size": 5}}
-STEPS = {"rows_for_one_process_only": 2, "micro_batches": 3}
-BOUNDS = {"fp32": 1e-6, "bf16": 2e-3, "pure_bf16": 2e-3}
+STEPS = {"rows_for_one_process_only": 2, "micro_batches": 3, "clipped": 3}
+BOUNDS = {"muon": 1e-4, "bf16_stochastic": 1e-4, "fp32": 1e-6, "bf16": 2e-3, "pure_bf16": 2e-3}
 """Relative errors of the losses; of float64, 1e-13."""
 
 
@@ -117,6 +134,18 @@ def test_after_a_kill_all_go_on_from_the_newest_step_that_each_has_whole(
     newest = tmp_path / f"newest-{last}.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
     assert_goes_on_as(undisturbed, kind, tmp_path)
+
+
+def test_the_state_of_each_optimizer_goes_on_as_if_never_stopped(kind, tmp_path):
+    optimizers = ["bf16-stochastic"]
+    if hasattr(torch.optim, "Muon"):
+        optimizers.append("muon")
+    if kind == "ddp" and importlib.util.find_spec("torchao") is not None:
+        optimizers.append("ao-8bit")
+    wide = in_ranks.MODEL.model_copy(update={"d_model": 64, "d_ff": 128})
+    cases = {name: {"axes": axes(kind, optimizer=name), "model": wide} for name in optimizers}
+    found = in_all(kind, in_ranks.resumed_as_if_never_stopped, folder=tmp_path, **cases)
+    assert found == dict.fromkeys(optimizers, True)
 
 
 def test_the_processes_have_dropout_masks_of_their_own(kind, undisturbed):

@@ -10,11 +10,13 @@ import time
 
 import pytest
 import torch
+from workloads import workload
 
 from vramlab.config.training import TrainingConfig
 from vramlab.training import epoch as module
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Interrupted, Schedule, train_epochs
+from vramlab.training.machine import Machine, missing_here
 
 CONFIG = TrainingConfig(epochs=3)
 
@@ -95,14 +97,20 @@ def test_the_rest_is_bit_equal_on_several_threads(make_learner, sequences, tmp_p
         {"optimizer": "fused"},
         {"optimizer": "8bit"},
         {"optimizer": "in-backward", "loss_head": "fused"},
+        {"optimizer": "muon"},
+        {"optimizer": "muon", "precision": "pure-bf16"},
+        {"optimizer": "ao-8bit"},
+        {"optimizer": "ao-4bit", "precision": "pure-bf16"},
+        {"optimizer": "bf16-stochastic"},
+        {"optimizer": "bf16-stochastic", "precision": "pure-bf16"},
         {"precision": "pure-bf16", "checkpointing": "selective", "attention": "sdpa"},
     ],
 )
 def test_the_state_of_each_optimizer_is_saved_whole(
     make_learner, sequences, tmp_path, monkeypatch, axes
 ):
-    if axes.get("optimizer") == "8bit":
-        pytest.importorskip("bitsandbytes")
+    if why := missing_here(workload(axes), Machine.here(torch.device("cpu"))):
+        pytest.skip(why)
     whole = make_learner(width=64, **axes)
     expected = bits(whole, run(whole, sequences, tmp_path / "uninterrupted"))
     with monkeypatch.context() as patch:
@@ -111,6 +119,24 @@ def test_the_state_of_each_optimizer_is_saved_whole(
             run(make_learner(width=64, **axes), sequences, tmp_path)
     learner = make_learner(seed=1, width=64, **axes)
     assert_same(bits(learner, run(learner, sequences, tmp_path)), expected)
+
+
+@pytest.mark.parametrize("axes", [{}, {"precision": "bf16", "loss_head": "fused"}])
+def test_warm_up_decay_and_clipping_go_on_where_they_were(
+    make_learner, sequences, tmp_path, monkeypatch, axes
+):
+    config = CONFIG.model_copy(update={"warmup_steps": 20})
+    update = {"weight_decay": 0.1, "gradient_clipping": 0.5}
+    whole = make_learner(update=update, **axes)
+    expected = bits(whole, run(whole, sequences, tmp_path / "uninterrupted", config=config))
+    plain = make_learner(**axes)
+    assert bits(plain, run(plain, sequences, tmp_path / "plain"))[1] != expected[1]
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run(make_learner(update=update, **axes), sequences, tmp_path, config=config)
+    learner = make_learner(seed=1, update=update, **axes)
+    assert_same(bits(learner, run(learner, sequences, tmp_path, config=config)), expected)
 
 
 def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(

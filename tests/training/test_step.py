@@ -1,6 +1,7 @@
 """A step is the gradient of the mean over all tokens, however the batch is cut."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from vramlab.config.training import TrainingConfig
 from vramlab.data.batches import batches, order, split
 from vramlab.memory.meter import meter
 from vramlab.memory.out_of_memory import OutOfMemory
-from vramlab.training.epoch import Diverged, learning_rate, plan
+from vramlab.training.checkpoint import Checkpoints
+from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
 from vramlab.training.parallel import LossModule
 from vramlab.training.step import retrying_step, train_step
@@ -105,6 +107,54 @@ def test_micro_batches_are_equal_and_no_larger_than_fits(
 ):
     config = TrainingConfig(effective_batch_size=effective)
     assert plan(config, batch_size, sequences) == expected
+
+
+def test_clipped_gradients_have_the_norm_of_the_configuration_and_their_direction(
+    make_learner, sequences
+):
+    pairs = list(batches(sequences, [np.arange(5), np.arange(5, 9)], CPU))
+    _, gradients = gradients_after(make_learner(dropout=0.0), pairs)
+    norm = math.sqrt(sum(g.double().pow(2).sum().item() for g in gradients.values()))
+    for largest in (norm / 3, norm * 3):
+        learner = make_learner(dropout=0.0, update={"gradient_clipping": largest})
+        optimizer, found = learner.optimizer(1e-3), {}
+        optimizer.register_step_pre_hook(
+            lambda *_, found=found, learner=learner: found.update(
+                {n: p.grad.clone() for n, p in learner.model.named_parameters()}
+            )
+        )
+        train_step(learner, optimizer, pairs)
+        factor = min(largest / norm, 1.0)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(found[name], gradient * factor, rtol=1e-5, atol=1e-9)
+
+
+def test_the_learning_rate_rises_linearly_to_its_value():
+    schedule = Schedule(TrainingConfig(warmup_steps=4), 8, 0.1)
+    found = [schedule.learning_rate_of(step) for step in range(1, 7)]
+    assert found == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+    assert Schedule(TrainingConfig(), 8, 0.1).learning_rate_of(1) == 0.1
+
+
+@pytest.mark.parametrize("name", ["adam", "in-backward"])
+def test_each_step_of_an_epoch_has_the_rate_of_the_schedule(
+    make_learner, sequences, tmp_path, name
+):
+    learner, rates = make_learner(optimizer=name), []
+    make = type(learner).optimizer
+
+    class Noting(type(learner)):
+        def optimizer(self, rate):
+            optimizer = make(self, rate)
+            optimizer.param_groups[0]["params"][0].register_hook(
+                lambda _: rates.append(optimizer.param_groups[0]["lr"])
+            )
+            return optimizer
+
+    config = TrainingConfig(warmup_steps=5)
+    noting = Noting(**vars(learner))
+    train_epochs(noting, sequences, Schedule(config, 4, 0.1), Checkpoints(tmp_path, "a"))
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, *[0.1] * 6])
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ class OptimizerValue(AxisValue):
 
     accumulates: bool = True
     """Whether the gradients of several micro-batches can be added up before an update."""
+    clips: bool = True
+    """Whether it waits for all gradients, so that they can be scaled by the norm of all."""
+    of_blocks: bool = False
+    """Whether it treats the matrices of the blocks apart from other weights."""
+    torch: tuple[int, int] | None = None
+    """The version of torch from which on it exists."""
+    not_on_cpu: str | None = None
+    """Why it does not run on a CPU, in a sentence."""
 
 
 ATTENTION_VALUES: Mapping[str, AttentionValue] = {
@@ -95,6 +103,8 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
     ),
 }
 
+_NO_SHARES = "has moments whose shares cannot be copied to a checkpoint; set parallel to ddp"
+
 OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
     "adam": OptimizerValue("torch's"),
     "fused": OptimizerValue("torch's in one kernel"),
@@ -106,9 +116,41 @@ OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
     "in-backward": OptimizerValue(
         "each weight updated, and its gradient freed, as soon as the gradient is there",
         accumulates=False,
+        clips=False,
         not_under={
             "ddp": "updates a weight before ddp has added up its gradient; set parallel to fsdp"
         },
+    ),
+    "muon": OptimizerValue(
+        "torch's Muon for the matrices of the blocks, with one moment; AdamW for the rest",
+        of_blocks=True,
+        torch=(2, 9),
+    ),
+    "ao-8bit": OptimizerValue(
+        "torchao, moments in 8 bits, compiled on a GPU",
+        package="torchao",
+        not_under={"fsdp": _NO_SHARES},
+    ),
+    "ao-4bit": OptimizerValue(
+        "torchao, moments in 4 bits, compiled on a GPU",
+        package="torchao",
+        not_under={"fsdp": _NO_SHARES},
+    ),
+    "ao-offload": OptimizerValue(
+        "torchao, moments in the host's memory and updated there",
+        package="torchao",
+        clips=False,
+        not_on_cpu="optimizer ao-offload moves moments from a GPU to the host's memory, and this "
+        "machine has no GPU",
+        not_under={
+            "ddp": "copies a gradient before ddp has added it up; set parallel to none",
+            "fsdp": "copies whole weights to the host, and fsdp shares them out; set parallel to "
+            "none",
+        },
+    ),
+    "bf16-stochastic": OptimizerValue(
+        "moments in bfloat16, rounded at random so that no update is lost; so are weights of "
+        "precision pure-bf16"
     ),
 }
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from vramlab.base.errors import ConfigError, suggestion
 from vramlab.config import model_files, tokenizer_file
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.base import Section, Seed
 from vramlab.config.corpus import CorpusConfig
 from vramlab.config.estimate import EstimateConfig
@@ -85,6 +86,7 @@ class Experiment(Section):
         model = self.model
         grouped = isinstance(model, DecoderConfig) and model.key_value_heads != model.heads
         accumulates = self.training.effective_batch_size is not None
+        clips = self.training.gradient_clipping is not None
         for name, technique in self.techniques.items():
             if grouped and technique.attention == "plain":
                 raise ValueError(
@@ -96,6 +98,12 @@ class Experiment(Section):
                 raise ValueError(
                     f"techniques.{name}: {what} cannot add up the gradients of several "
                     "micro-batches; change it, or remove training.effective_batch_size"
+                )
+            if clips and not OPTIMIZER_VALUES[technique.optimizer].clips:
+                raise ValueError(
+                    f"techniques.{name}: optimizer {technique.optimizer} takes each gradient in "
+                    "the backward pass, before the norm of all is known; change it, or remove "
+                    "training.gradient_clipping"
                 )
         return self
 

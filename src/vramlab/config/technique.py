@@ -13,7 +13,7 @@ from vramlab.config.base import Section
 Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
 Checkpointing = Literal["none", "block", "selective", "budget"]
 Offload = Literal["none", "activations"]
-FeedForward = Literal["full", "recomputed"]
+FeedForward = Literal["full", "recomputed", "tiled"]
 LossHead = Literal["full", "chunked", "fused"]
 Compile = Literal["none", "default", "max-autotune"]
 Parallel = Literal["none", "ddp", "fsdp"]
@@ -69,7 +69,8 @@ class Technique(Section):
     """activations: keep what the blocks save for the backward pass in pinned host memory."""
     feed_forward: FeedForward = "full"
     """recomputed: keep only the input of GELU, compute its output and the dropout mask again in the
-    backward pass; GELU and dropout are then one kernel on a GPU."""
+    backward pass; GELU and dropout are then one kernel on a GPU. tiled: a sixteenth of the tokens
+    at a time, each computed again in the backward pass from its input; for long sequences."""
     loss_head: LossHead = "full"
     """full: all logits at once; chunked: a chunk at a time, computed again in the backward pass;
     fused: a chunk at a time, with its gradients computed at once in the forward pass."""
@@ -159,6 +160,11 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         lambda t: t.feed_forward == "recomputed" and t.precision == "fp8",
         "feed_forward recomputed has no products in 8 bits; set feed_forward to full, or precision "
         "to bf16",
+    ),
+    (
+        lambda t: t.feed_forward == "tiled" and t.checkpointing == "selective",
+        "feed_forward tiled computes the matrix products again that checkpointing selective keeps; "
+        "set checkpointing to block or none",
     ),
     (
         lambda t: t.cuda_graphs and t.compile == "none",

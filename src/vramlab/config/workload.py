@@ -20,3 +20,7 @@ class Workload(Section):
     """Tokens of a sequence."""
     seed: int
     """Of the initial weights, the order of the sequences, and dropout."""
+    weight_decay: float = 0.0
+    """See TrainingConfig."""
+    gradient_clipping: float | None = None
+    """See TrainingConfig."""

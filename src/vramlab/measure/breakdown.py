@@ -60,6 +60,13 @@ def scratch_of(device: torch.device) -> Iterator[Scratch]:
     scratch.size = torch.cuda.max_memory_allocated(device) - outlasting
 
 
+def _plain(tensor: Any) -> list[torch.Tensor]:
+    """What a tensor subclass, such as a moment in 8 bits, consists of; else the tensor itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+
+
 class Breakdown(Counter):
     """Counts the live bytes of one step by kind. Create it before the step; see `watching`."""
 
@@ -93,7 +100,8 @@ class Breakdown(Counter):
         for state in optimizer.state.values():
             for value in state.values():
                 if isinstance(value, torch.Tensor) and value.device.type == self.device_type:
-                    self._add_as(value, "optimizer state")
+                    for part in _plain(value):
+                        self._add_as(part, "optimizer state")
         if outside is not None:
             self._change("other", outside - self._live)
             self._live = outside

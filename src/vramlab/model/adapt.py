@@ -2,8 +2,9 @@
 
 A model of another source has a forward pass of its own, so a technique is applied from outside: a
 block's `forward` is replaced by one that calls it under checkpointing and offload, the feed-forward
-layers' by one that keeps only the results of matrix products, and linear layers in them become
-8-bit ones. Parameters, their names and the function that is computed stay the same.
+layers' by one that keeps only the results of matrix products or takes the tokens in pieces, and
+linear layers in them become 8-bit ones. Parameters, their names and the function that is computed
+stay the same.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.model.checkpointing import Runner, block_runner, save_matmuls_and_attention
 from vramlab.model.float8 import MULTIPLE, Float8Linear
 from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
 from vramlab.model.offload import OFFLOAD
+from vramlab.model.tiling import in_pieces
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class AdaptedModel(LanguageModel):
         if technique.feed_forward == "recomputed" and technique.checkpointing == "none":
             for module in parts.feed_forward:
                 _replace_forward(module, _recomputed)
+        if technique.feed_forward == "tiled":
+            for module in parts.feed_forward:
+                _replace_forward(module, _tiled)
         if technique.precision == "fp8":
             _to_float8(parts.feed_forward)
 
@@ -132,6 +138,8 @@ def _check(parts: Parts, technique: Technique) -> None:
         if getattr(technique, axis) != "none" and not parts.blocks:
             what = f"{axis} {getattr(technique, axis)}"
             raise UnsuitableModel(_NO_BLOCKS.format(what=what))
+    if OPTIMIZER_VALUES[technique.optimizer].of_blocks and not parts.blocks:
+        raise UnsuitableModel(_NO_BLOCKS.format(what=f"optimizer {technique.optimizer}"))
     if technique.parallel == "fsdp" and not parts.blocks:
         raise UnsuitableModel(_NO_BLOCKS.format(what="parallel fsdp"))
     if technique.loss_head != "full" and parts.head is None:
@@ -167,6 +175,15 @@ def _recomputed(_: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs:
     """Keep a feed-forward layer's input and its matrix products; activations are recomputed."""
     run: Runner = save_matmuls_and_attention
     return run(forward, *args, **kwargs)
+
+
+def _tiled(_: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a feed-forward layer on a piece of the tokens at a time."""
+    if not args:  # a block may name its argument
+        name, x = next((n, v) for n, v in kwargs.items() if isinstance(v, Tensor))
+        others = {n: v for n, v in kwargs.items() if n != name}
+        return in_pieces(lambda first, **rest: forward(**{name: first}, **rest), x, **others)
+    return in_pieces(forward, *args, **kwargs)
 
 
 def _to_float8(modules: Sequence[nn.Module]) -> None:

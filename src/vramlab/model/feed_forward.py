@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
+from vramlab.model.tiling import in_pieces
 
 LayerType = type[nn.Sequential]
 
@@ -34,6 +35,18 @@ class Recomputed(nn.Sequential):
         return out
 
 
+class Tiled(nn.Sequential):
+    """The same layers, on a piece of the tokens at a time; see `in_pieces`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., d_model] to the same shape."""
+        if not torch.is_grad_enabled():
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return out
+        tiled: Tensor = in_pieces(super().forward, x)
+        return tiled
+
+
 class _GeluDropoutLinear(torch.autograd.Function):
     """GELU, dropout and the second linear layer; the backward pass recomputes the first two."""
 
@@ -57,5 +70,9 @@ class _GeluDropoutLinear(torch.autograd.Function):
         return grad_input, grad_weight.to(weight.dtype), grad_bias, None
 
 
-FEED_FORWARD: dict[str, LayerType] = {"full": nn.Sequential, "recomputed": Recomputed}
+FEED_FORWARD: dict[str, LayerType] = {
+    "full": nn.Sequential,
+    "recomputed": Recomputed,
+    "tiled": Tiled,
+}
 """The container that runs the layers in order, for each value of the `feed_forward` axis."""

@@ -1,20 +1,40 @@
-"""Optimizers: four implementations of Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980)."""
+"""Optimizers: AdamW in several implementations, and Muon.
+
+Without weight decay, the default, AdamW is Adam. Source: Kingma and Ba, 2014 (arXiv:1412.6980);
+Loshchilov and Hutter, 2017 (arXiv:1711.05101).
+"""
 
 from __future__ import annotations
 
 import importlib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+from vramlab.model.bf16_stochastic import StochasticAdamW
+from vramlab.model.muon import muon
+from vramlab.model.torchao_adamw import eight_bit as torchao_eight_bit
+from vramlab.model.torchao_adamw import four_bit, offloaded
+from vramlab.model.trained import Trained
+
+OptimizerFactory = Callable[[Trained, float], torch.optim.Optimizer]
+"""Takes what is trained and the learning rate."""
 
 
-class InBackward(torch.optim.Adam):
-    """Adam that updates a parameter as soon as its gradient is computed, then frees the gradient.
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):  # torchao's, compiled once for all rates
+            group["lr"] = group["lr"].cpu().fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
+
+
+class InBackward(torch.optim.AdamW):
+    """AdamW that updates a parameter as soon as its gradient is computed, then frees the gradient.
 
     Gradients of all parameters never exist at the same time. Once this optimizer is created, each
     backward pass updates the parameters, and `step` does nothing. `updates` counts the updates.
@@ -22,9 +42,9 @@ class InBackward(torch.optim.Adam):
     PyTorch; Lv et al., 2023 (arXiv:2306.09782).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
+    def __init__(self, trained: Trained, learning_rate: float) -> None:
         # Only one parameter at a time has a gradient, so foreach has nothing to batch.
-        super().__init__(parameters, lr=learning_rate, foreach=False)
+        super().__init__(trained.groups(), lr=learning_rate, foreach=False)
         self.updates = 0
         # A strong reference would make a cycle through a hook, which Python cannot collect: the
         # model's memory would never be freed.
@@ -34,9 +54,8 @@ class InBackward(torch.optim.Adam):
             if method := update():
                 method(parameter)
 
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.register_post_accumulate_grad_hook(hook)
+        for parameter in trained.parameters:
+            parameter.register_post_accumulate_grad_hook(hook)
 
     def update(self, parameter: Tensor) -> None:
         """Update one parameter by its gradient, and free that."""
@@ -48,23 +67,23 @@ class InBackward(torch.optim.Adam):
         """Do nothing: the backward pass has updated the parameters."""
 
 
-def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def adam(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """torch's default: on CUDA `foreach`, which runs each operation over all parameters at once."""
-    return torch.optim.Adam(parameters, lr=learning_rate)
+    return torch.optim.AdamW(trained.groups(), lr=learning_rate)
 
 
-def fused(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def fused(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """The whole update in one kernel, without temporary tensors."""
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(trained.groups(), lr=learning_rate, fused=True)
 
 
-def eight_bit(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def eight_bit(trained: Trained, learning_rate: float) -> torch.optim.Optimizer:
     """The package bitsandbytes: both moments in 8 bits, for tensors of 4,096 values and more.
 
     Source: Dettmers et al., 2021 (arXiv:2110.02861).
     """
     package: Any = importlib.import_module("bitsandbytes.optim")  # optional, and untyped
-    optimizer: torch.optim.Optimizer = package.Adam8bit(parameters, lr=learning_rate)
+    optimizer: torch.optim.Optimizer = package.AdamW8bit(trained.groups(), lr=learning_rate)
     return optimizer
 
 
@@ -73,5 +92,10 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
     "fused": fused,
     "8bit": eight_bit,
     "in-backward": InBackward,
+    "muon": muon,
+    "ao-8bit": torchao_eight_bit,
+    "ao-4bit": four_bit,
+    "ao-offload": offloaded,
+    "bf16-stochastic": StochasticAdamW,
 }
 """The factory for each value of the `optimizer` axis."""

@@ -19,7 +19,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from vramlab.memory.counter import Counter
 from vramlab.model import loss_heads
 from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import SMALLEST
+from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
@@ -94,7 +95,7 @@ class CudaCounter(Counter):
             return args[0].fake_device
         result = super().__torch_dispatch__(func, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
-        for library, size in _WORKSPACES.get(func, {}).items():
+        for library, size in _workspaces_of(func, args).items():
             in_backward = torch._C._current_autograd_node() is not None
             self._workspaces[library, in_backward] = size
         return result
@@ -115,6 +116,13 @@ class CudaCounter(Counter):
         return granules(storage.nbytes())
 
 
+def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
+    """The workspaces that an operation needs; cuBLASLt adds vectors only."""
+    if func is _ATEN.addmm.default and args[0].dim() != 1:
+        return _CUBLAS
+    return _WORKSPACES.get(func, {})
+
+
 def adapt_to_cuda(learner: Learner) -> None:
     """Replace the attention and offload of a learner whose code needs CUDA; changes it in place."""
     if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
@@ -127,11 +135,30 @@ def adapt_to_cuda(learner: Learner) -> None:
 
 def cuda_optimizer(learner: Learner, learning_rate: float) -> torch.optim.Optimizer:
     """The learner's optimizer, with the default that torch has on CUDA: `foreach`."""
+    if learner.technique.optimizer == "ao-offload":
+        return _Offloaded(learner.trained_parameters(), learning_rate)
     optimizer = learner.optimizer(learning_rate)
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None and not group.get("fused"):
             group["foreach"] = True
     return optimizer
+
+
+class _Offloaded(torch.optim.AdamW):
+    """In place of torchao's: the moments of small tensors alone are on the device.
+
+    Large tensors are updated on the host; their gradients stay until the step ends.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float) -> None:
+        self._all = parameters
+        small = [p for p in parameters if p.numel() < MINIMAL_SIZE]
+        super().__init__(small or [torch.zeros(0)], lr=learning_rate, fused=True)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Free all gradients."""
+        for parameter in self._all:
+            parameter.grad = None
 
 
 def _dropout(

@@ -27,7 +27,7 @@ from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
-from vramlab.training.machine import Machine, missing_here
+from vramlab.training.machine import Machine, missing_here, torch_version
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,14 @@ def unmodelled(technique: Technique) -> str | None:
             "other processes to exchange weights and gradients with; the search for the largest "
             "batch measures it"
         )
-    package = OPTIMIZER_VALUES[technique.optimizer].package
+    value = OPTIMIZER_VALUES[technique.optimizer]
+    if value.torch is not None and torch_version() < value.torch:
+        needed = ".".join(map(str, value.torch))
+        return (
+            f"optimizer {technique.optimizer} is predicted by torch {needed} or newer, and "
+            f"{torch.__version__} is installed"
+        )
+    package = value.package
     if package is not None and importlib.util.find_spec(package) is None:
         return (
             f"optimizer {technique.optimizer} is predicted by the package {package}, which is not "
@@ -249,6 +256,9 @@ def caveats(technique: Technique) -> list[str]:
         "flex_attention is counted as a flash kernel": technique.attention == "flex",
         "the scaling of 8-bit products is counted as its operations one by one": (
             technique.precision == "fp8"
+        ),
+        "torchao's compiled update is counted as its operations one by one": (
+            technique.optimizer in {"ao-8bit", "ao-4bit"}
         ),
     }
     return [reason for reason, applies in left_out.items() if applies]

@@ -341,13 +341,14 @@ def _first_update(learner: Learner, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The step counters that torch's optimizers keep on the host, unless they are fused."""
-    return [
+    """The step counters that optimizers keep on the host, unless they are fused; and the rates."""
+    steps = [
         state["step"]
         for group in optimizer.param_groups
         for state in (optimizer.state[parameter] for parameter in group["params"])
         if not group.get("fused") and isinstance(state.get("step"), Tensor)
     ]
+    return steps + [g["lr"] for g in optimizer.param_groups if isinstance(g["lr"], Tensor)]
 
 
 def _largest_run(workload: Workload, tokens: int) -> int:

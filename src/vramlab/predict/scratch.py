@@ -35,6 +35,10 @@ _BLOCK, _WARP = 512, 32
 """Maximum number of threads in a block of a reduction, for one column each; size of a warp."""
 
 
+_CHUNK = 2**16
+"""Values that a block of threads takes of a tensor where an operation runs over a list of them."""
+
+
 _UNSORTED = 3072
 """Maximum number of tokens for which the embedding's backward pass does not sort them."""
 
@@ -123,6 +127,12 @@ def _power_of_2(number: int) -> int:
     return 1 << (max(number, 1).bit_length() - 1)
 
 
+def _foreach_norm(args: Any) -> Iterator[int]:
+    """For each chunk of 65,536 values of the largest tensor, a partial norm of every tensor."""
+    tensors = args[0]
+    yield 4 * len(tensors) * -(-max(tensor.numel() for tensor in tensors) // _CHUNK)
+
+
 def _cross_entropy(args: Any) -> Iterator[int]:
     """The loss of each token, in float32."""
     yield 4 * args[1].numel()
@@ -137,6 +147,7 @@ _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     _ATEN.embedding_dense_backward.default: _embedding_backward,
     _ATEN.sum.dim_IntList: _sum,
+    _ATEN._foreach_norm.Scalar: _foreach_norm,
     torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
 }
 """The bytes of each temporary tensor in the CUDA kernel of an operation."""

@@ -72,6 +72,7 @@ _RECORDED = (
     mark("the pools of CUDA graphs, which keep what they ever used, are not counted"),
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),
+    mark("torchao's compiled update is counted as its operations one by one"),
 )
 """What the estimate writes into its records; what else is there stays as it was recorded."""
 

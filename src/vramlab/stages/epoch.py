@@ -64,6 +64,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         fields["batch_size"] = -(-batch_size // job.processes)
         per_step, per_micro_batch = plan(config, batch_size, len(sequences))
         _warn_if_cut(config.effective_batch_size or batch_size, per_step)
+        _warn_if_warm_up_only(config, config.epochs * -(-len(sequences) // per_step))
         reference = _reference(config, snakemake.input, len(sequences))
         schedule = Schedule(config, batch_size, learning_rate(config, per_step, reference))
         identity = _identity(job, schedule, snakemake)
@@ -93,6 +94,16 @@ def _warn_if_cut(requested: int, per_step: int) -> None:
             "is a single step with all of them; give more text, or lower measure.max_batch_size "
             "or training.effective_batch_size",
             *(requested, per_step),
+        )
+
+
+def _warn_if_warm_up_only(config: TrainingConfig, steps: int) -> None:
+    """Warn if the learning rate does not reach its value before the run ends."""
+    if config.warmup_steps > steps:
+        log.warning(
+            "training.warmup_steps is %d, and the run has %d steps: the learning rate never "
+            "reaches %g; lower it, or train for more epochs",
+            *(config.warmup_steps, steps, config.learning_rate),
         )
 
 

@@ -27,6 +27,7 @@ from vramlab.base.progress import progress
 from vramlab.config.training import LearningRateScaling, TrainingConfig
 from vramlab.data.batches import batches, order, split
 from vramlab.data.sequences import Sequences
+from vramlab.model.optimizers import set_learning_rate
 from vramlab.results.epoch import LossPoint
 from vramlab.training.checkpoint import Checkpoints, State
 from vramlab.training.learner import Learner
@@ -99,6 +100,15 @@ class Schedule:
     batch_size: int
     """Largest micro-batch in sequences, over all processes."""
     learning_rate: float
+    """After the warm-up."""
+
+    def learning_rate_of(self, step: int) -> float:
+        """The learning rate of a step, counted from 1 over all epochs.
+
+        A function of the step alone, so that a resumed run has the rates of one that was never
+        stopped.
+        """
+        return self.learning_rate * min(step / max(self.training.warmup_steps, 1), 1.0)
 
 
 def train_epochs(
@@ -144,6 +154,7 @@ def train_epochs(
             shares = (ranks.share(p, padding) for p in itertools.chain.from_iterable(micro_batches))
             feed = batches(sequences, shares, learner.device)
             for parts in micro_batches:
+                set_learning_rate(optimizer, schedule.learning_rate_of(done.steps + 1))
                 loss = retrying_step(
                     learner, optimizer, [next(feed) for _ in parts], on_retry=done.retry
                 )

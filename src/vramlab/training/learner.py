@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._functorch import config as functorch
 
+from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.adapters import is_adapter
@@ -18,6 +19,7 @@ from vramlab.model.loss_heads import LOSS_HEADS, LossHead
 from vramlab.model.optimizers import OPTIMIZERS
 from vramlab.model.quantised import size
 from vramlab.model.sources import make_model
+from vramlab.model.trained import Trained, hidden_matrices
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
 _AUTOCAST = frozenset({"bf16", "fp8"})
@@ -88,7 +90,11 @@ class Learner:
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         """The technique's optimizer for the parameters that are trained."""
-        return OPTIMIZERS[self.technique.optimizer](self.trained_parameters(), learning_rate)
+        name = self.technique.optimizer
+        apart = OPTIMIZER_VALUES[name].of_blocks
+        hidden = hidden_matrices(self.model.decoder_blocks()) if apart else []
+        trained = Trained(self.trained_parameters(), self.workload.weight_decay, hidden)
+        return OPTIMIZERS[name](trained, learning_rate)
 
     def trained_state(self) -> dict[str, Any]:
         """The state that training changes; frozen weights are made again from the seed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from vramlab.config.axes import (
     ATTENTION_VALUES,
     OPTIMIZER_VALUES,
     AttentionValue,
+    OptimizerValue,
 )
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
@@ -50,6 +52,8 @@ class Machine:
     """CUDA compute capability of its GPUs."""
     gpus: int = 0
     """GPUs that a process can use."""
+    torch_version: tuple[int, int] = (sys.maxsize, 0)
+    """Version of torch."""
     missing: Callable[[str], str | None] = _installed
     """Why a package, given by its import name, cannot be used; None if it can."""
 
@@ -57,9 +61,9 @@ class Machine:
     def here(cls, device: torch.device) -> Machine:
         """This machine, whose models run on `device`."""
         if device.type == "cpu":
-            return cls("cpu", missing=why_missing)
+            return cls("cpu", torch_version=torch_version(), missing=why_missing)
         capability = torch.cuda.get_device_capability(device)
-        return cls("cuda", capability, torch.cuda.device_count(), why_missing)
+        return cls("cuda", capability, torch.cuda.device_count(), torch_version(), why_missing)
 
     @classmethod
     def with_gpus(cls, capability: tuple[int, int]) -> Machine:
@@ -67,10 +71,17 @@ class Machine:
         return cls("cuda", capability, sys.maxsize)
 
 
+def torch_version() -> tuple[int, int]:
+    """Major and minor number of the torch that is installed."""
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
 def why_missing(package: str) -> str | None:
     """Why a package cannot be imported here: it is absent, or built for another torch or glibc."""
     if importlib.util.find_spec(package) is None:
         return "is not installed"
+    logging.getLogger(package).setLevel(logging.ERROR)  # of what else it would like to have
     try:
         importlib.import_module(package)
     except (ImportError, OSError) as error:
@@ -131,6 +142,14 @@ _OBSTACLES = (
     _Obstacle(
         lambda w, m: m.kind != "cuda" and _attention(w).not_on_cpu is not None,
         "{not_on_cpu}",
+    ),
+    _Obstacle(
+        lambda w, m: m.kind != "cuda" and _optimizer(w).not_on_cpu is not None,
+        "{optimizer_not_on_cpu}",
+    ),
+    _Obstacle(
+        lambda w, m: (needed := _optimizer(w).torch) is not None and m.torch_version < needed,
+        "optimizer {optimizer} needs torch {needed_torch} or newer, and {torch} is installed",
     ),
     _Obstacle(
         lambda w, _: (
@@ -210,6 +229,10 @@ class _Facts(dict[str, object]):
             kernel=attention.package or f"attention {workload.technique.attention}",
             capability=_generation(attention.capability),
             not_on_cpu=attention.not_on_cpu,
+            optimizer=workload.technique.optimizer,
+            optimizer_not_on_cpu=_optimizer(workload).not_on_cpu,
+            needed_torch=".".join(map(str, _optimizer(workload).torch or ())),
+            torch=".".join(map(str, machine.torch_version)),
             head_width=(
                 _head_width(workload.model) if isinstance(workload.model, DecoderConfig) else None
             ),
@@ -243,6 +266,10 @@ def _module(package: str) -> str:
 
 def _attention(workload: Workload) -> AttentionValue:
     return ATTENTION_VALUES[workload.technique.attention]
+
+
+def _optimizer(workload: Workload) -> OptimizerValue:
+    return OPTIMIZER_VALUES[workload.technique.optimizer]
 
 
 def _head_width(model: DecoderConfig) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vramlab.config.targets import IGNORED
 from vramlab.memory.allocator import empty_cache, free_memory, release
@@ -77,10 +78,27 @@ def train_step(
             loss.backward()
         total += loss.detach()
     on_phase("after_backward")
+    if learner.workload.gradient_clipping is not None:
+        clip_gradients(learner.trained_parameters(), learner.workload.gradient_clipping)
     optimizer.step()
     on_phase("after_optimizer")
     optimizer.zero_grad(set_to_none=True)
     return learner.ranks.mean(total)
+
+
+def clip_gradients(parameters: Sequence[Tensor], largest: float) -> None:
+    """Scale all gradients, in place, so that their L2 norm together is at most `largest`.
+
+    They are those of the whole step: of all micro-batches and processes. Under fsdp a process has a
+    share of each, whose norms are added up over the processes. bf16's autocast has the exponents of
+    float32, so gradients are never scaled by a loss factor that would have to be undone before.
+    Source: Pascanu et al., 2012 (arXiv:1211.5063); implemented by torch.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm: Any = get_total_norm(gradients, foreach=True)
+    if hasattr(norm, "full_tensor"):
+        norm = norm.full_tensor()
+    clip_grads_with_norm_(parameters, largest, norm, foreach=True)
 
 
 def retrying_step(
