@@ -3,6 +3,7 @@ SHOWN = {
     "baseline": CONFIG.baseline,
     "length": CONFIG.sequence_length,
     "techniques": list(CONFIG.techniques),
+    "peak_tflops": settings(CONFIG.measure.peak_tflops),
 }
 
 # Earlier runs to compare with; their result files may be anywhere.

@@ -207,6 +207,8 @@ def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> Pro
         batch_size=batch,
         parameters=2_855_680,
         trained_parameters=2_855_680,
+        model_flops_per_token=18e6,
+        hardware_flops_per_token=24e6 if name == "checkpointing" else 18e6,
         step_seconds=[ms / 1e3 for ms in milliseconds(name, batch, fields["sequence_length"])],
         memory=Memory(
             before=point(STATE),

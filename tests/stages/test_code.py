@@ -56,7 +56,8 @@ GPU_STAGES = {
     measure/search measure/trial memory/headroom results/batch_size stages/batch_size
     """,
     "profile": """
-    measure/breakdown measure/energy measure/profile measure/repeatability measure/timing
+    measure/breakdown measure/energy measure/flops measure/profile measure/repeatability
+    measure/timing
     base/host_load results/profile stages/profile
     """,
     "epoch": """

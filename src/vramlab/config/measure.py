@@ -11,6 +11,22 @@ from vramlab.config.base import Section
 Device = Literal["auto", "cpu", "cuda"]
 
 
+Peak = Annotated[float, Field(gt=0)] | None
+
+
+class PeakTflops(Section):
+    """The peak of a card in TFLOP/s, dense, by the type of its matrix products."""
+
+    fp32: Peak = None
+    """Of full float32, on CUDA cores."""
+    tf32: Peak = None
+    """Of TF32."""
+    bf16: Peak = None
+    """Of bfloat16."""
+    fp8: Peak = None
+    """Of 8-bit floats."""
+
+
 class MeasureConfig(Section):
     """The device, its memory limit, and the number of steps measured."""
 
@@ -20,6 +36,9 @@ class MeasureConfig(Section):
     """Cap in GiB (2**30 bytes), so that a large card can answer for a smaller one; null takes the
     whole card. On a CPU it bounds live tensor bytes, and null takes 1 GiB: a search in
     all of its memory would take hours."""
+    peak_tflops: PeakTflops = PeakTflops()
+    """The card's peaks for MFU and HFU, such as {bf16: 312}, for a card that vramlab's table lacks,
+    or whose peak is another. Only the report reads it."""
     profile_steps: Annotated[int, Field(ge=2)] = 20
     """Steps timed, after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 5

@@ -22,6 +22,7 @@ from vramlab.data.batches import Batch, batches, order, split
 from vramlab.data.sequences import Sequences
 from vramlab.measure.breakdown import Breakdown
 from vramlab.measure.energy import joules
+from vramlab.measure.flops import StepFlops, step_flops
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
 from vramlab.memory.allocator import free_memory, release
@@ -58,6 +59,7 @@ class Profile:
     retried_steps: int
     parameters: int
     trained_parameters: int
+    flops: StepFlops
     repeatable: bool
     host_load: HostLoad
     """How busy the machine was during the timed steps."""
@@ -118,10 +120,12 @@ def profile(
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
         timed, load = _time(steps, feed, plan.warmup_steps)
         counts = parameter_count(learner.model), trained_parameter_count(learner.model)
+        flops = step_flops(learner, sequences.length)
+        optimizer.zero_grad(set_to_none=True)
         del learner, optimizer, feed, steps
         free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
-        return _combine(Profile(measured, *timed, *counts, same, load), ranks)
+        return _combine(Profile(measured, *timed, *counts, flops, same, load), ranks)
 
 
 def _combine(own: Profile, ranks: Ranks) -> Profile:
@@ -143,6 +147,7 @@ def _combine(own: Profile, ranks: Ranks) -> Profile:
         retried_steps=max(p.retried_steps for p in profiles),
         parameters=own.parameters,
         trained_parameters=own.trained_parameters,
+        flops=own.flops,
         repeatable=own.repeatable,
         host_load=own.host_load,
     )

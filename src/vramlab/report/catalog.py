@@ -380,7 +380,9 @@ TABLES = (
         SPEED,
         mark(
             "Statistics of the timed steps (sd: sample standard deviation) and, where the device "
-            'reports energy, what a training token takes. "Same bits again" says whether the first '
+            "reports energy, what a training token takes. MFU is the share of the device's peak "
+            "that the model's own operations reach, 6 for each weight and 12 for attention; HFU "
+            'counts what is computed again as well. "Same bits again" says whether the first '
             "steps, done twice from the same seed, gave the same losses and weights."
         ),
         records=("profile",),

@@ -21,6 +21,7 @@ FACTS: dict[str, Callable[[Run], Any]] = {
     "batch_size": lambda run: run.batch_size,
     "status": lambda run: wording.status(run.status),
     "repeatable": lambda run: wording.yes_no(run.profile.repeatable),
+    "flops_note": lambda run: wording.recorded(run.profile.flops_note) or None,
     "reason": lambda run: run.reason,
 }
 """The columns of a run that are no metrics."""
@@ -32,6 +33,7 @@ _HEADINGS = {
     "change_percent": mark("Change (%)"),
     "cuda": mark("CUDA"),
     "device_memory": mark("Device memory"),
+    "flops_note": mark("Operations not known"),
     "largest_batch": mark("Largest batch"),
     "least_card_gib": mark("Least card (GiB)"),
     "longest_sequence": mark("Longest sequence"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from vramlab.base.cards import OF_PRECISION
 from vramlab.base.errors import ResultError
 from vramlab.config.technique import Setting, Technique
 from vramlab.results.base import Record, read
@@ -178,7 +179,11 @@ class Results:
 
 
 def load(
-    files: Mapping[str, Iterable[str]], baseline: str, length: int, techniques: Iterable[str]
+    files: Mapping[str, Iterable[str]],
+    baseline: str,
+    length: int,
+    techniques: Iterable[str],
+    peak_tflops: Mapping[str, float | None] | None = None,
 ) -> Results:
     """Read the result files of an experiment.
 
@@ -187,9 +192,20 @@ def load(
         baseline: the technique that the others are compared with.
         length: the main sequence length in tokens.
         techniques: all techniques, in the order in which they are shown.
+        peak_tflops: what the configuration says of the card's peaks, by the type of products.
 
     Raises:
         ResultError: a file is missing, damaged, or of another version of vramlab.
     """
     records = {path: read(KINDS[stage], path) for stage, paths in files.items() for path in paths}
+    given = {kind: peak for kind, peak in (peak_tflops or {}).items() if peak is not None}
+    records = {path: _with_peak(record, given) for path, record in records.items()}
     return Results(baseline, length, tuple(techniques), records)
+
+
+def _with_peak(record: Record, given: Mapping[str, float]) -> Record:
+    """A profile with the peak that the configuration gives for its precision."""
+    if not isinstance(record, ProfileRecord):
+        return record
+    peak = given.get(OF_PRECISION[record.axes.precision])
+    return record if peak is None else record.model_copy(update={"peak_tflops": peak})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vramlab.base.cards import peak_tflops
 from vramlab.base.host_load import HostLoad
 from vramlab.report import wording
 from vramlab.report.language import mark
@@ -178,6 +179,30 @@ def _microjoules(profile: ProfileRecord) -> float | None:
     return profile.energy_joules / (tokens * steps) * 1e6
 
 
+def peak_of(profile: ProfileRecord) -> float | None:
+    """Peak of a device in TFLOP/s: of the configuration, else of the table of cards."""
+    device = profile.provenance.device
+    if profile.peak_tflops is not None or device is None or device.kind == "cpu":
+        return profile.peak_tflops
+    return peak_tflops(device.name, profile.axes.precision)
+
+
+def _tflops(profile: ProfileRecord, flops_per_token: float | None) -> float | None:
+    """TFLOP/s of all devices."""
+    speed = _speed(profile)
+    return speed * flops_per_token / 1e12 if speed and flops_per_token else None
+
+
+def _utilisation(profile: ProfileRecord, flops_per_token: float | None) -> float | None:
+    """Percent of the peak of all devices; None where one of the two is not known."""
+    share = ratio(_tflops(profile, flops_per_token), peak_of(profile))
+    return None if share is None else 100 * share / profile.processes
+
+
+def _giga(flops: float | None) -> float | None:
+    return None if flops is None else flops / 1e9
+
+
 def _cores_used(load: HostLoad | None) -> float | None:
     """CPU time over time: how many cores the process had on average."""
     return load.cpu_seconds / load.wall_seconds if load and load.wall_seconds else None
@@ -295,6 +320,40 @@ _ALL = (
         wording.short,
         profile=_speeds,
         overall=_speed,
+    ),
+    Metric(
+        "model_gflop_per_token",
+        mark("GFLOP/token of the model"),
+        "GFLOP",
+        profile=lambda p: _giga(p.model_flops_per_token),
+    ),
+    Metric(
+        "hardware_gflop_per_token",
+        mark("GFLOP/token with recomputation"),
+        "GFLOP",
+        "lower",
+        profile=lambda p: _giga(p.hardware_flops_per_token),
+    ),
+    Metric(
+        "model_tflops",
+        mark("TFLOP/s of the model"),
+        "TFLOP/s",
+        "higher",
+        profile=lambda p: _tflops(p, p.model_flops_per_token),
+    ),
+    Metric("peak_tflops", mark("peak TFLOP/s"), "TFLOP/s", profile=peak_of),
+    Metric(
+        "mfu_percent",
+        mark("MFU (%)"),
+        "%",
+        "higher",
+        profile=lambda p: _utilisation(p, p.model_flops_per_token),
+    ),
+    Metric(
+        "hfu_percent",
+        mark("HFU (%)"),
+        "%",
+        profile=lambda p: _utilisation(p, p.hardware_flops_per_token),
     ),
     Metric("microjoules_per_token", mark("µJ/token"), "µJ", "lower", profile=_microjoules),
     Metric(

@@ -20,7 +20,7 @@ _RUN = ("technique", "setting", "status", "batch_size")
 SUMMARY = (
     *("technique", "axes", "setting", "status", "batch_size", "max_batch_size", "max_batch_ratio"),
     *("peak_mib", "tokens_per_second", "perplexity", "perplexity_sd"),
-    *("step_ms_median", "step_ms_mean", "step_ms_sd", "microjoules_per_token"),
+    *("step_ms_median", "step_ms_mean", "step_ms_sd", "mfu_percent", "microjoules_per_token"),
     *("train_seconds", "train_seconds_sd", "bits_per_byte", "reason"),
 )
 MEMORY = (
@@ -36,7 +36,9 @@ SEARCH = (
 SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "step_ms_min", "step_ms_max"),
-    *("tokens_per_second", "speed_ratio", "microjoules_per_token"),
+    *("tokens_per_second", "speed_ratio", "mfu_percent", "hfu_percent", "model_tflops"),
+    *("peak_tflops", "model_gflop_per_token", "hardware_gflop_per_token", "flops_note"),
+    *("microjoules_per_token",),
     *("allocator_retries", "retried_steps", "repeatable", "cores_used", "load_average", "reason"),
 )
 TRAINING = (
