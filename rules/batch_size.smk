@@ -22,6 +22,7 @@ rule batch_size:
             "device",
             "memory_limit_gib",
             "confirm_steps",
+            "searches",
             "max_batch_size",
         ),
     message:

@@ -128,3 +128,12 @@ def test_without_a_peak_there_is_no_utilisation(two, kind, name):
     assert value(other, "model_tflops") == value(two, "model_tflops")
     given = replaced(other, of_profiles, peak_tflops=100.0)
     assert value(given, "mfu_percent") == pytest.approx(value(two, "model_tflops"))
+
+
+def test_the_largest_batch_is_the_smallest_of_several_searches(results):
+    batch = METRICS["max_batch_size"]
+    run = results.run("checkpointing", "own")
+    assert batch.samples(run) == [1072, 1074]
+    assert batch.value(run) == results.max_batch_size("checkpointing") == 1072
+    assert batch.spread(run) == pytest.approx(math.sqrt(2))
+    assert batch.spread(results.run("bf16", "own")) is None

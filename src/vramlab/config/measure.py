@@ -46,5 +46,8 @@ class MeasureConfig(Section):
     confirm_steps: Annotated[int, Field(ge=2)] = 3
     """Full steps that a batch must survive to count as fitting; from the second on, the optimizer
     has its state."""
+    searches: Annotated[int, Field(ge=1)] = 1
+    """How often each search for the largest batch is done, to see how much its result differs; the
+    smallest result counts, since it fitted each time."""
     max_batch_size: Annotated[int, Field(ge=1)] = 2**20
     """Where the search for the largest batch stops, if memory never runs out."""

@@ -41,6 +41,11 @@ def median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
+def least(values: Sequence[float]) -> float | None:
+    """The smallest; None of nothing."""
+    return min(values, default=None)
+
+
 def deviation(values: Sequence[float]) -> float | None:
     """The standard deviation of a sample; None of fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
@@ -60,7 +65,7 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float | None]] = {
     "median": median,
     "mean": mean,
     "sd": deviation,
-    "min": lambda values: min(values, default=None),
+    "min": least,
     "max": lambda values: max(values, default=None),
 }
 """What may be computed of the samples of a metric, by the end of its column's name."""
@@ -238,7 +243,12 @@ _ALL = (
         mark("largest batch"),
         "sequences",
         "higher",
-        search=lambda s: s.max_batch_size,
+        search=lambda s: s.results or s.max_batch_size,
+        average=least,
+        statistics={
+            "max": mark("largest batch, best search"),
+            "sd": mark("largest batch sd"),
+        },
     ),
     Metric("limit_mib", mark("limit"), "MiB", search=lambda s: _mib(s.memory_limit)),
     Metric("headroom_mib", mark("headroom"), "MiB", search=lambda s: _mib(s.headroom or None)),

@@ -21,7 +21,7 @@ SUMMARY = (
     *("technique", "axes", "setting", "status", "batch_size", "max_batch_size", "max_batch_ratio"),
     *("peak_mib", "tokens_per_second", "perplexity", "perplexity_sd"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "mfu_percent", "microjoules_per_token"),
-    *("train_seconds", "train_seconds_sd", "bits_per_byte", "reason"),
+    *("train_seconds", "train_seconds_sd", "bits_per_byte", "max_batch_size_sd", "reason"),
 )
 MEMORY = (
     *_RUN,

@@ -32,6 +32,20 @@ def _record(job: Job, micro_batches: int) -> BatchSizeRecord:
         log.warning("skipped: %s", reason)  # here only, since its other stages skip it as well
         limit = job.memory_limit()
         return BatchSizeRecord(**job.fields, status="skipped", reason=reason, memory_limit=limit)
+    return combined([_search(job, micro_batches) for _ in range(job.measure.searches)])
+
+
+def combined(records: Sequence[BatchSizeRecord]) -> BatchSizeRecord:
+    """One record of several searches: that of the smallest batch, with the trials of all."""
+    if len(records) == 1:
+        return records[0]
+    results = [record.max_batch_size or 0 for record in records]
+    least = min(records, key=lambda record: record.max_batch_size or 0)
+    trials = [trial for record in records for trial in record.trials]
+    return least.model_copy(update={"trials": trials, "results": results})
+
+
+def _search(job: Job, micro_batches: int) -> BatchSizeRecord:
     known: list[Trial] = []
     while True:
         try:
