@@ -20,7 +20,9 @@ rule estimates:
     params:
         model_stamps=stamps(MODEL_FILES),
         workload=its_workload,
-        measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
+        measure=settings(
+            CONFIG.measure, "device", "memory_limit_gib", "headroom", "max_batch_size"
+        ),
         cards=list(CONFIG.estimate.cards),
         micro_batches=MICRO_BATCHES,
     message:

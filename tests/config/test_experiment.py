@@ -299,6 +299,20 @@ def test_the_reference_is_generated_from_the_models():
 
 
 @pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ({"headroom": {"gib": 1, "share": 0.1}}, "give one of the two"),
+        ({"headroom": {"share": 1}}, "measure.headroom.share"),
+        ({"headroom": {"gib": -1}}, "measure.headroom.gib"),
+        ({"headroom": {"gib": 8}, "memory_limit_gib": 8}, "leaves nothing of memory_limit_gib 8"),
+    ],
+)
+def test_a_headroom_is_one_size_below_the_limit(measure, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        experiment.parse({**raw(), "measure": measure})
+
+
+@pytest.mark.parametrize(
     ("peaks", "said"),
     [({"bf16": 0}, "measure.peak_tflops.bf16"), ({"fp16": 312}, "measure.peak_tflops.fp16")],
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.measure import MeasureConfig
+from vramlab.config.measure import Headroom, MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.measure.trial import Trials
@@ -61,6 +61,28 @@ def test_the_limit_is_that_of_the_configured_device():
     limit = int(39.4 * GIB)
     assert limit_of(capped, CUDA) < limit - headroom(CUDA, limit)
     assert limit_of(MeasureConfig(), CUDA) is None
+
+
+def test_a_headroom_is_left_free_on_the_device_and_on_cards():
+    free = Headroom(gib=1)
+    capped = MeasureConfig(memory_limit_gib=39.4, headroom=free)
+    rest = limit_of(MeasureConfig(memory_limit_gib=39.4, headroom=Headroom(gib=0)), CUDA)
+    assert limit_of(capped, CUDA) == rest - GIB
+    assert usable(40, free) == usable(40, Headroom(gib=0)) - GIB
+    assert least_card(20 * GIB, free) > least_card(20 * GIB)
+    on_cpu = MeasureConfig(device="cpu", memory_limit_gib=0.5, headroom=Headroom(share=0.5))
+    assert limit_of(on_cpu, CPU) == GIB // 4
+
+
+@pytest.mark.usefixtures("swift")
+def test_a_share_left_free_makes_the_predicted_batches_smaller():
+    def predict(share):
+        measure = MeasureConfig(device="cpu", memory_limit_gib=0.01, headroom=Headroom(share=share))
+        on_cpu, on_cuda = estimates("it", of_axes({}), Limits(measure, [8]))
+        return on_cpu.max_batch_size, on_cuda.cards[0], on_cuda.longest[0]
+
+    whole, half = predict(0.0), predict(0.5)
+    assert all(0.4 * a < b < 0.75 * a for a, b in zip(whole, half, strict=True))
 
 
 @pytest.mark.usefixtures("swift")

@@ -3,12 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from report import made_up
+from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.technique import Technique
+from vramlab.memory.budget import Budget
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.stages import batch_size as stage
+from vramlab.stages.job import Job
 
 
 def record(largest):
@@ -54,3 +58,24 @@ def test_a_search_that_finds_nothing_counts_as_the_smallest(largest):
     found = run(*largest)
     assert (found.status, found.max_batch_size) == ("out_of_memory", None)
     assert found.results == list(largest)
+
+
+def test_the_search_leaves_the_headroom_that_is_asked_for():
+    device = torch.device("cpu")
+
+    def search(share):
+        measure = MeasureConfig(device="cpu", confirm_steps=2, headroom={"share": share})
+        fields = {
+            "provenance": made_up.provenance(),
+            "technique": "it",
+            "axes": Technique(),
+            "sequence_length": 8,
+        }
+        job = Job(workload(), measure, Budget(device, 2**20), 1, 1, fields)
+        return stage.search_largest(job, [], 1)
+
+    whole, less = search(0.0), search(0.25)
+    assert (whole.headroom, less.headroom) == (0, 2**18)
+    assert less.memory_limit == whole.memory_limit == 2**20
+    peaks = [trial.peak_allocated for trial in less.trials if trial.fits]
+    assert max(peaks) <= 3 * 2**18 < max(t.peak_allocated for t in whole.trials if t.fits)

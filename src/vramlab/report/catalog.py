@@ -117,8 +117,9 @@ FIGURES = (
         mark(
             "The largest batch that fits into the allowed memory: it ran several full steps, "
             "optimizer included, and a batch larger by one sequence ran out of memory. On a GPU "
-            "both left a headroom of 128 MiB and 1/400 of the memory, as a long run fragments it "
-            "more than a trial. In brackets: times the baseline's."
+            "both left a headroom, 128 MiB and 1/400 of the memory if measure.headroom gives no "
+            "other, as a long run fragments it more than a trial. In brackets: times the "
+            "baseline's."
         ),
         records=("batch_size",),
         drawing=Bars(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from vramlab.config.measure import Headroom
 from vramlab.config.technique import Technique
 from vramlab.results.base import Record
 
@@ -48,6 +49,8 @@ class EstimateRecord(Record):
     sequence_length: int
     memory_limit_gib: float | None
     """Memory limit of a process, if the configuration sets one."""
+    headroom: Headroom = Headroom()
+    """Memory that is left free, if the configuration says how much."""
     cards: list[float]
     """Nominal memory of the cards in GiB, as in their names."""
     estimates: list[Estimate]

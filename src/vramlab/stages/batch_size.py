@@ -64,7 +64,7 @@ def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> Batc
     """
     device, upper = job.budget.device, job.measure.max_batch_size
     limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))
-    free = headroom(device, limit)
+    free = headroom(device, limit, job.measure.headroom)
     budget = Budget(device, limit - free)
     trials = Trials(job.workload, budget, job.measure.confirm_steps, micro_batches, known)
     largest, tried = search(trials, Limit(limit - free, upper, fragmentation(device)))
@@ -72,8 +72,8 @@ def search_largest(job: Job, known: Sequence[Trial], micro_batches: int) -> Batc
     if largest == 0:
         reason = (
             f"not even one sequence of {job.workload.length} tokens fits in "
-            f"{limit / 2**30:.4g} GiB; raise measure.memory_limit_gib, or make the model or the "
-            "sequences smaller"
+            f"{(limit - free) / 2**30:.4g} GiB; raise measure.memory_limit_gib, or make the model "
+            "or the sequences smaller"
         )
         return BatchSizeRecord(**fields, status="out_of_memory", reason=reason)
     failures = sorted((t for t in tried if not t.fits), key=lambda t: t.batch_size)
