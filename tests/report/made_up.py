@@ -15,6 +15,7 @@ from vramlab.config.experiment import Experiment, parse
 from vramlab.report.load import Results, load
 from vramlab.results.base import Record, write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.results.batch_speed import BatchSpeed, BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord, LossPoint, Validation
 from vramlab.results.estimate import Estimate, EstimateRecord
@@ -126,6 +127,13 @@ def write_results(
         add("batch_size", f"{length}/{name}", record)
     for record in _estimates(config, largest):
         add("estimate", f"{record.sequence_length}/{record.technique}", record)
+    for name in config.techniques if config.measure.speed_points else ():
+        status, reason = failures.get((name, "*"), ("ok", ""))
+        fields = _fields(config, name, config.sequence_length, status, reason)
+        most = largest[name, config.sequence_length]
+        speeds = _batch_speeds(name, most) if status == "ok" else []
+        record = BatchSpeedRecord(**fields, speeds=speeds)
+        add("batch_speed", f"{config.sequence_length}/{name}", record)
     for name, length, setting in config.runs():
         batch = largest[config.baseline if setting == "equal" else name, length]
         failed = failures.get((name, setting)) or failures.get((name, "*"))
@@ -226,6 +234,22 @@ def _profile(fields: dict[str, Any], batch: int, most: int, energy: bool) -> Pro
         host_load=LOAD,
         energy_joules=20 * batch * _figures(name)[1] if energy else None,
     )
+
+
+def _batch_speeds(name: str, most: int) -> list[BatchSpeed]:
+    """Rounds that differ by 1 %; chunked is twice as fast at three quarters of its batch."""
+
+    def speed(batch: int) -> BatchSpeed:
+        slow = 2 if name == "chunked" and batch == most else 1
+        middle = slow * batch * _figures(name)[1] / 1e3
+        return BatchSpeed(
+            batch_size=batch,
+            tokens=batch * 256,
+            step_seconds=[middle, 1.01 * middle, 0.99 * middle],
+            allocator_retries=12 if slow > 1 else 0,
+        )
+
+    return [speed(most), speed(most * 3 // 4)]
 
 
 def _estimates(

@@ -20,6 +20,7 @@ LEFT_OUT = {
     "EstimateRecord.sequence_length": "a key, as that of the search",
     "EstimateRecord.estimates.[].sequence_length": "a key, as that of the search",
     "ProfileRecord.axes": "those of the search, which are shown",
+    "BatchSpeedRecord.axes": "those of the search, which are shown",
     "EpochRecord.axes": "those of the search, which are shown",
     "EstimateRecord.estimates.[].axes": "those of the search, which are shown",
     "EstimateRecord.memory_limit_gib": "set in the configuration",

@@ -60,6 +60,9 @@ GPU_STAGES = {
     measure/timing
     base/host_load results/profile stages/profile
     """,
+    "batch_speed": """
+    measure/batch_speed measure/timing results/batch_speed stages/batch_speed
+    """,
     "epoch": """
     base/host_load base/clocks config/training results/epoch results/text_size stages/epoch
     training/checkpoint training/epoch training/evaluate

@@ -67,6 +67,10 @@ class MeasureConfig(Section):
     confirm_steps: Annotated[int, Field(ge=2)] = 3
     """Full steps that a batch must survive to count as fitting; from the second on, the optimizer
     has its state."""
+    speed_points: Annotated[int, Field(ge=0, le=6)] = 0
+    """Batch sizes at which each technique's speed is measured, from its largest batch downwards:
+    7/8, 3/4, 1/2, 1/4 and 1/8 of it, rounded down to round numbers. It finds the fastest batch, at
+    the main sequence length; 0 for none."""
     searches: Annotated[int, Field(ge=1)] = 1
     """How often each search for the largest batch is done, to see how much its result differs; the
     smallest result counts, since it fitted each time."""

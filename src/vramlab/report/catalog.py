@@ -91,6 +91,10 @@ def _predicted(experiment: Experiment) -> bool:
     return experiment.estimate.in_report
 
 
+def _at_several_batches(experiment: Experiment) -> bool:
+    return experiment.measure.speed_points > 0
+
+
 def _compared(experiment: Experiment) -> bool:
     return bool(experiment.report.compare)
 
@@ -205,6 +209,19 @@ FIGURES = (
         mark("Training tokens a second: the batch's tokens over the median time of a step."),
         records=("profile",),
         drawing=Bars(("tokens_per_second",), mark("throughput (tokens/s)")),
+    ),
+    Entry(
+        "batch_speed",
+        mark("Throughput by batch size"),
+        SPEED,
+        mark(
+            "Training tokens a second at several batches of each technique, its largest one at the "
+            "right end of its line. Each size was timed in several rounds, the sizes in turn; a "
+            "bar spans the rounds. A line that falls towards its end is that of a technique whose "
+            "largest batch is not its fastest."
+        ),
+        needs=_at_several_batches,
+        records=("batch_speed",),
     ),
     Entry(
         "epoch_time",
@@ -387,6 +404,18 @@ TABLES = (
             "steps, done twice from the same seed, gave the same losses and weights."
         ),
         records=("profile",),
+    ),
+    Entry(
+        "batch_speed",
+        mark("Speed by batch size"),
+        SPEED,
+        mark(
+            "Tokens a second at several batches of each technique, from the largest downwards: the "
+            "mean of several rounds and its spread (sd), and how often the allocator had to free "
+            "its cached blocks. Memory ran out where there is no speed."
+        ),
+        needs=_at_several_batches,
+        records=("batch_speed",),
     ),
     Entry(
         "training",

@@ -47,6 +47,7 @@ _HEADINGS = {
     "repeatable": mark("Same bits again"),
     "setting": mark("Batch"),
     "smallest_card_gib": mark("Smallest card (GiB)"),
+    "times_largest": mark("Times the largest batch's"),
     "training_opening": mark("Training text"),
     "validation_opening": mark("Validation text"),
 }

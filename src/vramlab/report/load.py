@@ -12,6 +12,7 @@ from vramlab.base.errors import ResultError
 from vramlab.config.technique import Setting, Technique
 from vramlab.results.base import Record, read
 from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.batch_speed import BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.estimate import EstimateRecord
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Record]] = {
     "batch_size": BatchSizeRecord,
     "estimate": EstimateRecord,
     "profile": ProfileRecord,
+    "batch_speed": BatchSpeedRecord,
     "epoch": EpochRecord,
 }
 """The records of each stage, by the name of its folder."""
@@ -136,6 +138,15 @@ class Results:
     def swept(self, technique: str) -> bool:
         """Whether a technique was measured at several sequence lengths."""
         return all((length, technique) in self.searches for length in self.lengths)
+
+    @cached_property
+    def batch_speeds(self) -> dict[str, BatchSpeedRecord]:
+        """The speeds of several batch sizes at the main sequence length, by technique."""
+        return {
+            record.technique: record
+            for record in self.records(BatchSpeedRecord)
+            if record.sequence_length == self.length
+        }
 
     def max_batch_size(self, technique: str, length: int | None = None) -> int | None:
         """The largest batch of a technique; None where it has none."""

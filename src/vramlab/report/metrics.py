@@ -19,6 +19,7 @@ from vramlab.report.language import mark
 from vramlab.report.load import Run
 from vramlab.report.wording import MIB
 from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.results.batch_speed import BatchSpeed
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.memory import KINDS
 from vramlab.results.profile import ProfileRecord
@@ -26,7 +27,7 @@ from vramlab.results.run import RunRecord
 
 Values = Sequence[float] | float | None
 """What is read from a record: one number, several samples, or None where it is not known."""
-Source = BatchSizeRecord | Trial | ProfileRecord | EpochRecord
+Source = BatchSizeRecord | Trial | ProfileRecord | BatchSpeed | EpochRecord
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -87,6 +88,7 @@ class Metric:
     search: Callable[[BatchSizeRecord], Values] | None = None
     trial: Callable[[Trial], Values] | None = None
     profile: Callable[[ProfileRecord], Values] | None = None
+    batch_speed: Callable[[BatchSpeed], Values] | None = None
     epoch: Callable[[EpochRecord], Values] | None = None
     unfinished: bool = False
     """Whether a profile or an epoch that failed tells this number as well."""
@@ -130,6 +132,7 @@ class Metric:
             BatchSizeRecord: self.search,
             Trial: self.trial,
             ProfileRecord: self.profile,
+            BatchSpeed: self.batch_speed,
             EpochRecord: self.epoch,
         }
         read = readers[type(record)]
@@ -204,8 +207,8 @@ def _utilisation(profile: ProfileRecord, flops_per_token: float | None) -> float
     return None if share is None else 100 * share / profile.processes
 
 
-def _giga(flops: float | None) -> float | None:
-    return None if flops is None else flops / 1e9
+def _mega(flops: float | None) -> float | None:
+    return None if flops is None else flops / 1e6
 
 
 def _cores_used(load: HostLoad | None) -> float | None:
@@ -262,6 +265,7 @@ _ALL = (
         "sequences",
         trial=lambda t: t.batch_size,
         profile=lambda p: p.batch_size,
+        batch_speed=lambda b: b.batch_size,
         epoch=lambda e: e.batch_size,
         unfinished=True,
     ),
@@ -313,6 +317,7 @@ _ALL = (
         "ms",
         "lower",
         profile=_step_ms,
+        batch_speed=lambda b: [seconds * 1e3 for seconds in b.step_seconds],
         average=median,
         statistics={
             "median": mark("ms/step median"),
@@ -329,20 +334,22 @@ _ALL = (
         "higher",
         wording.short,
         profile=_speeds,
+        batch_speed=lambda b: [b.tokens / seconds for seconds in b.step_seconds],
         overall=_speed,
+        statistics={"sd": mark("tokens/s sd")},
     ),
     Metric(
-        "model_gflop_per_token",
-        mark("GFLOP/token of the model"),
-        "GFLOP",
-        profile=lambda p: _giga(p.model_flops_per_token),
+        "model_mflop_per_token",
+        mark("MFLOP/token of the model"),
+        "MFLOP",
+        profile=lambda p: _mega(p.model_flops_per_token),
     ),
     Metric(
-        "hardware_gflop_per_token",
-        mark("GFLOP/token with recomputation"),
-        "GFLOP",
+        "hardware_mflop_per_token",
+        mark("MFLOP/token with recomputation"),
+        "MFLOP",
         "lower",
-        profile=lambda p: _giga(p.hardware_flops_per_token),
+        profile=lambda p: _mega(p.hardware_flops_per_token),
     ),
     Metric(
         "model_tflops",
@@ -371,12 +378,14 @@ _ALL = (
         mark("allocator retries"),
         better="lower",
         profile=lambda p: p.allocator_retries,
+        batch_speed=lambda b: b.allocator_retries,
     ),
     Metric(
         "retried_steps",
         mark("steps taken again"),
         better="lower",
         profile=lambda p: p.retried_steps,
+        batch_speed=lambda b: b.retried_steps,
         epoch=lambda e: e.retried_steps,
     ),
     Metric(
@@ -393,7 +402,7 @@ _ALL = (
     ),
     # Training.
     Metric("steps", mark("steps"), better="lower", epoch=lambda e: e.steps),
-    Metric("tokens", mark("tokens"), epoch=lambda e: e.tokens),
+    Metric("tokens", mark("tokens"), batch_speed=lambda b: b.tokens, epoch=lambda e: e.tokens),
     Metric(
         "train_seconds",
         mark("training (s)"),

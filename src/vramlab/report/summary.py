@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from vramlab.base.provenance import Provenance
 from vramlab.report import estimate, pareto, tables
+from vramlab.report.certainty import Certainty
+from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import SOURCE, use
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, Source
+from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, Source, ratio
 from vramlab.report.summary_schema import (
+    BatchSpeedSummary,
     Measure,
     MetricInfo,
     ModelSummary,
@@ -69,7 +72,6 @@ def _summary(results: Results, experiment: Mapping[str, Any]) -> Summary:
         },
         searches=list(_searches(results, origins)),
         runs=[_run(run, results, origins) for run in _runs(results)],
-        origins=origins.found(results.files.values()),
         recommended=[
             Recommended(
                 need=choice.need,
@@ -79,8 +81,10 @@ def _summary(results: Results, experiment: Mapping[str, Any]) -> Summary:
             )
             for choice in pareto.recommended(results).found
         ],
+        batch_speeds=list(_batch_speeds(results, origins)),
         predictions=list(_predictions(results)),
         estimates=[e for record in results.records(EstimateRecord) for e in record.estimates],
+        origins=origins.found(results.files.values()),
         tables={name: _rows(tables.TABLES[name](results)) for name in _AS_ROWS},
     )
 
@@ -189,13 +193,35 @@ def _measures(run: Run) -> Iterator[tuple[str, Measure]]:
     """What is known of a run, beside what each trial and training has of its own."""
     for name, metric in METRICS.items():
         value = metric.value(run)
-        if value is None:
-            continue
-        samples = metric.samples(run)
-        spread = {key: compute(samples) for key, compute in STATISTICS.items()}
-        yield (
-            name,
-            Measure(value=value, samples=len(samples), **(spread if len(samples) > 1 else {})),
+        if value is not None:
+            yield name, _measure(value, metric.samples(run))
+
+
+def _measure(value: float, samples: Sequence[float]) -> Measure:
+    spread = {key: compute(samples) for key, compute in STATISTICS.items()}
+    return Measure(value=value, samples=len(samples), **(spread if len(samples) > 1 else {}))
+
+
+def _batch_speeds(results: Results, origins: _Origins) -> Iterator[BatchSpeedSummary]:
+    certainty, rate = Certainty(results), METRICS["tokens_per_second"]
+    for name, record in results.batch_speeds.items():
+        rates = [rate.of(speed) for speed in record.speeds]
+        faster = faster_batch(results, name, certainty)
+        yield BatchSpeedSummary(
+            technique=name,
+            status=record.status,
+            reason=record.reason,
+            batches=[
+                {
+                    key: _measure(value, metric.read(speed))
+                    for key, metric in METRICS.items()
+                    if (value := metric.of(speed)) is not None
+                }
+                for speed in record.speeds
+            ],
+            ratios=[ratio(value, rates[0]) for value in rates],
+            fastest=faster.batch_size if faster else None,
+            origin=origins(record),
         )
 
 

@@ -143,6 +143,22 @@ class TrainingSummary(_Part):
     """Index into `origins`."""
 
 
+class BatchSpeedSummary(_Part):
+    """The speed of a technique at several batch sizes, at the main sequence length."""
+
+    technique: str
+    status: Status
+    reason: str
+    batches: list[dict[str, Measure]]
+    """From the largest batch downwards; by metric, such as batch_size and tokens_per_second."""
+    ratios: list[float | None]
+    """The speed of each, times that of the largest; null where memory ran out."""
+    fastest: int | None
+    """The batch that is for certain faster than the largest; null where none is."""
+    origin: int
+    """Index into `origins`."""
+
+
 class Prediction(_Part):
     """Predicted beside measured, at one sequence length."""
 
@@ -191,6 +207,7 @@ class Summary(_Part):
     recommended: list[Recommended]
     searches: list[SearchSummary]
     runs: list[RunSummary]
+    batch_speeds: list[BatchSpeedSummary]
     predictions: list[Prediction]
     """Where both were made."""
     estimates: list[Estimate]

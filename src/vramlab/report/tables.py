@@ -10,7 +10,8 @@ from vramlab.report import choice, comparison, estimate, wording
 from vramlab.report.columns import Row, frame, of_records, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.metrics import KIND_METRICS
+from vramlab.report.metrics import KIND_METRICS, METRICS, deviation, ratio
+from vramlab.results.batch_speed import BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.sequences import SequencesRecord
@@ -37,9 +38,13 @@ SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "step_ms_min", "step_ms_max"),
     *("tokens_per_second", "speed_ratio", "mfu_percent", "hfu_percent", "model_tflops"),
-    *("peak_tflops", "model_gflop_per_token", "hardware_gflop_per_token", "flops_note"),
+    *("peak_tflops", "model_mflop_per_token", "hardware_mflop_per_token", "flops_note"),
     *("microjoules_per_token",),
     *("allocator_retries", "retried_steps", "repeatable", "cores_used", "load_average", "reason"),
+)
+BATCH_SPEED = (
+    *("technique", "status", "processes", "batch_size", "tokens", "step_ms", "tokens_per_second"),
+    *("tokens_per_second_sd", "times_largest", "allocator_retries", "retried_steps", "reason"),
 )
 TRAINING = (
     *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
@@ -77,6 +82,35 @@ def memory(results: Results) -> pd.DataFrame:
 def speed(results: Results) -> pd.DataFrame:
     """Step times with their spread, throughput, and energy where the device reports it."""
     return _profiles(SPEED, results)
+
+
+def batch_speed(results: Results) -> pd.DataFrame:
+    """The speed of each technique at several batch sizes, beside that of its largest."""
+    return frame(
+        row for name in results.techniques for row in _batch_speeds(results.batch_speeds.get(name))
+    )
+
+
+def _batch_speeds(record: BatchSpeedRecord | None) -> Iterator[Row]:
+    if record is None:
+        return
+    rate = METRICS["tokens_per_second"]
+    given = {
+        "technique": record.technique,
+        "status": wording.status(record.status),
+        "processes": record.processes if record.processes > 1 else None,
+        "reason": record.reason,
+    }
+    if not record.speeds:
+        yield given
+    for speed in record.speeds:
+        yield of_records(
+            BATCH_SPEED,
+            (speed,),
+            **given,
+            tokens_per_second_sd=deviation(rate.read(speed)),
+            times_largest=ratio(rate.of(speed), rate.of(record.speeds[0])),
+        )
 
 
 def search(results: Results) -> pd.DataFrame:
@@ -281,6 +315,7 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "search": search,
     "estimate": estimate.comparison,
     "speed": speed,
+    "batch_speed": batch_speed,
     "training": training,
     "sweep": sweep,
     "corpus": corpus,
