@@ -7,10 +7,12 @@ from workloads import workload
 from vramlab.config.measure import Headroom, MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
+from vramlab.measure.longest_sequence import LengthPlan, longest_sequence
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
 from vramlab.predict.estimate import Curve, Limits, caveats, estimates, least_card, limit_of, usable
+from vramlab.results.longest_sequence import UNIT
 
 GIB = 2**30
 SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
@@ -107,6 +109,19 @@ def test_each_technique_is_predicted_on_each_device():
     trial = Trials(of_axes(plain_axes), Budget(CPU, limit_of(measure, CPU)), 2)
     assert trial(plain["cpu"].max_batch_size).fits
     assert not trial(plain["cpu"].max_batch_size + 1).fits
+
+
+@pytest.mark.usefixtures("swift")
+@pytest.mark.parametrize("axes", [{"attention": "math"}, {"attention": "sdpa"}], ids=str)
+def test_the_predicted_longest_sequence_is_the_measured_one(axes):
+    limit = 3 * 2**20
+    measure = MeasureConfig(device="cpu", memory_limit_gib=limit / GIB, longest_sequence=1)
+    on_cpu, on_cuda = estimates("it", of_axes(axes), Limits(measure, [8]))
+    plan = LengthPlan(batch_size=1, steps=2)
+    longest, _ = longest_sequence(of_axes(axes), Budget(CPU, limit), plan)
+    under = [length for length, peak in on_cpu.length_peaks.items() if peak <= limit]
+    assert abs(max(under) - longest) <= UNIT
+    assert on_cuda.longest[0] in on_cuda.length_peaks
 
 
 def test_caveats_name_what_is_ignored():

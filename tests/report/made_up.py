@@ -19,6 +19,7 @@ from vramlab.results.batch_speed import BatchSpeed, BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord, LossPoint, Validation
 from vramlab.results.estimate import Estimate, EstimateRecord
+from vramlab.results.longest_sequence import LengthTrial, LongestSequenceRecord
 from vramlab.results.memory import KINDS, Memory, MemoryPoint, Moment
 from vramlab.results.overlap import OverlapPair, OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -134,6 +135,19 @@ def write_results(
         speeds = _batch_speeds(name, most) if status == "ok" else []
         record = BatchSpeedRecord(**fields, speeds=speeds)
         add("batch_speed", f"{config.sequence_length}/{name}", record)
+    for name in config.techniques if config.measure.longest_sequence else ():
+        status, reason = failures.get((name, "*"), ("ok", ""))
+        fields = _fields(config, name, config.sequence_length, status, reason)
+        most = 64 * largest[name, config.sequence_length]
+        record = LongestSequenceRecord(
+            **fields,
+            batch_size=config.measure.longest_sequence,
+            longest=most if status == "ok" else None,
+            memory_limit=LIMIT,
+            headroom=2**20,
+            trials=_length_trials(most) if status == "ok" else [],
+        )
+        add("longest_sequence", f"{config.sequence_length}/{name}", record)
     for name, length, setting in config.runs():
         batch = largest[config.baseline if setting == "equal" else name, length]
         failed = failures.get((name, setting)) or failures.get((name, "*"))
@@ -252,6 +266,21 @@ def _batch_speeds(name: str, most: int) -> list[BatchSpeed]:
     return [speed(most), speed(most * 3 // 4)]
 
 
+def _length_trials(most: int) -> list[LengthTrial]:
+    return [
+        LengthTrial(
+            batch_size=1,
+            length=length,
+            fits=length <= most,
+            peak_allocated=LIMIT * length // most if length <= most else None,
+            peak_reserved=LIMIT * length // most + 2**20 if length <= most else None,
+            missing=None if length <= most else 5 * 2**20,
+            seconds=2.5,
+        )
+        for length in (64, most, most + 64)
+    ]
+
+
 def _estimates(
     config: Experiment, largest: Mapping[tuple[str, int], int]
 ) -> Iterator[EstimateRecord]:
@@ -270,6 +299,9 @@ def _estimates(
             batch_size=32,
             cards=[most // 4, most],
             longest=[16 * most, 64 * most],
+            length_peaks={64: STATE, 64 * most: int(wrong * LIMIT)}
+            if config.measure.longest_sequence
+            else {},
             least_card=1.5,
             caveats=["its scratch space is not known"] if wrong > 1 else [],
         )

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "EstimateRecord.estimates.[].sequence_length": "a key, as that of the search",
     "ProfileRecord.axes": "those of the search, which are shown",
     "BatchSpeedRecord.axes": "those of the search, which are shown",
+    "LongestSequenceRecord.axes": "those of the search, which are shown",
     "EpochRecord.axes": "those of the search, which are shown",
     "EstimateRecord.estimates.[].axes": "those of the search, which are shown",
     "EstimateRecord.memory_limit_gib": "set in the configuration",

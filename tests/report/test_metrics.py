@@ -101,7 +101,8 @@ def test_the_declarations_are_whole():
     assert columns | set(METRICS) < set(COLUMNS)
     for metric in METRICS.values():
         assert set(metric.statistics) <= set(STATISTICS)
-        assert any((metric.search, metric.trial, metric.profile, metric.epoch)), metric.name
+        readers = (metric.search, metric.trial, metric.profile, metric.sequence, metric.epoch)
+        assert any(readers), metric.name
         assert metric.name.endswith("_mib") == (metric.unit == "MiB")
     of_epochs = {name for name, metric in METRICS.items() if metric.needs_epoch}
     assert {"perplexity", "train_seconds", "steps"} <= of_epochs

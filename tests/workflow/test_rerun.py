@@ -139,6 +139,21 @@ def test_speeds_of_batches_are_measured_without_searching_again(checkout):
     assert checkout.planned() == set()
 
 
+def test_longest_sequences_are_searched_without_searching_batches_again(checkout):
+    edited(checkout, measure={"longest_sequence": 1})
+    assert stages(checkout.planned()) == {"longest_sequence", "estimate", "report"}
+    checkout.run()
+    results = checkout.root / "results/tiny"
+    record = json.loads((results / "longest_sequence/16/fp32.json").read_text())
+    tried = {trial["length"]: trial["fits"] for trial in record["trials"]}
+    assert tried[record["longest"]]
+    assert not tried[record["longest"] + 64]
+    summary = json.loads((results / "report/summary.json").read_text())
+    [fp32] = [s for s in summary["longest_sequences"] if s["technique"] == "fp32"]
+    assert abs(fp32["predicted"] - record["longest"]) <= 64
+    assert checkout.planned() == set()
+
+
 def test_a_peak_of_the_card_reruns_the_report_only(checkout):
     edited(checkout, measure={"peak_tflops": {"fp32": 0.5}})
     assert stages(checkout.planned()) == {"report"}

@@ -71,6 +71,9 @@ class MeasureConfig(Section):
     """Batch sizes at which each technique's speed is measured, from its largest batch downwards:
     7/8, 3/4, 1/2, 1/4 and 1/8 of it, rounded down to round numbers. It finds the fastest batch, at
     the main sequence length; 0 for none."""
+    longest_sequence: Annotated[int, Field(ge=0)] = 0
+    """Batch at which the longest sequence of each technique is searched, such as 1: L tokens fit,
+    and L + 64 do not; 0 for no search."""
     searches: Annotated[int, Field(ge=1)] = 1
     """How often each search for the largest batch is done, to see how much its result differs; the
     smallest result counts, since it fitted each time."""

@@ -26,6 +26,7 @@ from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
+from vramlab.results.longest_sequence import UNIT
 from vramlab.training.machine import Machine, missing_here
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ _MOST_TOKENS = 2**22
 """The longest sequence to consider."""
 _MOST_TENTHS = 10 * 2**20
 """Tenths of a GiB, a card of which nothing exceeds."""
-UNIT = 64
-"""Tokens in whose multiples the longest sequence is told."""
 _ROUNDING = 2**17
 """Bytes by which a peak can deviate from the line, since tensors are rounded up to granules."""
 _CPU, _CUDA = _MACHINES
@@ -97,6 +96,7 @@ def estimates(
             with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
                 found = _batches(run, device, limit, (compared_at or {}).get(device.type))
                 longest = _longest(run, limits) if device == _CUDA else []
+                length_peaks = _length_peaks(run, device, limits)
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
@@ -105,6 +105,7 @@ def estimates(
             status="ok",
             **found,
             longest=longest,
+            length_peaks=length_peaks,
             fragmentation=fragmentation(device),
             caveats=caveats(workload.technique) if device == _CUDA else [],
         )
@@ -169,12 +170,37 @@ def _batches(
 
 def _longest(run: FakeRun, limits: Limits) -> list[int]:
     """The longest sequence at batch 1 on each card, in tokens; a multiple of UNIT."""
-    lengths = Curve(
-        lambda units: run.peak_of_length(UNIT * units), [n // UNIT for n in _FIRST_TOKENS]
-    )
-    most = min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
-    found = _on_cards(lengths, limits.cards, most, limits.measure.headroom)
+    free = limits.measure.headroom
+    found = _on_cards(_lengths(run, 1), limits.cards, _most_units(run), free)
     return [UNIT * units for units in found]
+
+
+def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[int, int]:
+    """The peaks by length around the configured limit, or those of the cards where there is none.
+
+    At the batch of the search for the longest sequence; none without such a search.
+    """
+    batch_size = limits.measure.longest_sequence
+    if not batch_size:
+        return {}
+    lengths, limit = _lengths(run, batch_size), limit_of(limits.measure, device)
+    cards = limits.cards if device == _CUDA else ()
+    if limit is not None:
+        lengths.largest(limit, _most_units(run))
+    else:
+        _on_cards(lengths, cards, _most_units(run), limits.measure.headroom)
+    return {UNIT * units: peak for units, peak in sorted(lengths.peaks.items())}
+
+
+def _lengths(run: FakeRun, batch_size: int) -> Curve:
+    """The peak by the length in units."""
+    first = [max(tokens // UNIT // batch_size, 1) for tokens in _FIRST_TOKENS]
+    return Curve(lambda units: run.peak_of_length(UNIT * units, batch_size), first)
+
+
+def _most_units(run: FakeRun) -> int:
+    """The longest sequence to consider, in units."""
+    return min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
 
 
 def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) -> list[int]:

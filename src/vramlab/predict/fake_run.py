@@ -158,15 +158,15 @@ class FakeRun:
         """The most tokens of a sequence that the model takes; None for no bound."""
         return self._learner.model.positions_limit
 
-    def peak_of_length(self, length: int) -> int:
-        """Peak bytes of a training step of one sequence of `length` tokens."""
+    def peak_of_length(self, length: int, batch_size: int = 1) -> int:
+        """Peak bytes of a training step of sequences of `length` tokens."""
         before = self._sequences
         self._sequences = Sequences.of(
             before.stream[: max(2 * length + 1, len(before.stream))], length
         )
         self._forget_length()
         try:
-            return max(self._step(1)) + self._workspaces()
+            return max(self._step(batch_size)) + self._workspaces()
         finally:
             self._sequences = before
             self._forget_length()

@@ -95,6 +95,10 @@ def _at_several_batches(experiment: Experiment) -> bool:
     return experiment.measure.speed_points > 0
 
 
+def _with_longest(experiment: Experiment) -> bool:
+    return experiment.measure.longest_sequence > 0
+
+
 def _compared(experiment: Experiment) -> bool:
     return bool(experiment.report.compare)
 
@@ -379,6 +383,29 @@ TABLES = (
             "in a long run as well."
         ),
         records=("batch_size",),
+    ),
+    Entry(
+        "longest_sequence",
+        mark("Longest sequence"),
+        MEMORY,
+        mark(
+            "The longest sequence that fits into the allowed memory less the headroom, in "
+            "multiples of 64 tokens: it ran several full steps, and one of 64 tokens more ran out "
+            "of memory. Beside it, what was predicted without running anything."
+        ),
+        needs=_with_longest,
+        records=("longest_sequence", "estimate"),
+    ),
+    Entry(
+        "length_search",
+        mark("Search for the longest sequence"),
+        MEMORY,
+        mark(
+            "Every length that the search tried, in order. Peak and reserved are empty where "
+            "memory ran out."
+        ),
+        needs=_with_longest,
+        records=("longest_sequence",),
     ),
     Entry(
         "estimate",

@@ -11,6 +11,7 @@ from vramlab.report.certainty import DISAGREEMENT, Certainty
 from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results
+from vramlab.report.longest_sequence import longest
 from vramlab.report.metrics import METRICS
 from vramlab.report.superlatives import (
     batch_of,
@@ -49,6 +50,7 @@ def summary(results: Results) -> list[str]:
     parts = [
         largest_batch(results),
         kernel_bound(results),
+        longest(results),
         least_memory(results),
         fastest(results),
         throughput(results),

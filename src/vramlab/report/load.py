@@ -16,6 +16,7 @@ from vramlab.results.batch_speed import BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.estimate import EstimateRecord
+from vramlab.results.longest_sequence import LongestSequenceRecord
 from vramlab.results.memory import Memory
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -35,6 +36,7 @@ KINDS: dict[str, type[Record]] = {
     "estimate": EstimateRecord,
     "profile": ProfileRecord,
     "batch_speed": BatchSpeedRecord,
+    "longest_sequence": LongestSequenceRecord,
     "epoch": EpochRecord,
 }
 """The records of each stage, by the name of its folder."""
@@ -145,6 +147,15 @@ class Results:
         return {
             record.technique: record
             for record in self.records(BatchSpeedRecord)
+            if record.sequence_length == self.length
+        }
+
+    @cached_property
+    def longest_sequences(self) -> dict[str, LongestSequenceRecord]:
+        """The search for the longest sequence, by technique."""
+        return {
+            record.technique: record
+            for record in self.records(LongestSequenceRecord)
             if record.sequence_length == self.length
         }
 

@@ -21,13 +21,14 @@ from vramlab.report.wording import MIB
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.results.batch_speed import BatchSpeed
 from vramlab.results.epoch import EpochRecord
+from vramlab.results.longest_sequence import LengthTrial, LongestSequenceRecord
 from vramlab.results.memory import KINDS
 from vramlab.results.profile import ProfileRecord
 from vramlab.results.run import RunRecord
 
 Values = Sequence[float] | float | None
 """What is read from a record: one number, several samples, or None where it is not known."""
-Source = BatchSizeRecord | Trial | ProfileRecord | BatchSpeed | EpochRecord
+Source = BatchSizeRecord | Trial | ProfileRecord | BatchSpeed | LongestSequenceRecord | EpochRecord
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -89,6 +90,7 @@ class Metric:
     trial: Callable[[Trial], Values] | None = None
     profile: Callable[[ProfileRecord], Values] | None = None
     batch_speed: Callable[[BatchSpeed], Values] | None = None
+    sequence: Callable[[LongestSequenceRecord], Values] | None = None
     epoch: Callable[[EpochRecord], Values] | None = None
     unfinished: bool = False
     """Whether a profile or an epoch that failed tells this number as well."""
@@ -131,6 +133,8 @@ class Metric:
         readers: dict[type, Callable[[Any], Values] | None] = {
             BatchSizeRecord: self.search,
             Trial: self.trial,
+            LengthTrial: self.trial,
+            LongestSequenceRecord: self.sequence,
             ProfileRecord: self.profile,
             BatchSpeed: self.batch_speed,
             EpochRecord: self.epoch,
@@ -253,8 +257,33 @@ _ALL = (
             "sd": mark("largest batch sd"),
         },
     ),
-    Metric("limit_mib", mark("limit"), "MiB", search=lambda s: _mib(s.memory_limit)),
-    Metric("headroom_mib", mark("headroom"), "MiB", search=lambda s: _mib(s.headroom or None)),
+    Metric(
+        "longest_sequence",
+        mark("longest sequence"),
+        "tokens",
+        "higher",
+        sequence=lambda s: s.longest,
+    ),
+    Metric(
+        "length",
+        mark("tokens of a sequence"),
+        "tokens",
+        trial=lambda t: t.length if isinstance(t, LengthTrial) else None,
+    ),
+    Metric(
+        "limit_mib",
+        mark("limit"),
+        "MiB",
+        search=lambda s: _mib(s.memory_limit),
+        sequence=lambda s: _mib(s.memory_limit),
+    ),
+    Metric(
+        "headroom_mib",
+        mark("headroom"),
+        "MiB",
+        search=lambda s: _mib(s.headroom or None),
+        sequence=lambda s: _mib(s.headroom or None),
+    ),
     Metric("missing_mib", mark("short by"), "MiB", trial=lambda t: _mib(t.missing)),
     Metric("kernel_limit", mark("kernel takes"), trial=lambda t: t.kernel_limit),
     Metric("seconds", mark("time (s)"), "s", trial=lambda t: t.seconds),
@@ -266,10 +295,18 @@ _ALL = (
         trial=lambda t: t.batch_size,
         profile=lambda p: p.batch_size,
         batch_speed=lambda b: b.batch_size,
+        sequence=lambda s: s.batch_size,
         epoch=lambda e: e.batch_size,
         unfinished=True,
     ),
-    Metric("processes", mark("processes"), search=_processes, profile=_processes, epoch=_processes),
+    Metric(
+        "processes",
+        mark("processes"),
+        search=_processes,
+        profile=_processes,
+        sequence=_processes,
+        epoch=_processes,
+    ),
     Metric("seed", mark("seed"), epoch=lambda e: e.seed, unfinished=True),
     Metric("accumulation", mark("accumulation"), epoch=lambda e: e.accumulation),
     Metric(

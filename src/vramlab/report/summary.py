@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from vramlab.base.provenance import Provenance
-from vramlab.report import estimate, pareto, tables
+from vramlab.report import estimate, longest_sequence, pareto, tables
 from vramlab.report.certainty import Certainty
 from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import SOURCE, use
@@ -16,6 +16,7 @@ from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, Source, ratio
 from vramlab.report.summary_schema import (
     BatchSpeedSummary,
+    LongestSequenceSummary,
     Measure,
     MetricInfo,
     ModelSummary,
@@ -82,6 +83,7 @@ def _summary(results: Results, experiment: Mapping[str, Any]) -> Summary:
             for choice in pareto.recommended(results).found
         ],
         batch_speeds=list(_batch_speeds(results, origins)),
+        longest_sequences=list(_longest_sequences(results, origins)),
         predictions=list(_predictions(results)),
         estimates=[e for record in results.records(EstimateRecord) for e in record.estimates],
         origins=origins.found(results.files.values()),
@@ -221,6 +223,23 @@ def _batch_speeds(results: Results, origins: _Origins) -> Iterator[BatchSpeedSum
             ],
             ratios=[ratio(value, rates[0]) for value in rates],
             fastest=faster.batch_size if faster else None,
+            origin=origins(record),
+        )
+
+
+def _longest_sequences(results: Results, origins: _Origins) -> Iterator[LongestSequenceSummary]:
+    rows = _rows(longest_sequence.longest_sequences(results))
+    for row in rows:
+        record = results.longest_sequences[row["technique"]]
+        yield LongestSequenceSummary(
+            technique=record.technique,
+            status=record.status,
+            reason=record.reason,
+            bounded_by=record.bounded_by,
+            metrics=_numbers(record) | _picked(row, lambda name: name == "times_baseline"),
+            predicted=row.get("predicted_longest"),
+            error_percent=row.get("longest_error_percent"),
+            trials=[{"fits": trial.fits, **_numbers(trial)} for trial in record.trials],
             origin=origins(record),
         )
 

@@ -159,6 +159,26 @@ class BatchSpeedSummary(_Part):
     """Index into `origins`."""
 
 
+class LongestSequenceSummary(_Part):
+    """The search for the longest sequence of a technique."""
+
+    technique: str
+    status: Status
+    reason: str
+    bounded_by: Literal["memory", "model"]
+    """What ended the search."""
+    metrics: dict[str, float]
+    """Such as longest_sequence and batch_size."""
+    predicted: int | None
+    """Tokens that were predicted under the same limit; null where none were."""
+    error_percent: float | None
+    """Of the prediction."""
+    trials: list[dict[str, float | bool]]
+    """Each length that was tried, in order: `fits`, and its metrics."""
+    origin: int
+    """Index into `origins`."""
+
+
 class Prediction(_Part):
     """Predicted beside measured, at one sequence length."""
 
@@ -208,6 +228,7 @@ class Summary(_Part):
     searches: list[SearchSummary]
     runs: list[RunSummary]
     batch_speeds: list[BatchSpeedSummary]
+    longest_sequences: list[LongestSequenceSummary]
     predictions: list[Prediction]
     """Where both were made."""
     estimates: list[Estimate]

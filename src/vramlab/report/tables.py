@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from vramlab.report import choice, comparison, estimate, wording
+from vramlab.report import choice, comparison, estimate, longest_sequence, wording
 from vramlab.report.columns import Row, frame, of_records, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
@@ -313,6 +313,8 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "earlier": comparison.table,
     "memory": memory,
     "search": search,
+    "longest_sequence": longest_sequence.longest_sequences,
+    "length_search": longest_sequence.trials,
     "estimate": estimate.comparison,
     "speed": speed,
     "batch_speed": batch_speed,

@@ -34,6 +34,9 @@ class Estimate(BaseModel):
     """Largest batch on each of the record's cards; empty for a CPU."""
     longest: list[int] = []
     """Tokens of the longest sequence that fits at batch 1, on each of the record's cards."""
+    length_peaks: dict[int, int] = {}
+    """Peak bytes in live tensors by the length of the sequences, at the batch of the search for the
+    longest sequence; empty without such a search."""
     least_card: float | None = None
     """Nominal memory in GiB of the smallest card with room for one sequence; None for a CPU."""
     fragmentation: int = 0
