@@ -306,6 +306,7 @@ def test_the_reference_is_generated_from_the_models():
         ({"headroom": {"gib": -1}}, "measure.headroom.gib"),
         ({"headroom": {"gib": 8}, "memory_limit_gib": 8}, "leaves nothing of memory_limit_gib 8"),
     ],
+    ids=["gib and share", "all", "negative", "the whole limit"],
 )
 def test_a_headroom_is_one_size_below_the_limit(measure, said):
     with pytest.raises(ConfigError, match=re.escape(said)):

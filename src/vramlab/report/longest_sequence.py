@@ -56,7 +56,9 @@ def longest(results: Results) -> str:
     times = ratio(found[best], found.get(results.baseline))
     values = {"name": code(best), "tokens": integer(found[best]), "batch": integer(batch)}
     if best == results.baseline or times is None:
-        return say("{name} takes the longest sequences at a batch of {batch}: {tokens}.", **values)
+        return say(
+            "{name} takes the longest sequences at a batch of {batch}: {tokens} tokens.", **values
+        )
     return say(
         "{name} takes the longest sequences at a batch of {batch}: {tokens} tokens, {times} those "
         "of {baseline}.",
