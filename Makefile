@@ -57,8 +57,9 @@ format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
 
-reference: $(VENV)/run.stamp ## Write config/README.md, config/schema.json and docs/faults.md anew
+reference: $(VENV)/run.stamp ## Write the generated pages and schemas of config/ and docs/ anew
 	PYTHONPATH=src $(BIN)/python -m vramlab.config.reference config
+	PYTHONPATH=src $(BIN)/python -m vramlab.report.summary_schema docs
 	PYTHONPATH=tests:src $(BIN)/python -m faults.page docs
 
 # Languages of the report beside English; `make texts LANGUAGES=de` begins a new one.

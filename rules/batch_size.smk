@@ -21,7 +21,9 @@ rule batch_size:
             CONFIG.measure,
             "device",
             "memory_limit_gib",
+            "headroom",
             "confirm_steps",
+            "searches",
             "max_batch_size",
         ),
     message:

@@ -20,7 +20,14 @@ rule estimates:
     params:
         model_stamps=stamps(MODEL_FILES),
         workload=its_workload,
-        measure=settings(CONFIG.measure, "device", "memory_limit_gib", "max_batch_size"),
+        measure=settings(
+            CONFIG.measure,
+            "device",
+            "memory_limit_gib",
+            "headroom",
+            "max_batch_size",
+            "longest_sequence",
+        ),
         cards=list(CONFIG.estimate.cards),
         micro_batches=MICRO_BATCHES,
     message:

@@ -3,6 +3,7 @@ SHOWN = {
     "baseline": CONFIG.baseline,
     "length": CONFIG.sequence_length,
     "techniques": list(CONFIG.techniques),
+    "peak_tflops": settings(CONFIG.measure.peak_tflops),
 }
 
 # Earlier runs to compare with; their result files may be anywhere.
@@ -124,6 +125,38 @@ rule figures:
         "../workflow/scripts/figures.py"
 
 
+rule summary:
+    input:
+        **RECORDS,
+        earlier=watched(EARLIER),
+        model=watched(MODEL_FILES),
+        code=code("summary.py"),
+    output:
+        f"{RESULTS}/report/summary.json",
+    log:
+        f"{RESULTS}/logs/summary.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/summary.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        shown=SHOWN,
+        given=lambda _: as_json(
+            {
+                "experiment": CONFIG.experiment,
+                "title": CONFIG.report.title,
+                "model": settings(CONFIG.model),
+                "compare": COMPARED,
+            }
+        ),
+        stamps=stamps(EARLIER + list(MODEL_FILES)),
+    message:
+        "Write the summary {output}"
+    script:
+        "../workflow/scripts/summary.py"
+
+
 rule page:
     input:
         **RECORDS,
@@ -131,6 +164,7 @@ rule page:
         tables=rules.tables.output,
         figures=rules.figures.output,
         captions=rules.captions.output,
+        summary=rules.summary.output,
         texts=TEXTS,
         templates=TEMPLATES,
         code=code("page.py"),

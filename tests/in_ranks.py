@@ -19,6 +19,7 @@ from vramlab.config.technique import Technique
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
 from vramlab.measure import trial as trial_module
+from vramlab.measure.batch_speed import SpeedPlan, measure_speeds
 from vramlab.measure.profile import ProfilePlan, profile
 from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import Trials
@@ -142,6 +143,11 @@ def searched(axes, limit, known=(), fails_in=None, fails_at=1000, cuda=False):
 def profiled(axes, batch_size=10, limit=None, cuda=False, model=MODEL):
     plan = ProfilePlan(batch_size, learning_rate=1e-3, warmup_steps=1, timed_steps=3)
     return profile(workload(axes, model), Budget(device_of(cuda), limit), SEQUENCES, plan)
+
+
+def speeds(axes, sizes):
+    plan = SpeedPlan(sizes, learning_rate=1e-3, warmup_steps=1, timed_steps=2)
+    return measure_speeds(workload(axes), Budget(device_of(False)), SEQUENCES, plan)
 
 
 def raising(error, rank):

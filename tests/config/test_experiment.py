@@ -341,3 +341,27 @@ def test_the_corpora_of_a_mix_are_fetched_one_by_one():
 def test_the_reference_is_generated_from_the_models():
     assert (CONFIG / "README.md").read_text(encoding="utf-8") == reference.readme()
     assert json.loads((CONFIG / "schema.json").read_text()) == json.loads(reference.schema())
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ({"headroom": {"gib": 1, "share": 0.1}}, "give one of the two"),
+        ({"headroom": {"share": 1}}, "measure.headroom.share"),
+        ({"headroom": {"gib": -1}}, "measure.headroom.gib"),
+        ({"headroom": {"gib": 8}, "memory_limit_gib": 8}, "leaves nothing of memory_limit_gib 8"),
+    ],
+    ids=["gib and share", "all", "negative", "the whole limit"],
+)
+def test_a_headroom_is_one_size_below_the_limit(measure, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        experiment.parse({**raw(), "measure": measure})
+
+
+@pytest.mark.parametrize(
+    ("peaks", "said"),
+    [({"bf16": 0}, "measure.peak_tflops.bf16"), ({"fp16": 312}, "measure.peak_tflops.fp16")],
+)
+def test_a_peak_is_positive_and_of_a_known_type(peaks, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        experiment.parse({**raw(), "measure": {"peak_tflops": peaks}})

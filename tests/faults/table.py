@@ -628,6 +628,17 @@ FAULTS: tuple[Fault, ...] = (
         "memory/test_meter.py::test_a_limit_beyond_the_card_is_lowered_and_said_once[200-77.5-1]",
     ),
     Fault(
+        *("batch_size", "a headroom as large as the memory limit"),
+        *("refused in one sentence", "make `measure.headroom` smaller"),
+        CONFIG + "a_headroom_is_one_size_below_the_limit[the whole limit]",
+    ),
+    Fault(
+        *("batch_speed", "memory runs out at a batch that fitted in the search"),
+        *("that batch has no speed; the others are measured", NOTHING),
+        "measure/test_batch_speed.py::"
+        "test_a_size_that_runs_out_of_memory_has_no_times_and_is_not_tried_again",
+    ),
+    Fault(
         *("any", "any text as the configuration"),
         *("read, or refused in one sentence", "correct the file"),
         "config/test_any_configuration.py::test_any_text_as_a_file",

@@ -4,6 +4,7 @@ import in_ranks
 import pytest
 
 from vramlab.config.technique import Technique
+from vramlab.measure.batch_speed import ROUNDS
 from vramlab.measure.profile import _combine
 from vramlab.measure.trial import DoesNotFit
 from vramlab.predict.estimate import unmodelled
@@ -95,6 +96,22 @@ def test_memory_that_runs_out_in_one_process_alone_hangs_nobody():
     assert len(trials) < 12
 
 
+def test_each_process_takes_its_share_of_each_batch():
+    speeds = in_two(in_ranks.speeds, axes=axes("ddp"), sizes=[4, 2])
+    assert [(s.batch_size, s.tokens) for s in speeds] == [
+        (4, 2 * 4 * in_ranks.LENGTH),
+        (2, 2 * 2 * in_ranks.LENGTH),
+    ]
+    assert all(len(s.step_seconds) == ROUNDS for s in speeds)
+
+
+def test_the_operations_of_a_process_are_those_of_its_own_tokens(measured):
+    _, profile = measured
+    alone = in_ranks.profiled({}, batch_size=5)
+    assert profile.flops == alone.flops
+    assert profile.flops.hardware >= profile.flops.model > 0
+
+
 def test_the_rank_with_the_most_memory_counts():
     def memory(allocated, reserved):
         point = MemoryPoint(allocated=allocated, reserved=reserved)
@@ -106,14 +123,16 @@ def test_the_rank_with_the_most_memory_counts():
 
         def gather(self, mine):
             other = type(mine)(
-                memory(3, 9), [0.2, 0.1], 5.0, 6, 0, 50, 40, mine.repeatable, mine.host_load
+                *(memory(3, 9), [0.2, 0.1], 5.0, 6, 0, 50, 40),
+                *(mine.flops, mine.repeatable, mine.host_load),
             )
             return [mine, other]
 
     profile = in_ranks.profiled({})
     load = profile.host_load
     mine = type(profile)(
-        memory(4, 8), [0.1, 0.3], 7.0, 4, 1, 50, 40, repeatable=True, host_load=load
+        *(memory(4, 8), [0.1, 0.3], 7.0, 4, 1, 50, 40),
+        *(profile.flops, True, load),
     )
     found = _combine(mine, Both())
     assert found.memory == memory(4, 9)

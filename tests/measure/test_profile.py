@@ -122,7 +122,7 @@ def test_the_energy_is_of_the_timed_steps_where_they_took_a_second(
             arguments[-1]()
 
     monkeypatch.setattr(module, "retrying_step", step)
-    monkeypatch.setattr(module, "_retries", lambda _: None)
+    monkeypatch.setattr(module, "allocator_retries", lambda _: None)
     monkeypatch.setattr(
         module,
         "time_each",

@@ -4,13 +4,15 @@ import pytest
 import torch
 from workloads import workload
 
-from vramlab.config.measure import MeasureConfig
+from vramlab.config.measure import Headroom, MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
+from vramlab.measure.longest_sequence import LengthPlan, longest_sequence
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
 from vramlab.predict.estimate import Limits, caveats, estimates, least_card, limit_of, usable
+from vramlab.results.longest_sequence import UNIT
 
 GIB = 2**30
 SMALL = DecoderConfig(d_model=32, layers=1, heads=2, d_ff=64)
@@ -37,6 +39,28 @@ def test_the_limit_is_that_of_the_configured_device():
     assert limit_of(MeasureConfig(), CUDA) is None
 
 
+def test_a_headroom_is_left_free_on_the_device_and_on_cards():
+    free = Headroom(gib=1)
+    capped = MeasureConfig(memory_limit_gib=39.4, headroom=free)
+    rest = limit_of(MeasureConfig(memory_limit_gib=39.4, headroom=Headroom(gib=0)), CUDA)
+    assert limit_of(capped, CUDA) == rest - GIB
+    assert usable(40, free) == usable(40, Headroom(gib=0)) - GIB
+    assert least_card(20 * GIB, free) > least_card(20 * GIB)
+    on_cpu = MeasureConfig(device="cpu", memory_limit_gib=0.5, headroom=Headroom(share=0.5))
+    assert limit_of(on_cpu, CPU) == GIB // 4
+
+
+@pytest.mark.usefixtures("swift")
+def test_a_share_left_free_makes_the_predicted_batches_smaller():
+    def predict(share):
+        measure = MeasureConfig(device="cpu", memory_limit_gib=0.01, headroom=Headroom(share=share))
+        on_cpu, on_cuda = estimates("it", of_axes({}), Limits(measure, [8]))
+        return on_cpu.max_batch_size, on_cuda.cards[0], on_cuda.longest[0]
+
+    whole, half = predict(0.0), predict(0.5)
+    assert all(0.4 * a < b < 0.75 * a for a, b in zip(whole, half, strict=True))
+
+
 @pytest.mark.usefixtures("swift")
 def test_each_technique_is_predicted_on_each_device():
     measure = MeasureConfig(device="cpu", memory_limit_gib=0.01)
@@ -59,6 +83,19 @@ def test_each_technique_is_predicted_on_each_device():
     trial = Trials(of_axes(plain_axes), Budget(CPU, limit_of(measure, CPU)), 2)
     assert trial(plain["cpu"].max_batch_size).fits
     assert not trial(plain["cpu"].max_batch_size + 1).fits
+
+
+@pytest.mark.usefixtures("swift")
+@pytest.mark.parametrize("axes", [{"attention": "math"}, {"attention": "sdpa"}], ids=str)
+def test_the_predicted_longest_sequence_is_the_measured_one(axes):
+    limit = 3 * 2**20
+    measure = MeasureConfig(device="cpu", memory_limit_gib=limit / GIB, longest_sequence=1)
+    on_cpu, on_cuda = estimates("it", of_axes(axes), Limits(measure, [8]))
+    plan = LengthPlan(batch_size=1, steps=2)
+    longest, _ = longest_sequence(of_axes(axes), Budget(CPU, limit), plan)
+    under = [length for length, peak in on_cpu.length_peaks.items() if peak <= limit]
+    assert abs(max(under) - longest) <= UNIT
+    assert on_cuda.longest[0] in on_cuda.length_peaks
 
 
 def test_caveats_name_what_is_ignored():

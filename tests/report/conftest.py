@@ -5,6 +5,7 @@ from report import made_up
 
 SEVERAL = {
     "seeds": [9, 10],
+    "measure": {"speed_points": 2, "longest_sequence": 1},
     "sweep": {"lengths": [512, 2048], "techniques": ["sdpa", "flash", "checkpointing"]},
 }
 FAILURES = {

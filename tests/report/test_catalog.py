@@ -49,13 +49,20 @@ def test_the_title_is_that_of_the_configuration():
 
 def test_what_has_no_data_is_left_out():
     least = made_up.experiment(estimate={"in_report": False})
-    most = made_up.experiment(sweep={"lengths": [512]}, report={"compare": ["results/before"]})
+    most = made_up.experiment(
+        sweep={"lengths": [512]},
+        report={"compare": ["results/before"]},
+        measure={"speed_points": 2, "longest_sequence": 1},
+    )
     assert catalog.figures(most) == list(catalog.FIGURES)
     assert catalog.tables(most) == list(catalog.TABLES)
     left_out = {e.name for e in catalog.FIGURES} - {e.name for e in catalog.figures(least)}
-    assert left_out == {"batch_size_by_length", "throughput_by_length", "memory_by_length"}
+    by_length = {"batch_size_by_length", "throughput_by_length", "memory_by_length"}
+    assert left_out == by_length | {"batch_speed"}
     left_out = {e.name for e in catalog.TABLES} - {e.name for e in catalog.tables(least)}
-    assert left_out == {"sweep", "estimate", "earlier"}
+    assert left_out == {
+        *("sweep", "estimate", "earlier", "batch_speed", "longest_sequence", "length_search")
+    }
 
 
 def test_the_catalog_is_light():

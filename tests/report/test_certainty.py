@@ -9,7 +9,7 @@ import pytest
 from report import made_up
 from report.test_tables import replaced
 
-from vramlab.report.certainty import Certainty, _factor
+from vramlab.report.certainty import Certainty, student
 from vramlab.results.epoch import EpochRecord, LossPoint
 from vramlab.results.profile import ProfileRecord
 
@@ -129,7 +129,7 @@ def test_a_contradiction_is_named(alike):
 
 
 def test_the_factors_fall_to_that_of_many_measurements():
-    factors = [_factor(n) for n in range(1, 40)]
+    factors = [student(n) for n in range(1, 40)]
     assert factors == sorted(factors, reverse=True)
     assert factors[0] == 63.7
     assert factors[-1] == 2.95

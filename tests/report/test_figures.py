@@ -319,3 +319,15 @@ def test_a_figure_grows_with_its_rows(results, two):
 def _hex(patch):
     red, green, blue = (round(255 * part) for part in patch.get_facecolor()[:3])
     return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+def test_the_line_of_a_technique_goes_through_its_batches(results):
+    [axes] = figures.batch_speed(results).axes
+    handles, names = axes.get_legend_handles_labels()
+    drawn = dict(zip(names, handles, strict=True))
+    assert "flash" not in drawn, "it did not run"
+    line = drawn["chunked"].lines[0]
+    assert list(line.get_xdata()) == [5184, 3888]
+    speeds = results.batch_speeds["chunked"].speeds
+    rates = [sum(s.tokens / t for t in s.step_seconds) / 3 for s in speeds]
+    assert list(line.get_ydata()) == pytest.approx(rates)

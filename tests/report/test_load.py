@@ -61,3 +61,10 @@ def test_a_run_that_failed_has_no_numbers(results):
     for name in ("peak_mib", "step_ms", "tokens_per_second", "perplexity"):
         assert METRICS[name].samples(run) == []
         assert METRICS[name].value(run) is None
+
+
+def test_the_configurations_peak_is_that_of_its_precision_only(files):
+    given = {"bf16": 500.0, "fp8": None}
+    results = load(files, "fp32", 256, ["fp32", "bf16"], given)
+    assert results.run("bf16", "own").profile.peak_tflops == 500
+    assert results.run("fp32", "own").profile.peak_tflops is None

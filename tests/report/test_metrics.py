@@ -3,14 +3,20 @@
 import math
 
 import pytest
+from report import made_up
 from report.test_tables import is_profile, replaced
 
 from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, deviation, mean, median, ratio
 from vramlab.results.epoch import EpochRecord
+from vramlab.results.profile import ProfileRecord
 
 
 def value(results, name, technique="bf16", setting="equal"):
     return METRICS[name].value(results.run(technique, setting))
+
+
+def of_profiles(record):
+    return isinstance(record, ProfileRecord)
 
 
 def test_statistics_by_hand():
@@ -95,8 +101,40 @@ def test_the_declarations_are_whole():
     assert columns | set(METRICS) < set(COLUMNS)
     for metric in METRICS.values():
         assert set(metric.statistics) <= set(STATISTICS)
-        assert any((metric.search, metric.trial, metric.profile, metric.epoch)), metric.name
+        readers = (metric.search, metric.trial, metric.profile, metric.sequence, metric.epoch)
+        assert any(readers), metric.name
         assert metric.name.endswith("_mib") == (metric.unit == "MiB")
     of_epochs = {name for name, metric in METRICS.items() if metric.needs_epoch}
     assert {"perplexity", "train_seconds", "steps"} <= of_epochs
     assert not {"peak_mib", "batch_size", "max_batch_size", "seconds"} & of_epochs
+
+
+def test_utilisation_is_a_share_of_the_cards_peak_for_the_precision(two):
+    run = two.run("bf16", "equal")
+    speed = METRICS["tokens_per_second"].value(run)
+    assert value(two, "mfu_percent") == pytest.approx(100 * speed * 18e6 / 989.5e12)
+    assert METRICS["peak_tflops"].value(two.run("fp32", "own")) == 67
+    recomputed = replaced(two, lambda r: is_profile(r, "bf16"), hardware_flops_per_token=27e6)
+    both = (value(recomputed, name) for name in ("hfu_percent", "mfu_percent"))
+    assert ratio(*both) == pytest.approx(1.5)
+    four = replaced(two, lambda r: is_profile(r, "bf16"), processes=4, sequences_per_step=4 * 728)
+    assert value(four, "mfu_percent") == pytest.approx(value(two, "mfu_percent"))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("cpu", "EPYC"), ("cuda", "NVIDIA H20")])
+def test_without_a_peak_there_is_no_utilisation(two, kind, name):
+    device = made_up.H200.model_copy(update={"kind": kind, "name": name})
+    other = replaced(two, of_profiles, provenance=made_up.provenance(device))
+    assert value(other, "mfu_percent") is value(other, "hfu_percent") is None
+    assert value(other, "model_tflops") == value(two, "model_tflops")
+    given = replaced(other, of_profiles, peak_tflops=100.0)
+    assert value(given, "mfu_percent") == pytest.approx(value(two, "model_tflops"))
+
+
+def test_the_largest_batch_is_the_smallest_of_several_searches(results):
+    batch = METRICS["max_batch_size"]
+    run = results.run("checkpointing", "own")
+    assert batch.samples(run) == [1072, 1074]
+    assert batch.value(run) == results.max_batch_size("checkpointing") == 1072
+    assert batch.spread(run) == pytest.approx(math.sqrt(2))
+    assert batch.spread(results.run("bf16", "own")) is None

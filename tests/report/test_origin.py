@@ -3,6 +3,10 @@
 import dataclasses
 import datetime
 
+from report import made_up
+from report.test_metrics import of_profiles
+from report.test_tables import replaced
+
 from vramlab.report import catalog, origin
 
 
@@ -56,3 +60,18 @@ def test_a_table_names_its_records(two):
 def test_numbers_of_a_cpu_say_so(two):
     cpu = changed(two, device=device(two).model_copy(update={"kind": "cpu"}))
     assert any("say nothing about a GPU" in flag for flag in origin.differences(cpu))
+
+
+def test_the_peak_of_the_device_is_named_with_its_source(two):
+    def peak(results):
+        return dict(origin.hardware_and_software(results))["Peak of the device"]
+
+    assert peak(two) == (
+        "fp32 67 TFLOP/s and bf16 990 TFLOP/s (NVIDIA H200 Tensor Core GPU Datasheet)"
+    )
+    unknown = made_up.provenance(device(two).model_copy(update={"name": "NVIDIA H20"}))
+    other = replaced(two, of_profiles, provenance=unknown)
+    assert "not in the table of cards, so there is no MFU" in peak(other)
+    assert peak(replaced(other, of_profiles, peak_tflops=148.0)).endswith("by measure.peak_tflops")
+    cpu = made_up.provenance(device(two).model_copy(update={"kind": "cpu"}))
+    assert "not known of a CPU" in peak(replaced(two, of_profiles, provenance=cpu))

@@ -58,8 +58,16 @@ GPU_STAGES = {
     results/batch_size stages/batch_size
     """,
     "profile": """
-    measure/breakdown measure/energy measure/profile measure/repeatability measure/timing
+    measure/breakdown measure/energy measure/flops measure/profile measure/repeatability
+    measure/timing
     base/host_load results/profile stages/profile
+    """,
+    "batch_speed": """
+    measure/batch_speed measure/timing results/batch_speed stages/batch_speed
+    """,
+    "longest_sequence": """
+    measure/longest_sequence measure/search measure/trial memory/headroom results/batch_size
+    results/longest_sequence stages/longest_sequence
     """,
     "epoch": """
     base/host_load base/clocks config/training results/epoch results/text_size stages/epoch

@@ -123,6 +123,47 @@ def test_the_number_of_profile_steps_reruns_profiles_but_no_search(checkout):
     assert stages(checkout.planned()) == {"profile", "report"}
 
 
+def test_speeds_of_batches_are_measured_without_searching_again(checkout):
+    edited(checkout, measure={"speed_points": 2})
+    assert stages(checkout.planned()) == {"batch_speed", "report"}
+    checkout.run()
+    results = checkout.root / "results/tiny"
+    largest = json.loads((results / "batch_size/16/bf16.json").read_text())["max_batch_size"]
+    record = json.loads((results / "batch_speed/16/bf16.json").read_text())
+    assert record["speeds"][0]["batch_size"] == largest
+    assert all(len(speed["step_seconds"]) == 3 for speed in record["speeds"])
+    assert json.loads((results / "batch_speed/16/flash.json").read_text())["status"] == "skipped"
+    assert "Throughput by batch size" in (results / "report/index.html").read_text()
+    summary = json.loads((results / "report/summary.json").read_text())
+    assert len(summary["batch_speeds"]) == 4
+    assert checkout.planned() == set()
+
+
+def test_longest_sequences_are_searched_without_searching_batches_again(checkout):
+    edited(checkout, measure={"longest_sequence": 1})
+    assert stages(checkout.planned()) == {"longest_sequence", "estimate", "report"}
+    checkout.run()
+    results = checkout.root / "results/tiny"
+    record = json.loads((results / "longest_sequence/16/fp32.json").read_text())
+    tried = {trial["length"]: trial["fits"] for trial in record["trials"]}
+    assert tried[record["longest"]]
+    assert not tried[record["longest"] + 64]
+    summary = json.loads((results / "report/summary.json").read_text())
+    [fp32] = [s for s in summary["longest_sequences"] if s["technique"] == "fp32"]
+    assert abs(fp32["predicted"] - record["longest"]) <= 64
+    assert checkout.planned() == set()
+
+
+def test_a_peak_of_the_card_reruns_the_report_only(checkout):
+    edited(checkout, measure={"peak_tflops": {"fp32": 0.5}})
+    assert stages(checkout.planned()) == {"report"}
+
+
+def test_a_headroom_reruns_searches_and_predictions(checkout):
+    edited(checkout, measure={"headroom": {"share": 0.1}})
+    assert {"batch_size", "estimate"} <= stages(checkout.planned())
+
+
 def test_attention_reruns_the_model_stages_but_no_data_stage(checkout):
     checkout.append("src/vramlab/model/attention.py", COMMENT)
     assert stages(checkout.planned()) == {"estimate", "batch_size", "profile", "epoch", "report"}

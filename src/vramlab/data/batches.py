@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,6 +32,14 @@ def split(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Cut `indices` into parts of `size`; the last one may be shorter."""
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
+
+
+def full_batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Full batches of `count` sequences, epoch after epoch; a larger batch repeats sequences."""
+    for epoch in itertools.count():
+        indices = order(seed, epoch, count)
+        whole = np.resize(indices, max(count // size, 1) * size)
+        yield from split(whole, size)
 
 
 def batches(

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vramlab.base.files import atomic_path
 from vramlab.base.host_load import HostLoad, host_load
 from vramlab.config.workload import Workload
-from vramlab.data.batches import Batch, batches, order, split
+from vramlab.data.batches import Batch, batches, full_batches
 from vramlab.data.sequences import Sequences
 from vramlab.measure.breakdown import Breakdown
 from vramlab.measure.energy import joules
+from vramlab.measure.flops import StepFlops, step_flops
 from vramlab.measure.repeatability import repeatable
 from vramlab.measure.timing import time_each
-from vramlab.memory.allocator import free_memory, release
+from vramlab.memory.allocator import allocator_retries, free_memory, release
 from vramlab.memory.budget import Budget
 from vramlab.memory.meter import Meter, meter
 from vramlab.memory.out_of_memory import is_out_of_memory
@@ -58,6 +58,7 @@ class Profile:
     retried_steps: int
     parameters: int
     trained_parameters: int
+    flops: StepFlops
     repeatable: bool
     host_load: HostLoad
     """How busy the machine was during the timed steps."""
@@ -98,7 +99,7 @@ def profile(
     """
     device = budget.device
     count = METERED_STEPS + 1 + plan.warmup_steps + plan.timed_steps
-    parts = itertools.islice(_full_batches(sequences, plan.batch_size, workload.seed), count)
+    parts = itertools.islice(full_batches(len(sequences), plan.batch_size, workload.seed), count)
     with contextlib.ExitStack() as capped:
         memory = capped.enter_context(meter(device, budget.limit))
         memory.reset_peak()
@@ -118,10 +119,12 @@ def profile(
             capped.close()  # counting each operation would falsify the times; CUDA counts itself
         timed, load = _time(steps, feed, plan.warmup_steps)
         counts = parameter_count(learner.model), trained_parameter_count(learner.model)
+        flops = step_flops(learner, sequences.length)
+        optimizer.zero_grad(set_to_none=True)
         del learner, optimizer, feed, steps
         free_memory()
         same = repeatable(workload, device, sequences, plan.batch_size, plan.learning_rate)
-        return _combine(Profile(measured, *timed, *counts, same, load), ranks)
+        return _combine(Profile(measured, *timed, *counts, flops, same, load), ranks)
 
 
 def _combine(own: Profile, ranks: Ranks) -> Profile:
@@ -143,17 +146,10 @@ def _combine(own: Profile, ranks: Ranks) -> Profile:
         retried_steps=max(p.retried_steps for p in profiles),
         parameters=own.parameters,
         trained_parameters=own.trained_parameters,
+        flops=own.flops,
         repeatable=own.repeatable,
         host_load=own.host_load,
     )
-
-
-def _full_batches(sequences: Sequences, batch_size: int, seed: int) -> Iterator[np.ndarray]:
-    """Full batches, epoch after epoch; a batch larger than the corpus repeats sequences."""
-    for epoch in itertools.count():
-        indices = order(seed, epoch, len(sequences))
-        whole = np.resize(indices, max(len(indices) // batch_size, 1) * batch_size)
-        yield from split(whole, batch_size)
 
 
 @dataclass
@@ -245,7 +241,7 @@ def _time(
     learner = steps.learner
     for batch in itertools.islice(feed, warmup):
         steps.run(batch)
-    before, retried = _retries(learner.device), steps.retried
+    before, retried = allocator_retries(learner.device), steps.retried
     last: list[Batch] = []
 
     def timed() -> Iterator[Callable[[], None]]:
@@ -255,7 +251,7 @@ def _time(
 
     with host_load() as load, joules(learner.device) as energy:
         seconds = time_each(timed(), learner.device)
-    after = _retries(learner.device)
+    after = allocator_retries(learner.device)
     retries = after - before if after is not None and before is not None else None
     spent = energy.value
     if learner.device.type == "cuda":
@@ -274,10 +270,3 @@ def _joules(step: Callable[[], None], seconds: list[float], learner: Learner) ->
         for _ in range(count):
             step()
     return None if energy.value is None else energy.value * len(seconds) / count
-
-
-def _retries(device: torch.device) -> int | None:
-    """How often torch's CUDA allocator has emptied its cache to satisfy an allocation."""
-    if device.type != "cuda":
-        return None
-    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))

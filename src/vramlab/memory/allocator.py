@@ -45,3 +45,10 @@ def empty_cache() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def allocator_retries(device: torch.device) -> int | None:
+    """How often torch's CUDA allocator has emptied its cache to satisfy an allocation."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))

@@ -20,7 +20,12 @@ from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.model.checkpointing import Runner, block_runner, save_matmuls_and_attention
 from vramlab.model.float8 import MULTIPLE, Float8Linear
-from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
+from vramlab.model.language_model import (
+    AttentionLayer,
+    LanguageModel,
+    OutputEmbedding,
+    UnsuitableModel,
+)
 from vramlab.model.offload import OFFLOAD
 from vramlab.model.tiling import in_pieces
 
@@ -49,6 +54,10 @@ class Parts:
     """Number of tokens, where there is no head to tell."""
     positions: int | None = None
     """Rows of an embedding of the positions; None where there is none."""
+    attention_layers: Sequence[AttentionLayer] | None = None
+    """The sizes of each layer of attention; None where they are not known."""
+    routed: float | None = 1.0
+    """The share of the experts that a token goes to; None where that is not known."""
 
 
 class AdaptedModel(LanguageModel):
@@ -118,6 +127,14 @@ class AdaptedModel(LanguageModel):
         yield from ((module, "norm") for module in self.parts.norms)
         yield from ((module, "attention") for module in self.parts.attention)
         yield from ((module, "feed-forward") for module in self.parts.feed_forward)
+
+    def attention_layers(self) -> Sequence[AttentionLayer] | None:
+        """The sizes of each layer of attention, where the configuration says them."""
+        return self.parts.attention_layers
+
+    def active_share(self, name: str) -> float | None:
+        """1, but for what is inside a module called `experts`."""
+        return self.parts.routed if "experts" in name.split(".") else 1.0
 
     def _through(self, block: nn.Module, forward: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Call a block's own forward under checkpointing and offload."""

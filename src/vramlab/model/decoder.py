@@ -14,7 +14,7 @@ from vramlab.model.attention import ATTENTION, SelfAttention
 from vramlab.model.checkpointing import block_runner
 from vramlab.model.feed_forward import FEED_FORWARD
 from vramlab.model.float8 import Float8Linear
-from vramlab.model.language_model import LanguageModel, OutputEmbedding
+from vramlab.model.language_model import AttentionLayer, LanguageModel, OutputEmbedding
 from vramlab.model.offload import OFFLOAD
 
 
@@ -54,6 +54,7 @@ class Transformer(LanguageModel):
         super().__init__()
         self.run_block = block_runner(technique)
         self.offload = OFFLOAD[technique.offload]
+        self.window = technique.window
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, technique) for _ in range(config.layers))
@@ -110,6 +111,10 @@ class Transformer(LanguageModel):
                     yield child, "feed-forward"
                 elif isinstance(child, nn.LayerNorm):
                     yield child, "norm"
+
+    def attention_layers(self) -> Sequence[AttentionLayer]:
+        """As many as blocks, each as wide as the model."""
+        return [AttentionLayer(self.embedding.embedding_dim, self.window) for _ in self.blocks]
 
     def reserve(self, length: int) -> None:
         """Compute the positions of sequences of `length` tokens, unless they exist already."""

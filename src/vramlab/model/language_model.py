@@ -30,6 +30,15 @@ class OutputEmbedding(NamedTuple):
     """Largest absolute value of a logit; None for no bound."""
 
 
+class AttentionLayer(NamedTuple):
+    """The sizes that the attention of one layer computes with."""
+
+    width: float
+    """Heads times the width of a head; where values have another one than keys, their mean."""
+    window: int | None = None
+    """How many tokens each position sees; None for all before it."""
+
+
 class LanguageModel(nn.Module):
     """A causal language model without its output embedding."""
 
@@ -69,6 +78,17 @@ class LanguageModel(nn.Module):
     def kinds(self) -> Iterator[tuple[nn.Module, str]]:
         """The modules whose memory is told apart, outer before inner, and the kind of each."""
         raise NotImplementedError
+
+    def attention_layers(self) -> Sequence[AttentionLayer] | None:
+        """The sizes of each layer of attention; None where they are not known."""
+        return None
+
+    def active_share(self, name: str) -> float | None:
+        """The share of a parameter that a token is multiplied by: 1, but for experts.
+
+        None where it is not known how many experts a token goes to.
+        """
+        return 1.0
 
     def reserve(self, length: int) -> None:
         """Make what sequences of `length` tokens need, where the model does not itself."""

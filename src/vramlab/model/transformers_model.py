@@ -27,7 +27,7 @@ from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts, norms_in
 from vramlab.model.adapters import quantiser
-from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.language_model import AttentionLayer, UnsuitableModel
 from vramlab.model.materialise import Finish, NoInitialValues, materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
 
@@ -114,6 +114,8 @@ def find_parts(network: Any) -> Parts:
         feed_forward=[m for block in blocks for m in _feed_forward(block, attention)],
         norms=norms_in(body),
         positions=_positions(network, body),
+        attention_layers=_attention_layers(network, len(attention)),
+        routed=_routed(network),
     )
 
 
@@ -506,6 +508,54 @@ def _positions(network: Any, body: nn.Module) -> int | None:
         if isinstance(module, nn.Embedding) and module is not network.get_input_embeddings()
     }
     return most if most is not None and learned & {most, most + 1, most + 2} else None
+
+
+_EXPERTS = (
+    *("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts_per_layer",
+)
+_EXPERTS_PER_TOKEN = ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts")
+"""What configurations call the number of experts, and that of those which a token goes to."""
+
+
+def _routed(network: Any) -> float | None:
+    """The share of the experts that a token goes to; None where the configuration does not say."""
+    text = network.config.get_text_config(decoder=True)
+    every, taken = (_first_number(text, names) for names in (_EXPERTS, _EXPERTS_PER_TOKEN))
+    return taken / every if every and taken else None
+
+
+def _attention_layers(network: Any, count: int) -> list[AttentionLayer] | None:
+    """The sizes of `count` layers of attention; None where the configuration does not say them."""
+    text = network.config.get_text_config(decoder=True)
+    heads, hidden = (
+        _first_number(text, ("num_attention_heads",)),
+        _first_number(text, ("hidden_size",)),
+    )
+    if not heads or not hidden:
+        return None
+    keys = _first_number(text, ("qk_head_dim", "head_dim")) or hidden // heads
+    values = _first_number(text, ("v_head_dim",)) or keys
+    window = _first_number(text, ("sliding_window",))
+    if not getattr(text, "use_sliding_window", True):
+        window = None
+    kinds = [kind for kind in getattr(text, "layer_types", None) or () if "attention" in kind]
+    if len(kinds) != count:
+        kinds = ["sliding_attention"] * count
+    return [
+        AttentionLayer(heads * (keys + values) / 2, window if kind in _LOCAL else None)
+        for kind in kinds
+    ]
+
+
+_LOCAL = frozenset({"sliding_attention", "chunked_attention"})
+"""The kinds of layers that see a window only, in configurations that name kinds."""
+
+
+def _first_number(text: Any, names: Sequence[str]) -> int | None:
+    """The first whole number of a configuration under one of several names."""
+    found = (getattr(text, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int)), None)
 
 
 def _size(part: nn.Module) -> int:

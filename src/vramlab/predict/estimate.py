@@ -16,17 +16,18 @@ from typing import Any
 import torch
 
 from vramlab.config.axes import OPTIMIZER_VALUES
-from vramlab.config.measure import MeasureConfig
+from vramlab.config.measure import Headroom, MeasureConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import most_sequences
 from vramlab.measure.predicted_peaks import PredictedPeaks
-from vramlab.memory.headroom import fragmentation, headroom
+from vramlab.memory.headroom import MEASURED, fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
+from vramlab.results.longest_sequence import UNIT
 from vramlab.training.machine import Machine, missing_here, torch_version
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,6 @@ _MOST_TOKENS = 2**22
 """The longest sequence to consider."""
 _MOST_TENTHS = 10 * 2**20
 """Tenths of a GiB, a card of which nothing exceeds."""
-UNIT = 64
-"""Tokens in whose multiples the longest sequence is told."""
 _CPU, _CUDA = _MACHINES
 
 
@@ -95,7 +94,8 @@ def estimates(
         try:
             with FakeRun.of(workload, device == _CUDA, micro_batches) as run:
                 found = _batches(run, device, limit, (compared_at or {}).get(device.type))
-                longest = _longest(run, limits.cards) if device == _CUDA else []
+                longest = _longest(run, limits) if device == _CUDA else []
+                length_peaks = _length_peaks(run, device, limits)
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
@@ -104,6 +104,7 @@ def estimates(
             status="ok",
             **found,
             longest=longest,
+            length_peaks=length_peaks,
             fragmentation=fragmentation(device),
             caveats=caveats(workload.technique) if device == _CUDA else [],
         )
@@ -182,7 +183,8 @@ def _batches(
     batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest(limit, upper)
-    on_cards = _on_cards(batches, limits.cards if device == _CUDA else (), upper)
+    cards, free = limits.cards if device == _CUDA else (), limits.measure.headroom
+    on_cards = _on_cards(batches, cards, upper, free)
     if batch_size is None:
         batch_size = (max(on_cards, default=0) if own is None else own) or None
     if batch_size is not None:
@@ -192,7 +194,7 @@ def _batches(
         "batch_size": batch_size,
         "max_batch_size": own,
         "cards": on_cards,
-        "least_card": least_card(batches(1)) if device == _CUDA else None,
+        "least_card": least_card(batches(1), free) if device == _CUDA else None,
     }
 
 
@@ -200,18 +202,44 @@ def _curve_of_batches(run: FakeRun) -> Curve:
     return Curve(run.peak, [max(tokens // run.length, 1) for tokens in _FIRST_TOKENS])
 
 
-def _longest(run: FakeRun, cards: Sequence[float]) -> list[int]:
+def _longest(run: FakeRun, limits: Limits) -> list[int]:
     """The longest sequence at batch 1 on each card, in tokens; a multiple of UNIT."""
-    lengths = Curve(
-        lambda units: run.peak_of_length(UNIT * units), [n // UNIT for n in _FIRST_TOKENS]
-    )
-    most = min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
-    return [UNIT * units for units in _on_cards(lengths, cards, most)]
+    free = limits.measure.headroom
+    found = _on_cards(_lengths(run, 1), limits.cards, _most_units(run), free)
+    return [UNIT * units for units in found]
 
 
-def _on_cards(curve: Curve, cards: Sequence[float], upper: int) -> list[int]:
+def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[int, int]:
+    """The peaks by length around the configured limit, or those of the cards where there is none.
+
+    At the batch of the search for the longest sequence; none without such a search.
+    """
+    batch_size = limits.measure.longest_sequence
+    if not batch_size:
+        return {}
+    lengths, limit = _lengths(run, batch_size), limit_of(limits.measure, device)
+    cards = limits.cards if device == _CUDA else ()
+    if limit is not None:
+        lengths.largest(limit, _most_units(run))
+    else:
+        _on_cards(lengths, cards, _most_units(run), limits.measure.headroom)
+    return {UNIT * units: peak for units, peak in sorted(lengths.peaks.items())}
+
+
+def _lengths(run: FakeRun, batch_size: int) -> Curve:
+    """The peak by the length in units."""
+    first = [max(tokens // UNIT // batch_size, 1) for tokens in _FIRST_TOKENS]
+    return Curve(lambda units: run.peak_of_length(UNIT * units, batch_size), first)
+
+
+def _most_units(run: FakeRun) -> int:
+    """The longest sequence to consider, in units."""
+    return min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
+
+
+def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) -> list[int]:
     """The largest size on each card; the largest card first, since smaller ones follow from it."""
-    found = {card: curve.largest(usable(card), upper) for card in sorted(cards, reverse=True)}
+    found = {card: curve.largest(usable(card, free), upper) for card in sorted(cards, reverse=True)}
     return [found[card] for card in cards]
 
 
@@ -229,18 +257,24 @@ def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
     if measure.memory_limit_gib is None or (measure.device == "cpu") != (device == _CPU):
         return None
     limit = int(measure.memory_limit_gib * 2**30)
-    return limit - headroom(device, limit) - fragmentation(device)
+    return limit - headroom(device, limit, measure.headroom) - fragmentation(device)
 
 
-def usable(card: float) -> int:
-    """Bytes that live tensors may take on a card with a nominal memory of `card` GiB."""
+def usable(card: float, free: Headroom = MEASURED) -> int:
+    """Bytes that live tensors may take on a card with a nominal memory of `card` GiB.
+
+    `free`: the headroom that the configuration asks for.
+    """
     limit = int(card * VISIBLE_SHARE * 2**30) - CONTEXT_BYTES - KERNEL_BYTES
-    return limit - headroom(_CUDA, limit) - fragmentation(_CUDA)
+    return limit - headroom(_CUDA, limit, free) - fragmentation(_CUDA)
 
 
-def least_card(peak: int) -> float:
-    """The nominal memory in GiB, to 0.1, of the smallest card on which `peak` bytes fit."""
-    tenths = bisect_left(range(_MOST_TENTHS), peak, key=lambda tenth: usable(tenth / 10))
+def least_card(peak: int, free: Headroom = MEASURED) -> float:
+    """The nominal memory in GiB, to 0.1, of the smallest card on which `peak` bytes fit.
+
+    `free`: the headroom that the configuration asks for.
+    """
+    tenths = bisect_left(range(_MOST_TENTHS), peak, key=lambda tenth: usable(tenth / 10, free))
     return tenths / 10
 
 

@@ -159,28 +159,28 @@ class FakeRun:
         """The most tokens of a sequence that the model takes; None for no bound."""
         return self._learner.model.positions_limit
 
-    def peak_of_length(self, length: int) -> int:
-        """Peak bytes of a training step of one sequence of `length` tokens.
+    def peak_of_length(self, length: int, batch_size: int = 1) -> int:
+        """Peak bytes of a training step of sequences of `length` tokens.
 
-        One of more than CHUNKS chunks is not run, as in `peak`; each segment's peak is a parabola
-        in the length, since attention may keep all its scores.
+        A step of more than CHUNKS chunks is not run, as in `peak`; each segment's peak is a
+        parabola in the length, since attention may keep all its scores.
         """
-        longest = self._largest_run * self.length
+        longest = self._largest_run * self.length // batch_size
         if length <= longest:
-            return max(self._step_of_length(length)) + self._workspaces()
+            return max(self._step_of_length(length, batch_size)) + self._workspaces()
         lengths = longest // 2, longest * 3 // 4, longest
-        peaks = {known: self._lengths(known) for known in lengths}
+        peaks = {known: self._lengths(known, batch_size) for known in lengths}
         return max(extrapolate(peaks, length)) + self._workspaces()
 
-    def _step_of_length(self, length: int) -> tuple[int, ...]:
-        """The peaks of a step of one sequence, by its segments."""
+    def _step_of_length(self, length: int, batch_size: int) -> tuple[int, ...]:
+        """The peaks of a step of sequences of a length, by its segments."""
         before = self._sequences
         self._sequences = Sequences.of(
             before.stream[: max(2 * length + 1, len(before.stream))], length
         )
         self._forget_length()
         try:
-            return self._step(1)
+            return self._step(batch_size)
         finally:
             self._sequences = before
             self._forget_length()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vramlab.report import pareto, wording
 from vramlab.report.certainty import Certainty
 from vramlab.report.choice import entry
+from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import say, say_count
 from vramlab.report.load import Results, Run
 from vramlab.report.markup import plain
@@ -31,6 +32,8 @@ class Answer:
     text: str
     entry: str = ""
     """The technique as an entry of a configuration; empty where none is recommended."""
+    technique: str | None = None
+    """Its name; None where none is recommended."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def answers(results: Results) -> list[Answer]:
     if advice.run("memory") is None and advice.run("speed") is None:
         return [Answer(say("No technique gave numbers to choose by; see “Not run” below."))]
     parts = [sentence(facts) for sentence in (_memory, _speed, _balance)]
-    return [part for part in parts if part is not None]
+    return [_with_fastest_batch(part, facts) for part in parts if part is not None]
 
 
 def in_terminal(results: Results) -> str:
@@ -81,6 +84,22 @@ def in_terminal(results: Results) -> str:
         lines += textwrap.wrap(plain(answer.text), _COLUMNS)
         lines += [f"    {answer.entry}"] if answer.entry else []
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _with_fastest_batch(answer: Answer, facts: _Facts) -> Answer:
+    """The answer with the batch to take, where a smaller one than the largest is faster."""
+    if answer.technique is None:
+        return answer
+    faster = faster_batch(facts.results, answer.technique, facts.certainty)
+    if faster is None:
+        return answer
+    text = say(
+        "Take a batch of {size}, not {largest}: {times} as fast.",
+        size=integer(faster.batch_size),
+        largest=integer(faster.largest),
+        times=_range(faster.ratio, *faster.range),
+    )
+    return replace(answer, text=f"{answer.text} {text}")
 
 
 def _memory(facts: _Facts) -> Answer | None:
@@ -99,7 +118,7 @@ def _memory(facts: _Facts) -> Answer | None:
         template = say("Take {name}, for memory as for speed: {batch}, {time}, {quality}.")
     else:
         template = say("Take {name}: {batch}, {time}, {quality}.")
-    return Answer(_filled(template, run, facts), entry(run))
+    return Answer(_filled(template, run, facts), entry(run), run.technique)
 
 
 def _speed(facts: _Facts) -> Answer | None:
@@ -110,7 +129,9 @@ def _speed(facts: _Facts) -> Answer | None:
         return None
     if run.technique == facts.results.baseline:
         return Answer(
-            say("For speed {name} itself: no technique is faster.", name=facts.baseline), entry(run)
+            say("For speed {name} itself: no technique is faster.", name=facts.baseline),
+            entry(run),
+            run.technique,
         )
     base = facts.results.run(facts.results.baseline, "equal")
     found = facts.certainty.compare(run, base)
@@ -129,7 +150,7 @@ def _speed(facts: _Facts) -> Answer | None:
     if tied:
         names = codes(tied_run.technique for tied_run in tied)
         text += " " + say("Perhaps as fast, by these measurements: {names}.", names=names)
-    return Answer(text, entry(run))
+    return Answer(text, entry(run), run.technique)
 
 
 def _balance(facts: _Facts) -> Answer | None:
@@ -139,7 +160,7 @@ def _balance(facts: _Facts) -> Answer | None:
     if any(_same(facts, "balance", need) for need in ("memory", "speed")):
         return None
     template = say("Between the two {name}: {batch}, {time}, {quality}.")
-    return Answer(_filled(template, run, facts), entry(run))
+    return Answer(_filled(template, run, facts), entry(run), run.technique)
 
 
 def _same(facts: _Facts, need: str, other: str) -> bool:

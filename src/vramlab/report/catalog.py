@@ -91,6 +91,14 @@ def _predicted(experiment: Experiment) -> bool:
     return experiment.estimate.in_report
 
 
+def _at_several_batches(experiment: Experiment) -> bool:
+    return experiment.measure.speed_points > 0
+
+
+def _with_longest(experiment: Experiment) -> bool:
+    return experiment.measure.longest_sequence > 0
+
+
 def _compared(experiment: Experiment) -> bool:
     return bool(experiment.report.compare)
 
@@ -117,8 +125,9 @@ FIGURES = (
         mark(
             "The largest batch that fits into the allowed memory: it ran several full steps, "
             "optimizer included, and a batch larger by one sequence ran out of memory. On a GPU "
-            "both left a headroom of 128 MiB and 1/400 of the memory, as a long run fragments it "
-            "more than a trial. In brackets: times the baseline's."
+            "both left a headroom, 128 MiB and 1/400 of the memory if measure.headroom gives no "
+            "other, as a long run fragments it more than a trial. In brackets: times the "
+            "baseline's."
         ),
         records=("batch_size",),
         drawing=Bars(
@@ -204,6 +213,19 @@ FIGURES = (
         mark("Training tokens a second: the batch's tokens over the median time of a step."),
         records=("profile",),
         drawing=Bars(("tokens_per_second",), mark("throughput (tokens/s)")),
+    ),
+    Entry(
+        "batch_speed",
+        mark("Throughput by batch size"),
+        SPEED,
+        mark(
+            "Training tokens a second at several batches of each technique, its largest one at the "
+            "right end of its line. Each size was timed in several rounds, the sizes in turn; a "
+            "bar spans the rounds. A line that falls towards its end is that of a technique whose "
+            "largest batch is not its fastest."
+        ),
+        needs=_at_several_batches,
+        records=("batch_speed",),
     ),
     Entry(
         "epoch_time",
@@ -363,6 +385,29 @@ TABLES = (
         records=("batch_size",),
     ),
     Entry(
+        "longest_sequence",
+        mark("Longest sequence"),
+        MEMORY,
+        mark(
+            "The longest sequence that fits into the allowed memory less the headroom, in "
+            "multiples of 64 tokens: it ran several full steps, and one of 64 tokens more ran out "
+            "of memory. Beside it, what was predicted without running anything."
+        ),
+        needs=_with_longest,
+        records=("longest_sequence", "estimate"),
+    ),
+    Entry(
+        "length_search",
+        mark("Search for the longest sequence"),
+        MEMORY,
+        mark(
+            "Every length that the search tried, in order. Peak and reserved are empty where "
+            "memory ran out."
+        ),
+        needs=_with_longest,
+        records=("longest_sequence",),
+    ),
+    Entry(
         "estimate",
         mark("Predicted and measured memory"),
         MEMORY,
@@ -380,10 +425,24 @@ TABLES = (
         SPEED,
         mark(
             "Statistics of the timed steps (sd: sample standard deviation) and, where the device "
-            'reports energy, what a training token takes. "Same bits again" says whether the first '
+            "reports energy, what a training token takes. MFU is the share of the device's peak "
+            "that the model's own operations reach, 6 for each weight and 12 for attention; HFU "
+            'counts what is computed again as well. "Same bits again" says whether the first '
             "steps, done twice from the same seed, gave the same losses and weights."
         ),
         records=("profile",),
+    ),
+    Entry(
+        "batch_speed",
+        mark("Speed by batch size"),
+        SPEED,
+        mark(
+            "Tokens a second at several batches of each technique, from the largest downwards: the "
+            "mean of several rounds and its spread (sd), and how often the allocator had to free "
+            "its cached blocks. Memory ran out where there is no speed."
+        ),
+        needs=_at_several_batches,
+        records=("batch_speed",),
     ),
     Entry(
         "training",

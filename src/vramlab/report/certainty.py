@@ -100,11 +100,16 @@ class Certainty:
         both = bool(mine.trainings and theirs.trainings)
         samples = [self._samples(speeds, both) for speeds in (mine, theirs)]
         first, second = map(statistics.fmean, samples)
-        deviation, error = self.deviation, None
-        if deviation is not None:
-            spread = math.sqrt(sum(1 / len(part) for part in samples))
-            error = _factor(self._freedom) * deviation * spread
-        return Difference(math.exp(first - second), error)
+        return Difference(math.exp(first - second), self.error(*map(len, samples)))
+
+    def error(self, first: int, second: int) -> float | None:
+        """Of the difference of the means of so many measurements, of logarithms, at 99 %.
+
+        None if nothing was measured twice.
+        """
+        if self.deviation is None:
+            return None
+        return student(self._freedom) * self.deviation * math.sqrt(1 / first + 1 / second)
 
     def faster(self, run: Run, other: Run) -> bool:
         """Whether `run` processes more tokens a second than `other`, for certain."""
@@ -135,7 +140,8 @@ class Certainty:
         self._freedom -= 1 if paired else 0  # the offset is computed from the gaps
 
 
-def _factor(freedom: int) -> float:
+def student(freedom: int) -> float:
+    """Student's factor for 99 %, two-sided."""
     return _FACTORS[freedom - 1] if freedom <= len(_FACTORS) else _MORE
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 import yaml
 
 from vramlab.report import marginal
+from vramlab.report.certainty import Certainty
 from vramlab.report.columns import Row, frame, of_run, setting_of
+from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import mark, say
 from vramlab.report.load import Results, Run
 from vramlab.report.pareto import recommended as recommend
@@ -58,15 +60,19 @@ def recommended_yaml(results: Results) -> str:
     """
     needs: dict[str, list[str]] = {}
     entries: dict[str, str] = {}
+    batches: dict[str, str] = {}
+    certainty = Certainty(results)
     for choice in recommend(results).found:
         name = choice.run.technique
         needs.setdefault(name, []).append(choice.need)
+        if faster := faster_batch(results, name, certainty):
+            batches[name] = f"; fastest at a batch of {faster.batch_size}, not {faster.largest}"
         entries[name] = entry(choice.run)
     if not entries:
         return "techniques: {}\n"
     lines = ["techniques:"]
     for name, text in entries.items():
-        lines.append(f"  # for {' and '.join(needs[name])}")
+        lines.append(f"  # for {' and '.join(needs[name])}{batches.get(name, '')}")
         lines.append(textwrap.indent(text, "  "))
     return "\n".join(lines) + "\n"
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from vramlab.report import origin, pareto, wording
 from vramlab.report.catalog import FIGURES, Bars
 from vramlab.report.certainty import DISAGREEMENT, Certainty
+from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results
+from vramlab.report.longest_sequence import longest
 from vramlab.report.metrics import METRICS
 from vramlab.report.superlatives import (
     batch_of,
@@ -48,9 +50,11 @@ def summary(results: Results) -> list[str]:
     parts = [
         largest_batch(results),
         kernel_bound(results),
+        longest(results),
         least_memory(results),
         fastest(results),
         throughput(results),
+        fastest_batches(results),
         how_sure_of_speed(results),
         f"{perplexity(results)} {how_sure_of_perplexity(results)}",
         unknown_characters(results),
@@ -420,6 +424,28 @@ def _at_longest(results: Results, sentence: Callable[[Results, int], str]) -> st
     )
 
 
+def fastest_batches(results: Results) -> str:
+    """Which techniques are faster at a smaller batch than their largest."""
+    if not any(record.speeds for record in results.batch_speeds.values()):
+        return ""
+    certainty = Certainty(results)
+    found = {name: faster_batch(results, name, certainty) for name in results.techniques}
+    parts = [
+        say(
+            "{name} at a batch of {size}, not {largest} ({times})",
+            name=code(name),
+            size=integer(faster.batch_size),
+            largest=integer(faster.largest),
+            times=wording.ratio(faster.ratio),
+        )
+        for name, faster in found.items()
+        if faster
+    ]
+    if not parts:
+        return say("No technique is faster for certain at a smaller batch than its largest.")
+    return say("For certain faster at a smaller batch: {batches}.", batches=listing(parts))
+
+
 HEADLINES: dict[str, Callable[[Results], str]] = {
     "memory_speed": undominated,
     "batch_size": largest_batch,
@@ -429,6 +455,7 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "memory_timeline": moment_of_peak,
     "step_time": fastest,
     "throughput": throughput,
+    "batch_speed": fastest_batches,
     "epoch_time": shortest_training,
     "perplexity": perplexity,
     "loss": fewest_steps,

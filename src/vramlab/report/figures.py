@@ -173,6 +173,47 @@ def step_time(results: Results) -> Figure:
     return figure
 
 
+def batch_speed(results: Results) -> Figure:
+    """Tokens a second over the batch size, a line for each technique; bars span the rounds."""
+    metric, fill = METRICS["tokens_per_second"], chart.colours(results)
+    dashes, shapes = chart.dashes(results), chart.markers(results)
+    figure, [axes] = chart.panels(headline("batch_speed", results), 1, 4.2)
+    drawn = False
+    for name in results.techniques:
+        record = results.batch_speeds.get(name)
+        speeds = [s for s in record.speeds if s.step_seconds] if record else []
+        if not speeds:
+            continue
+        rounds = [metric.read(speed) for speed in speeds]
+        means = [sum(values) / len(values) for values in rounds]
+        axes.errorbar(
+            [speed.batch_size for speed in speeds],
+            means,
+            yerr=[
+                [mean - min(values) for mean, values in zip(means, rounds, strict=True)],
+                [max(values) - mean for mean, values in zip(means, rounds, strict=True)],
+            ],
+            color=fill[name],
+            ls=dashes[name],
+            marker=shapes[name],
+            capsize=3,
+            label=name,
+        )
+        drawn = True
+    if drawn:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda size, _: wording.integer(round(size)))
+        axes.set_ylim(bottom=0)
+        chart.thousands(axes, "y")
+        chart.x_label(axes, say("batch (sequences, logarithmic)"))
+        chart.y_label(axes, say("throughput (tokens/s)"))
+        handles, _ = axes.get_legend_handles_labels()
+        chart.legend(figure, handles, 4)
+    else:
+        chart.blank(axes)
+    return figure
+
+
 def perplexity(results: Results) -> Figure:
     """Perplexity on the validation corpus; between seeds, mean and standard deviation."""
     metric, fill = METRICS["perplexity"], chart.colours(results)
@@ -258,6 +299,7 @@ OTHERS: dict[str, Callable[[Results], Figure]] = {
     "memory_speed": memory_speed,
     "memory_timeline": memory_timeline,
     "step_time": step_time,
+    "batch_speed": batch_speed,
     "perplexity": perplexity,
     "loss": loss,
 }

@@ -14,7 +14,7 @@ from vramlab.report import markup, wording
 from vramlab.report.columns import heading as heading_of
 from vramlab.report.language import numeral
 
-_LAST = ("axes", "reason")
+_LAST = ("axes", "flops_note", "reason")
 """Columns of sentences: after the numbers, which a screen then shows without scrolling."""
 _SET = {"learning_rate"}
 """Numbers that were set, not measured: shown as they are, without digits that were not given."""

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from vramlab.base.cards import OF_PRECISION
 from vramlab.base.errors import ResultError
 from vramlab.config.technique import Setting, Technique
 from vramlab.results.base import Record, read
 from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.batch_speed import BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.estimate import EstimateRecord
+from vramlab.results.longest_sequence import LongestSequenceRecord
 from vramlab.results.memory import Memory
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -32,6 +35,8 @@ KINDS: dict[str, type[Record]] = {
     "batch_size": BatchSizeRecord,
     "estimate": EstimateRecord,
     "profile": ProfileRecord,
+    "batch_speed": BatchSpeedRecord,
+    "longest_sequence": LongestSequenceRecord,
     "epoch": EpochRecord,
 }
 """The records of each stage, by the name of its folder."""
@@ -136,6 +141,24 @@ class Results:
         """Whether a technique was measured at several sequence lengths."""
         return all((length, technique) in self.searches for length in self.lengths)
 
+    @cached_property
+    def batch_speeds(self) -> dict[str, BatchSpeedRecord]:
+        """The speeds of several batch sizes at the main sequence length, by technique."""
+        return {
+            record.technique: record
+            for record in self.records(BatchSpeedRecord)
+            if record.sequence_length == self.length
+        }
+
+    @cached_property
+    def longest_sequences(self) -> dict[str, LongestSequenceRecord]:
+        """The search for the longest sequence, by technique."""
+        return {
+            record.technique: record
+            for record in self.records(LongestSequenceRecord)
+            if record.sequence_length == self.length
+        }
+
     def max_batch_size(self, technique: str, length: int | None = None) -> int | None:
         """The largest batch of a technique; None where it has none."""
         return self.searches[length or self.length, technique].max_batch_size
@@ -178,7 +201,11 @@ class Results:
 
 
 def load(
-    files: Mapping[str, Iterable[str]], baseline: str, length: int, techniques: Iterable[str]
+    files: Mapping[str, Iterable[str]],
+    baseline: str,
+    length: int,
+    techniques: Iterable[str],
+    peak_tflops: Mapping[str, float | None] | None = None,
 ) -> Results:
     """Read the result files of an experiment.
 
@@ -187,9 +214,20 @@ def load(
         baseline: the technique that the others are compared with.
         length: the main sequence length in tokens.
         techniques: all techniques, in the order in which they are shown.
+        peak_tflops: what the configuration says of the card's peaks, by the type of products.
 
     Raises:
         ResultError: a file is missing, damaged, or of another version of vramlab.
     """
     records = {path: read(KINDS[stage], path) for stage, paths in files.items() for path in paths}
+    given = {kind: peak for kind, peak in (peak_tflops or {}).items() if peak is not None}
+    records = {path: _with_peak(record, given) for path, record in records.items()}
     return Results(baseline, length, tuple(techniques), records)
+
+
+def _with_peak(record: Record, given: Mapping[str, float]) -> Record:
+    """A profile with the peak that the configuration gives for its precision."""
+    if not isinstance(record, ProfileRecord):
+        return record
+    peak = given.get(OF_PRECISION[record.axes.precision])
+    return record if peak is None else record.model_copy(update={"peak_tflops": peak})

@@ -12,20 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vramlab.base.cards import peak_tflops
 from vramlab.base.host_load import HostLoad
 from vramlab.report import wording
 from vramlab.report.language import mark
 from vramlab.report.load import Run
 from vramlab.report.wording import MIB
 from vramlab.results.batch_size import BatchSizeRecord, Trial
+from vramlab.results.batch_speed import BatchSpeed
 from vramlab.results.epoch import EpochRecord
+from vramlab.results.longest_sequence import LengthTrial, LongestSequenceRecord
 from vramlab.results.memory import KINDS
 from vramlab.results.profile import ProfileRecord
 from vramlab.results.run import RunRecord
 
 Values = Sequence[float] | float | None
 """What is read from a record: one number, several samples, or None where it is not known."""
-Source = BatchSizeRecord | Trial | ProfileRecord | EpochRecord
+Source = BatchSizeRecord | Trial | ProfileRecord | BatchSpeed | LongestSequenceRecord | EpochRecord
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -38,6 +41,11 @@ def mean(values: Sequence[float]) -> float | None:
 def median(values: Sequence[float]) -> float | None:
     """The median; None of nothing."""
     return statistics.median(values) if values else None
+
+
+def least(values: Sequence[float]) -> float | None:
+    """The smallest; None of nothing."""
+    return min(values, default=None)
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -59,7 +67,7 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float | None]] = {
     "median": median,
     "mean": mean,
     "sd": deviation,
-    "min": lambda values: min(values, default=None),
+    "min": least,
     "max": lambda values: max(values, default=None),
 }
 """What may be computed of the samples of a metric, by the end of its column's name."""
@@ -81,6 +89,8 @@ class Metric:
     search: Callable[[BatchSizeRecord], Values] | None = None
     trial: Callable[[Trial], Values] | None = None
     profile: Callable[[ProfileRecord], Values] | None = None
+    batch_speed: Callable[[BatchSpeed], Values] | None = None
+    sequence: Callable[[LongestSequenceRecord], Values] | None = None
     epoch: Callable[[EpochRecord], Values] | None = None
     unfinished: bool = False
     """Whether a profile or an epoch that failed tells this number as well."""
@@ -123,7 +133,10 @@ class Metric:
         readers: dict[type, Callable[[Any], Values] | None] = {
             BatchSizeRecord: self.search,
             Trial: self.trial,
+            LengthTrial: self.trial,
+            LongestSequenceRecord: self.sequence,
             ProfileRecord: self.profile,
+            BatchSpeed: self.batch_speed,
             EpochRecord: self.epoch,
         }
         read = readers[type(record)]
@@ -178,6 +191,30 @@ def _microjoules(profile: ProfileRecord) -> float | None:
     return profile.energy_joules / (tokens * steps) * 1e6
 
 
+def peak_of(profile: ProfileRecord) -> float | None:
+    """Peak of a device in TFLOP/s: of the configuration, else of the table of cards."""
+    device = profile.provenance.device
+    if profile.peak_tflops is not None or device is None or device.kind == "cpu":
+        return profile.peak_tflops
+    return peak_tflops(device.name, profile.axes.precision)
+
+
+def _tflops(profile: ProfileRecord, flops_per_token: float | None) -> float | None:
+    """TFLOP/s of all devices."""
+    speed = _speed(profile)
+    return speed * flops_per_token / 1e12 if speed and flops_per_token else None
+
+
+def _utilisation(profile: ProfileRecord, flops_per_token: float | None) -> float | None:
+    """Percent of the peak of all devices; None where one of the two is not known."""
+    share = ratio(_tflops(profile, flops_per_token), peak_of(profile))
+    return None if share is None else 100 * share / profile.processes
+
+
+def _mega(flops: float | None) -> float | None:
+    return None if flops is None else flops / 1e6
+
+
 def _cores_used(load: HostLoad | None) -> float | None:
     """CPU time over time: how many cores the process had on average."""
     return load.cpu_seconds / load.wall_seconds if load and load.wall_seconds else None
@@ -213,10 +250,40 @@ _ALL = (
         mark("largest batch"),
         "sequences",
         "higher",
-        search=lambda s: s.max_batch_size,
+        search=lambda s: s.results or s.max_batch_size,
+        average=least,
+        statistics={
+            "max": mark("largest batch, best search"),
+            "sd": mark("largest batch sd"),
+        },
     ),
-    Metric("limit_mib", mark("limit"), "MiB", search=lambda s: _mib(s.memory_limit)),
-    Metric("headroom_mib", mark("headroom"), "MiB", search=lambda s: _mib(s.headroom or None)),
+    Metric(
+        "longest_sequence",
+        mark("longest sequence"),
+        "tokens",
+        "higher",
+        sequence=lambda s: s.longest,
+    ),
+    Metric(
+        "length",
+        mark("tokens of a sequence"),
+        "tokens",
+        trial=lambda t: t.length if isinstance(t, LengthTrial) else None,
+    ),
+    Metric(
+        "limit_mib",
+        mark("limit"),
+        "MiB",
+        search=lambda s: _mib(s.memory_limit),
+        sequence=lambda s: _mib(s.memory_limit),
+    ),
+    Metric(
+        "headroom_mib",
+        mark("headroom"),
+        "MiB",
+        search=lambda s: _mib(s.headroom or None),
+        sequence=lambda s: _mib(s.headroom or None),
+    ),
     Metric("missing_mib", mark("short by"), "MiB", trial=lambda t: _mib(t.missing)),
     Metric("kernel_limit", mark("kernel takes"), trial=lambda t: t.kernel_limit),
     Metric("seconds", mark("time (s)"), "s", trial=lambda t: t.seconds),
@@ -227,10 +294,19 @@ _ALL = (
         "sequences",
         trial=lambda t: t.batch_size,
         profile=lambda p: p.batch_size,
+        batch_speed=lambda b: b.batch_size,
+        sequence=lambda s: s.batch_size,
         epoch=lambda e: e.batch_size,
         unfinished=True,
     ),
-    Metric("processes", mark("processes"), search=_processes, profile=_processes, epoch=_processes),
+    Metric(
+        "processes",
+        mark("processes"),
+        search=_processes,
+        profile=_processes,
+        sequence=_processes,
+        epoch=_processes,
+    ),
     Metric("seed", mark("seed"), epoch=lambda e: e.seed, unfinished=True),
     Metric("accumulation", mark("accumulation"), epoch=lambda e: e.accumulation),
     Metric(
@@ -278,6 +354,7 @@ _ALL = (
         "ms",
         "lower",
         profile=_step_ms,
+        batch_speed=lambda b: [seconds * 1e3 for seconds in b.step_seconds],
         average=median,
         statistics={
             "median": mark("ms/step median"),
@@ -294,7 +371,43 @@ _ALL = (
         "higher",
         wording.short,
         profile=_speeds,
+        batch_speed=lambda b: [b.tokens / seconds for seconds in b.step_seconds],
         overall=_speed,
+        statistics={"sd": mark("tokens/s sd")},
+    ),
+    Metric(
+        "model_mflop_per_token",
+        mark("MFLOP/token of the model"),
+        "MFLOP",
+        profile=lambda p: _mega(p.model_flops_per_token),
+    ),
+    Metric(
+        "hardware_mflop_per_token",
+        mark("MFLOP/token with recomputation"),
+        "MFLOP",
+        "lower",
+        profile=lambda p: _mega(p.hardware_flops_per_token),
+    ),
+    Metric(
+        "model_tflops",
+        mark("TFLOP/s of the model"),
+        "TFLOP/s",
+        "higher",
+        profile=lambda p: _tflops(p, p.model_flops_per_token),
+    ),
+    Metric("peak_tflops", mark("peak TFLOP/s"), "TFLOP/s", profile=peak_of),
+    Metric(
+        "mfu_percent",
+        mark("MFU (%)"),
+        "%",
+        "higher",
+        profile=lambda p: _utilisation(p, p.model_flops_per_token),
+    ),
+    Metric(
+        "hfu_percent",
+        mark("HFU (%)"),
+        "%",
+        profile=lambda p: _utilisation(p, p.hardware_flops_per_token),
     ),
     Metric("microjoules_per_token", mark("µJ/token"), "µJ", "lower", profile=_microjoules),
     Metric(
@@ -302,12 +415,14 @@ _ALL = (
         mark("allocator retries"),
         better="lower",
         profile=lambda p: p.allocator_retries,
+        batch_speed=lambda b: b.allocator_retries,
     ),
     Metric(
         "retried_steps",
         mark("steps taken again"),
         better="lower",
         profile=lambda p: p.retried_steps,
+        batch_speed=lambda b: b.retried_steps,
         epoch=lambda e: e.retried_steps,
     ),
     Metric(
@@ -324,7 +439,7 @@ _ALL = (
     ),
     # Training.
     Metric("steps", mark("steps"), better="lower", epoch=lambda e: e.steps),
-    Metric("tokens", mark("tokens"), epoch=lambda e: e.tokens),
+    Metric("tokens", mark("tokens"), batch_speed=lambda b: b.tokens, epoch=lambda e: e.tokens),
     Metric(
         "train_seconds",
         mark("training (s)"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from vramlab.base.cards import OF_PRECISION, card_of
 from vramlab.base.provenance import Provenance
 from vramlab.report.catalog import Entry
 from vramlab.report.language import say, say_count
 from vramlab.report.load import KINDS, Results
+from vramlab.report.metrics import peak_of, plain
 from vramlab.report.wording import listing, memory
+from vramlab.results.profile import ProfileRecord
 from vramlab.results.run import RunRecord
 
 
@@ -25,6 +28,7 @@ def hardware_and_software(results: Results) -> list[tuple[str, str]]:
         (say("Memory allowed"), listing(map(memory, limits)) if limits else ""),
         (say("Compute capability"), _values(device.capability for device in devices)),
         ("CUDA", _values(device.cuda for device in devices)),
+        (say("Peak of the device"), _peaks(results)),
         (say("Driver"), _values(device.driver for device in devices)),
         (say("Operating system"), _values(origin.platform for origin in measured or every)),
         ("Python", _values(origin.python for origin in measured or every)),
@@ -35,6 +39,23 @@ def hardware_and_software(results: Results) -> list[tuple[str, str]]:
     rows += [(name, _values(o.packages.get(name) for o in measured or every)) for name in packages]
     rows.append((say("Measured"), _days(measured or every)))
     return [(name, value) for name, value in rows if value]
+
+
+def _peaks(results: Results) -> str:
+    """The peaks that MFU and HFU are shares of; why there are none where they are not known."""
+    profiles = [p for p in results.records(ProfileRecord) if p.status == "ok"]
+    peaks = {OF_PRECISION[p.axes.precision]: peak_of(p) for p in profiles}
+    known = [f"{kind} {plain(peak)} TFLOP/s" for kind, peak in peaks.items() if peak is not None]
+    if not known:
+        devices = dict.fromkeys(p.provenance.device for p in profiles if p.provenance.device)
+        if any(device.kind == "cpu" for device in devices):
+            return say("not known of a CPU, so there is no MFU; measure.peak_tflops can give it")
+        return say("not in the table of cards, so there is no MFU; measure.peak_tflops can give it")
+    if any(p.peak_tflops is not None for p in profiles):
+        return say("{peaks}, by measure.peak_tflops", peaks=listing(known))
+    cards = [card_of(p.provenance.device.name) for p in profiles if p.provenance.device]
+    sources = dict.fromkeys(card.source for card in cards if card)
+    return say("{peaks} ({source})", peaks=listing(known), source=listing(sources))
 
 
 def differences(results: Results) -> list[str]:

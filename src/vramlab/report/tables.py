@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from vramlab.report import choice, comparison, estimate, wording
+from vramlab.report import choice, comparison, estimate, longest_sequence, wording
 from vramlab.report.columns import Row, frame, of_records, of_run, setting_of
 from vramlab.report.language import mark, say
 from vramlab.report.load import SETTINGS, Results, Run
-from vramlab.report.metrics import KIND_METRICS
+from vramlab.report.metrics import KIND_METRICS, METRICS, deviation, ratio
+from vramlab.results.batch_speed import BatchSpeedRecord
 from vramlab.results.corpus import CorpusRecord
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.sequences import SequencesRecord
@@ -20,8 +21,8 @@ _RUN = ("technique", "setting", "status", "batch_size")
 SUMMARY = (
     *("technique", "axes", "setting", "status", "batch_size", "max_batch_size", "max_batch_ratio"),
     *("peak_mib", "tokens_per_second", "perplexity", "perplexity_sd"),
-    *("step_ms_median", "step_ms_mean", "step_ms_sd", "microjoules_per_token"),
-    *("train_seconds", "train_seconds_sd", "bits_per_byte", "reason"),
+    *("step_ms_median", "step_ms_mean", "step_ms_sd", "mfu_percent", "microjoules_per_token"),
+    *("train_seconds", "train_seconds_sd", "bits_per_byte", "max_batch_size_sd", "reason"),
 )
 MEMORY = (
     *_RUN,
@@ -36,8 +37,14 @@ SEARCH = (
 SPEED = (
     *(*_RUN, "processes", "sequences_per_step", "samples"),
     *("step_ms_median", "step_ms_mean", "step_ms_sd", "step_ms_min", "step_ms_max"),
-    *("tokens_per_second", "speed_ratio", "microjoules_per_token"),
+    *("tokens_per_second", "speed_ratio", "mfu_percent", "hfu_percent", "model_tflops"),
+    *("peak_tflops", "model_mflop_per_token", "hardware_mflop_per_token", "flops_note"),
+    *("microjoules_per_token",),
     *("allocator_retries", "retried_steps", "repeatable", "cores_used", "load_average", "reason"),
+)
+BATCH_SPEED = (
+    *("technique", "status", "processes", "batch_size", "tokens", "step_ms", "tokens_per_second"),
+    *("tokens_per_second_sd", "times_largest", "allocator_retries", "retried_steps", "reason"),
 )
 TRAINING = (
     *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
@@ -75,6 +82,35 @@ def memory(results: Results) -> pd.DataFrame:
 def speed(results: Results) -> pd.DataFrame:
     """Step times with their spread, throughput, and energy where the device reports it."""
     return _profiles(SPEED, results)
+
+
+def batch_speed(results: Results) -> pd.DataFrame:
+    """The speed of each technique at several batch sizes, beside that of its largest."""
+    return frame(
+        row for name in results.techniques for row in _batch_speeds(results.batch_speeds.get(name))
+    )
+
+
+def _batch_speeds(record: BatchSpeedRecord | None) -> Iterator[Row]:
+    if record is None:
+        return
+    rate = METRICS["tokens_per_second"]
+    given = {
+        "technique": record.technique,
+        "status": wording.status(record.status),
+        "processes": record.processes if record.processes > 1 else None,
+        "reason": record.reason,
+    }
+    if not record.speeds:
+        yield given
+    for speed in record.speeds:
+        yield of_records(
+            BATCH_SPEED,
+            (speed,),
+            **given,
+            tokens_per_second_sd=deviation(rate.read(speed)),
+            times_largest=ratio(rate.of(speed), rate.of(record.speeds[0])),
+        )
 
 
 def search(results: Results) -> pd.DataFrame:
@@ -277,8 +313,11 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "earlier": comparison.table,
     "memory": memory,
     "search": search,
+    "longest_sequence": longest_sequence.longest_sequences,
+    "length_search": longest_sequence.trials,
     "estimate": estimate.comparison,
     "speed": speed,
+    "batch_speed": batch_speed,
     "training": training,
     "sweep": sweep,
     "corpus": corpus,

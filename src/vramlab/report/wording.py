@@ -73,8 +73,11 @@ _RECORDED = (
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),
     mark("torchao's compiled update is counted as its operations one by one"),
+    mark("the kernel that flex_attention compiles is not counted"),
+    mark("the model has kernels whose operations torch cannot count"),
+    mark("the sizes of attention, or how many experts a token goes to, are not known"),
 )
-"""What the estimate writes into its records; what else is there stays as it was recorded."""
+"""What the stages write into their records; what else is there stays as it was recorded."""
 
 
 def recorded(text: str) -> str:

@@ -30,7 +30,7 @@ class Trial(BaseModel):
 
 class BatchSizeRecord(LargestBatch):
     """The largest batch that fits into the limit minus the headroom: it was run, and a trial with
-    one more sequence did not fit."""
+    one more sequence did not fit. Of several searches, the smallest of their results."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,3 +42,7 @@ class BatchSizeRecord(LargestBatch):
     """configuration: the search reached measure.max_batch_size before running out of memory;
     kernel: a CUDA kernel does not support more sequences."""
     trials: list[Trial] = []
+    """Those of all searches, in order."""
+    results: list[int] = []
+    """What each search found, in sequences per process, if there were several; 0 where nothing
+    fitted."""

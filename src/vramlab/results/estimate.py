@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from vramlab.config.measure import Headroom
 from vramlab.config.technique import Technique
 from vramlab.results.base import Record
 
@@ -33,6 +34,9 @@ class Estimate(BaseModel):
     """Largest batch on each of the record's cards; empty for a CPU."""
     longest: list[int] = []
     """Tokens of the longest sequence that fits at batch 1, on each of the record's cards."""
+    length_peaks: dict[int, int] = {}
+    """Peak bytes in live tensors by the length of the sequences, at the batch of the search for the
+    longest sequence; empty without such a search."""
     least_card: float | None = None
     """Nominal memory in GiB of the smallest card with room for one sequence; None for a CPU."""
     fragmentation: int = 0
@@ -48,6 +52,8 @@ class EstimateRecord(Record):
     sequence_length: int
     memory_limit_gib: float | None
     """Memory limit of a process, if the configuration sets one."""
+    headroom: Headroom = Headroom()
+    """Memory that is left free, if the configuration says how much."""
     cards: list[float]
     """Nominal memory of the cards in GiB, as in their names."""
     estimates: list[Estimate]

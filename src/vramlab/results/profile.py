@@ -25,6 +25,15 @@ class ProfileRecord(RunRecord):
     """Parameters of the model; a tied one counts once, and one in 4 bits as one."""
     trained_parameters: int | None = None
     """Those that a step updates: all, or the adapters."""
+    model_flops_per_token: float | None = None
+    """Floating-point operations that training on one token takes, however it is computed."""
+    hardware_flops_per_token: float | None = None
+    """Those that the technique's matrix products really were, recomputation included."""
+    flops_note: str = ""
+    """Why one of the two is not known."""
+    peak_tflops: float | None = None
+    """Peak of each device for this precision, in TFLOP/s, as the configuration gives it. The file
+    holds none: the report sets it, so that a correction runs nothing again."""
     energy_joules: float | None = None
     """Energy of all devices for the same number of steps as were timed, if they report it."""
     allocator_retries: int | None = None

@@ -36,6 +36,21 @@ def _record(job: Job, micro_batches: int, predicted: PredictedPeaks | None) -> B
         log.warning("skipped: %s", reason)  # here only, since its other stages skip it as well
         limit = job.memory_limit()
         return BatchSizeRecord(**job.fields, status="skipped", reason=reason, memory_limit=limit)
+    searches = range(job.measure.searches)
+    return combined([_search(job, micro_batches, predicted) for _ in searches])
+
+
+def combined(records: Sequence[BatchSizeRecord]) -> BatchSizeRecord:
+    """One record of several searches: that of the smallest batch, with the trials of all."""
+    if len(records) == 1:
+        return records[0]
+    results = [record.max_batch_size or 0 for record in records]
+    least = min(records, key=lambda record: record.max_batch_size or 0)
+    trials = [trial for record in records for trial in record.trials]
+    return least.model_copy(update={"trials": trials, "results": results})
+
+
+def _search(job: Job, micro_batches: int, predicted: PredictedPeaks | None) -> BatchSizeRecord:
     known: list[Trial] = []
     while True:
         try:
@@ -60,7 +75,7 @@ def search_largest(
     """
     device, upper = job.budget.device, job.measure.max_batch_size
     limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))
-    free = headroom(device, limit)
+    free = headroom(device, limit, job.measure.headroom)
     budget = Budget(device, limit - free)
     trials = Trials(job.workload, budget, job.measure.confirm_steps, micro_batches, known)
     bounds = Limit(limit - free, upper, fragmentation(device))
@@ -69,8 +84,8 @@ def search_largest(
     if largest == 0:
         reason = (
             f"not even one sequence of {job.workload.length} tokens fits in "
-            f"{limit / 2**30:.4g} GiB; raise measure.memory_limit_gib, or make the model or the "
-            "sequences smaller"
+            f"{(limit - free) / 2**30:.4g} GiB; raise measure.memory_limit_gib, or make the model "
+            "or the sequences smaller"
         )
         return BatchSizeRecord(**fields, status="out_of_memory", reason=reason)
     failures = sorted((t for t in tried if not t.fits), key=lambda t: t.batch_size)

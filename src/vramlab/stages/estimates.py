@@ -34,6 +34,7 @@ def _record(snakemake: Any) -> EstimateRecord:
         technique=name,
         sequence_length=workload.length,
         memory_limit_gib=limits.measure.memory_limit_gib,
+        headroom=limits.measure.headroom,
         cards=params.cards,
         estimates=list(found),
     )

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from statistics import fmean
 
-LONG = ("batch_size", "profile", "epoch")
+LONG = ("batch_size", "profile", "batch_speed", "longest_sequence", "epoch")
 """The rules that take nearly all of the time: nothing is known before a job of each has ended."""
 
 
