@@ -136,7 +136,7 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
     every = Technique.model_construct(
         compile="default", cuda_graphs=True, attention="flex", precision="fp8"
     )
-    notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS}
+    notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
     assert set(caveats(every)) | notes == set(wording._RECORDED)
 
 
