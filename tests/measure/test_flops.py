@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig, TransformersConfig
+from vramlab.measure import flops
 from vramlab.measure.flops import matrix_weights, model_flops, step_flops
 from vramlab.training.learner import build
 
@@ -108,3 +109,19 @@ def test_other_families_take_what_torch_counts(family):
         for layer in made.model.attention_layers()
     )
     assert torch_counts(made, 20) == pytest.approx(model_flops(made.model, 20) + unmasked, rel=1e-3)
+
+
+def test_memory_that_runs_out_while_counting_is_told_and_ends_nothing(monkeypatch):
+    made = learner(MATH)
+
+    def no_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(type(made), "loss_sum", no_memory)
+    assert step_flops(made, TOKENS) == (model_flops(made.model, TOKENS), None, flops.NO_MEMORY)
+
+
+def test_a_model_that_tells_no_sizes_has_the_operations_of_the_hardware_only(monkeypatch):
+    made = learner(MATH)
+    monkeypatch.setattr(type(made.model), "attention_layers", lambda _: None)
+    assert step_flops(made, TOKENS) == (None, torch_counts(made), flops.UNKNOWN)

@@ -140,7 +140,7 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
         precision="fp8",
         optimizer="ao-8bit",
     )
-    notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS}
+    notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
     assert set(caveats(every)) | notes == set(wording._RECORDED)
 
 

@@ -24,6 +24,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vramlab.config.axes import ATTENTION_VALUES
+from vramlab.memory.allocator import free_memory, release
+from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.model.language_model import LanguageModel
 from vramlab.model.quantised import size
 from vramlab.training.learner import Learner
@@ -37,6 +39,7 @@ a little fewer: no gradient flows to what is below the first adapter."""
 
 UNKNOWN = "the sizes of attention, or how many experts a token goes to, are not known"
 COMPILED_KERNEL = "the kernel that flex_attention compiles is not counted"
+NO_MEMORY = "memory ran out while operations were counted"
 OTHER_KERNELS = "the model has kernels whose operations torch cannot count"
 
 
@@ -69,7 +72,10 @@ def step_flops(learner: Learner, length: int) -> StepFlops:
     needed = model_flops(learner.model, length)
     if learner.technique.attention == "flex":
         return StepFlops(needed, None, UNKNOWN if needed is None else COMPILED_KERNEL)
-    done = _count(learner, length) / length
+    counted = _count(learner, length)
+    if counted is None:
+        return StepFlops(needed, None, UNKNOWN if needed is None else NO_MEMORY)
+    done = counted / length
     if ATTENTION_VALUES[learner.technique.attention].package is not None:
         attention = _attention_forward(learner.model, length)
         if attention is None:
@@ -139,12 +145,22 @@ def _attention_forward(model: LanguageModel, length: int) -> float | None:
     return sum(4 * layer.width * min(length, layer.window or length) for layer in layers)
 
 
-def _count(learner: Learner, length: int) -> int:
-    """Operations of a forward and backward pass of one sequence, as torch counts them."""
+def _count(learner: Learner, length: int) -> int | None:
+    """Operations of a forward and backward pass of one sequence, as torch counts them.
+
+    None if memory runs out, as the code that is not compiled may take more than the compiled one.
+    """
+    free_memory()  # the pools of CUDA graphs among others
     learner = dataclasses.replace(learner, compiled=None)
     tokens = torch.zeros((1, length), dtype=torch.int64, device=learner.device)
-    with FlopCounterMode(display=False, custom_mapping=dict(_FORMULAS)) as counter:
-        learner.loss_sum(tokens, tokens).backward()
+    try:
+        with FlopCounterMode(display=False, custom_mapping=dict(_FORMULAS)) as counter:
+            learner.loss_sum(tokens, tokens).backward()
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or learner.wrapped is not None:
+            raise
+        release(error)
+        return None
     return int(counter.get_total_flops())
 
 

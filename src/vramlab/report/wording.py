@@ -74,6 +74,7 @@ _RECORDED = (
     mark("the scaling of 8-bit products is counted as its operations one by one"),
     mark("torchao's compiled update is counted as its operations one by one"),
     mark("the kernel that flex_attention compiles is not counted"),
+    mark("memory ran out while operations were counted"),
     mark("the model has kernels whose operations torch cannot count"),
     mark("the sizes of attention, or how many experts a token goes to, are not known"),
 )
