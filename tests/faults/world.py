@@ -17,6 +17,7 @@ from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcar
 from vramlab.config import experiment
 from vramlab.config.corpus import Selection, SyntheticSource
 from vramlab.data.corpus.synthetic import write_layout
+from vramlab.report.load import KINDS
 
 CONFIG = experiment.parse(
     {**TINY, "measure": {**TINY["measure"], "memory_limit_gib": 0.002, "profile_steps": 2}}
@@ -136,7 +137,7 @@ JOBS = {
         "tables",
         {"table": "report/search.csv"},
         {
-            **{kind: [] for kind in ("corpus", "overlap", "tokenizer", "sequences", "estimate")},
+            **dict.fromkeys(KINDS, []),
             "batch_size": [BATCH_SIZE],
             "profile": [PROFILE],
             "epoch": [EPOCH],
