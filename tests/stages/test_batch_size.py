@@ -40,7 +40,7 @@ def run(*largest):
         measure=MeasureConfig(searches=len(largest)),
         in_all_processes=lambda *_: next(found),
     )
-    return stage._record(job, 1)
+    return stage._record(job, 1, None)
 
 
 def test_one_search_is_its_own_record():

@@ -65,7 +65,10 @@ def add_adapter(
     )
     sizes_only = technique.adapter == "qlora" and device.type == "meta"
     quantised = linear_layers(blocks) if sizes_only else []
-    peft.inject_adapter_in_model(config, network)
+    try:
+        peft.inject_adapter_in_model(config, network)
+    except ImportError as error:  # it refuses old versions of packages that it looks for
+        raise ModelError(f"peft cannot add an adapter ({error}); see envs/README.md") from None
     _replace_by_sizes(network, {id(layer) for layer in quantised})
     dtype = torch.bfloat16 if technique.precision == "pure-bf16" else torch.float32
     for name, parameter in network.named_parameters():
@@ -91,8 +94,9 @@ def base_dtype(technique: Technique) -> torch.dtype:
 
 
 def _peft() -> Any:
-    # peft imports it, and it warns of what it would like to have on a CPU.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # peft imports them, and they warn of what they would like to have on a CPU.
+    for package in ("bitsandbytes", "torchao"):
+        logging.getLogger(package).setLevel(logging.ERROR)
     try:
         return importlib.import_module("peft")
     except ImportError as error:

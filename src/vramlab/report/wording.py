@@ -30,6 +30,7 @@ _ATTENTION = {
 _AXES = (
     mark("window"),
     mark("checkpointing"),
+    mark("checkpointing budget"),
     mark("offload"),
     mark("feed forward"),
     mark("loss head"),

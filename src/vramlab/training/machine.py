@@ -81,7 +81,9 @@ def why_missing(package: str) -> str | None:
     """Why a package cannot be imported here: it is absent, or built for another torch or glibc."""
     if importlib.util.find_spec(package) is None:
         return "is not installed"
-    logging.getLogger(package).setLevel(logging.ERROR)  # of what else it would like to have
+    # They warn of what else they would like to have, and torch of how torchao registers itself.
+    for name in (package, "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         importlib.import_module(package)
     except (ImportError, OSError) as error:
