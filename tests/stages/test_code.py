@@ -65,8 +65,8 @@ GPU_STAGES = {
     measure/batch_speed measure/timing results/batch_speed stages/batch_speed
     """,
     "longest_sequence": """
-    measure/longest_sequence measure/search measure/trial memory/headroom results/batch_size
-    results/longest_sequence stages/longest_sequence
+    measure/longest_sequence measure/predicted_peaks measure/search measure/trial memory/headroom
+    results/batch_size results/longest_sequence stages/longest_sequence
     """,
     "epoch": """
     base/host_load base/clocks config/training results/epoch results/text_size stages/epoch
