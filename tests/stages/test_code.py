@@ -42,7 +42,8 @@ data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
 model/activation model/activation_budget model/adapt model/adapters model/attention
-model/bf16_stochastic model/checkpointing model/cross_entropy model/decoder model/feed_forward model/float8
+model/bf16_stochastic model/checkpointing model/cross_entropy model/decoder
+model/feed_forward model/float8
 model/kernels model/language_model model/loss_heads model/materialise model/muon model/offload
 model/optimizers model/output_trace model/python_model model/quantised model/sources model/tiling
 model/torchao_adamw model/trained model/transformers_model model/triton
