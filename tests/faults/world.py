@@ -137,7 +137,7 @@ JOBS = {
         "tables",
         {"table": "report/search.csv"},
         {
-            **dict.fromkeys(KINDS, []),
+            **{kind: [] for kind in KINDS},
             "batch_size": [BATCH_SIZE],
             "profile": [PROFILE],
             "epoch": [EPOCH],
