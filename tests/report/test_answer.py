@@ -97,3 +97,16 @@ def test_every_case_has_an_answer_in_both_languages(case):
             for part in answer.answers(results):
                 assert part.text.endswith(".")
                 assert not {"nan", "None", "inf"} & set(part.text.replace(",", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((1.2, 1.03, 1.4), "1.20× (1.03 to 1.40)"),
+        ((0.8, 0.61, 0.99), "0.80× (0.61 to 0.99)"),
+        ((2, 1.9, 2.1), "2.0× (1.9 to 2.1)"),
+        ((2, 1.99, 2.01), "2.00×"),
+    ],
+)
+def test_a_range_beside_1_does_not_read_as_if_it_held_1(ends, text):
+    assert answer._range(*ends) == text

@@ -228,10 +228,14 @@ def _time(run: Run, facts: _Facts) -> str:
 
 
 def _range(value: float, low: float, high: float) -> str:
-    """A ratio, and between what it lies where that is not narrow: 2.0× (1.9 to 2.1)."""
+    """A ratio, and between what it lies where that is not narrow: 2.0× (1.9 to 2.1).
+
+    An end that differs from 1 is not rounded to 1, which would say that it may be alike.
+    """
     if high < _NARROW * low:
         return wording.ratio(value)
-    texts = [wording.number(v, 2) for v in (value, low, high)]
+    digits = 3 if wording.number(1, 2) in {wording.number(v, 2) for v in (low, high)} else 2
+    texts = [wording.number(v, digits) for v in (value, low, high)]
     return say("{value}× ({low} to {high})", value=texts[0], low=texts[1], high=texts[2])
 
 
