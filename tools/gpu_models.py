@@ -4,15 +4,14 @@ Each architecture of MODELS is an experiment of its own, run by Snakemake up to 
 folder of its own; some run at a time, since a job waits for the GPU while others get ready. Ends
 with one table, and as many rows in a CSV file.
 
-    python tools/gpu_models.py --out FOLDER [--models llama phi] [--limit 24] [--length 1024]
+    python tools/gpu_models.py --out FOLDER [--models llama phi] [--limit 24] [--length 1024] \\
+        [--seconds 560]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
-import subprocess
 import sys
 import tarfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from gpu_experiment import timed
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -109,8 +109,8 @@ def configuration(model: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run(model: str, options: argparse.Namespace) -> tuple[str, int, float]:
-    """Predict and search one architecture; its name, Snakemake's exit status, and seconds."""
+def run(model: str, options: argparse.Namespace) -> bool:
+    """Predict and search one architecture; whether all of it was done in time."""
     folder = options.work / model
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
@@ -121,13 +121,8 @@ def run(model: str, options: argparse.Namespace) -> tuple[str, int, float]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(config), "--keep-going"]
     command += ["--cores", "8", "--resources", "gpu_jobs=3", "--workflow-profile", "none", *targets]
-    start = time.monotonic()
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    with (folder / "run.log").open("w") as log:
-        code = subprocess.call(
-            command, env={**os.environ, "PYTHONPATH": path}, stdout=log, stderr=subprocess.STDOUT
-        )
-    return model, code, time.monotonic() - start
+    limit = options.end - time.monotonic()
+    return timed(model, command, folder / "run.log", limit) if limit > 0 else False
 
 
 def rows(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -191,14 +186,16 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=1024, help="tokens")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--at-a-time", type=int, default=4, help="experiments")
+    parser.add_argument("--seconds", type=float, default=560, help="limit of the whole run")
     options = parser.parse_args()
+    options.end = time.monotonic() + options.seconds
     options.work = options.work.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     failed, found = 0, []
     with ThreadPoolExecutor(options.at_a_time) as pool:
-        for model, code, seconds in pool.map(lambda m: run(m, options), options.models):
-            print(f"== {model}: exit {code} after {seconds:.0f} s", flush=True)
-            failed += code != 0
+        done = pool.map(lambda m: run(m, options), options.models)
+        for model, succeeded in zip(options.models, done, strict=True):
+            failed += not succeeded
             found += rows(model, options)
             (options.out / "table.md").write_text(table(found) + "\n")
     print(table(found), flush=True)
