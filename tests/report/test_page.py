@@ -8,6 +8,7 @@ from report.test_tables import replaced
 from vramlab.report import catalog, discussion, tables, webpage
 from vramlab.report.page import page as page_of
 from vramlab.results.corpus import CorpusRecord
+from vramlab.results.profile import ProfileRecord
 
 
 def page(config, results, title="A title"):
@@ -69,3 +70,18 @@ def test_what_ran_is_counted_and_made_up_text_is_called_so(results):
     text = without_exhibits(made)
     assert "from a generator of made-up text" in text
     assert "/home/me" not in text
+
+
+def test_the_parameters_of_the_model_and_of_its_adapters_are_told(results):
+    text = without_exhibits(results)
+    assert "- The model has 2,855,680 parameters." in text
+    assert "parameters are trained" not in text
+    adapted = replaced(
+        results,
+        lambda r: isinstance(r, ProfileRecord) and r.technique == "chunked",
+        parameters=2_900_000,
+        trained_parameters=44_320,
+    )
+    text = without_exhibits(adapted)
+    assert "- The model has 2,855,680 parameters." in text
+    assert text.count("- With `chunked`, 44,320 of 2,900,000 parameters are trained.") == 1

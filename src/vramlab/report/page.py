@@ -168,9 +168,10 @@ def _model(results: Results) -> list[str]:
         if profile.trained_parameters is not None and profile.trained_parameters not in counts:
             lines.append(
                 say(
-                    "With `{technique}`, {count} parameters are trained.",
+                    "With `{technique}`, {count} of {all} parameters are trained.",
                     technique=profile.technique,
                     count=integer(profile.trained_parameters),
+                    all=integer(profile.parameters or 0),
                 )
             )
     return lines
