@@ -21,6 +21,10 @@ LONG = [*made_up.TECHNIQUES, *(f"another_long_technique_{i}" for i in range(6))]
 
 CASES = {
     "nine techniques, two seeds, a sweep": (made_up.experiment(**SEVERAL), {"failures": FAILURES}),
+    "two budgets": (
+        made_up.experiment(["fp32", "bf16", "checkpointing", *made_up.BUDGETS]),
+        {},
+    ),
     "two techniques": (made_up.experiment(["fp32", "bf16"]), {"energy": False}),
     "fifteen techniques": (made_up.experiment(LONG), {}),
     "the baseline alone": (made_up.experiment(["fp32"]), {}),

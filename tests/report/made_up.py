@@ -42,6 +42,10 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "checkpointing": {"precision": "bf16", "checkpointing": "block"},
     "chunked": {"precision": "bf16", "loss_head": "chunked"},
 }
+BUDGETS: dict[str, dict[str, Any]] = {
+    "a_quarter": {"precision": "bf16", "checkpointing": {"budget": 0.25}},
+    "three_quarters": {"precision": "bf16", "checkpointing": {"budget": 0.75}},
+}
 # Largest batch, milliseconds for a sequence, share of the peak that is kept after the forward pass.
 FIGURES = {
     "fp32": (728, 0.180, 0.70),
@@ -52,6 +56,8 @@ FIGURES = {
     "windowed_masked": (940, 0.066, 0.62),
     "checkpointing": (1072, 0.0857, 0.35),
     "chunked": (5184, 0.073, 0.80),
+    "a_quarter": (1040, 0.0800, 0.45),
+    "three_quarters": (970, 0.0740, 0.55),
 }
 H200 = Device(
     kind="cuda",
@@ -72,7 +78,7 @@ def experiment(techniques: list[str] | None = None, **changes: Any) -> Experimen
         {
             "experiment": "made-up",
             "corpus": {"train": synthetic, "validation": synthetic},
-            "techniques": {name: TECHNIQUES.get(name, {}) for name in names},
+            "techniques": {name: (TECHNIQUES | BUDGETS).get(name, {}) for name in names},
             **changes,
         }
     )

@@ -50,6 +50,7 @@ def test_the_title_is_that_of_the_configuration():
 def test_what_has_no_data_is_left_out():
     least = made_up.experiment(estimate={"in_report": False})
     most = made_up.experiment(
+        [*made_up.TECHNIQUES, *made_up.BUDGETS],
         sweep={"lengths": [512]},
         report={"compare": ["results/before"]},
         measure={"speed_points": 2, "longest_sequence": 1},
@@ -58,7 +59,7 @@ def test_what_has_no_data_is_left_out():
     assert catalog.tables(most) == list(catalog.TABLES)
     left_out = {e.name for e in catalog.FIGURES} - {e.name for e in catalog.figures(least)}
     by_length = {"batch_size_by_length", "throughput_by_length", "memory_by_length"}
-    assert left_out == by_length | {"batch_speed"}
+    assert left_out == by_length | {"batch_speed", "activation_budget"}
     left_out = {e.name for e in catalog.TABLES} - {e.name for e in catalog.tables(least)}
     assert left_out == {
         *("sweep", "estimate", "earlier", "batch_speed", "longest_sequence", "length_search")

@@ -99,6 +99,11 @@ def _with_longest(experiment: Experiment) -> bool:
     return experiment.measure.longest_sequence > 0
 
 
+def _with_budgets(experiment: Experiment) -> bool:
+    techniques = experiment.techniques.values()
+    return sum(t.checkpointing_budget is not None for t in techniques) > 1
+
+
 def _compared(experiment: Experiment) -> bool:
     return bool(experiment.report.compare)
 
@@ -226,6 +231,19 @@ FIGURES = (
         ),
         needs=_at_several_batches,
         records=("batch_speed",),
+    ),
+    Entry(
+        "activation_budget",
+        mark("Memory and time by the budget of checkpointing"),
+        SPEED,
+        mark(
+            "What the budget buys: the peak of a step and its time at the equal batch, over the "
+            "share of the blocks' saved bytes that was asked for. Techniques of one line differ in "
+            "the budget alone; checkpointing block stands at 0, none at 1. On the dashed line the "
+            "peak would follow the budget exactly."
+        ),
+        needs=_with_budgets,
+        records=("batch_size", "profile"),
     ),
     Entry(
         "epoch_time",

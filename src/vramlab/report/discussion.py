@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from vramlab.report import origin, pareto, wording
+from vramlab.report.budgets import by_budget
 from vramlab.report.catalog import FIGURES, Bars
 from vramlab.report.certainty import DISAGREEMENT, Certainty
 from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import mark, say, say_count
 from vramlab.report.load import SETTINGS, Results
 from vramlab.report.longest_sequence import longest
-from vramlab.report.metrics import METRICS
+from vramlab.report.metrics import METRICS, ratio
 from vramlab.report.superlatives import (
     batch_of,
     energy,
@@ -446,6 +447,31 @@ def fastest_batches(results: Results) -> str:
     return say("For certain faster at a smaller batch: {batches}.", batches=listing(parts))
 
 
+def budgets(results: Results) -> str:
+    """What the middle budget takes, beside all kept."""
+    peak, time = METRICS["peak_mib"], METRICS["step_ms"]
+    sentences = []
+    for runs in by_budget(results).values():
+        budget, middle = min(runs, key=lambda pair: abs(pair[0] - 0.5))
+        _, most = runs[-1]
+        memory, all_memory = peak.value(middle), peak.value(most)
+        slower = ratio(time.value(middle), time.value(most))
+        if memory is None or all_memory is None or slower is None or middle is most:
+            continue
+        sentences.append(
+            say(
+                "{name}, with a budget of {budget}, peaks at {memory} instead of {most}, in "
+                "{times} the time of a step.",
+                name=code(middle.technique),
+                budget=wording.number(budget, 2),
+                memory=peak.text(memory),
+                most=peak.text(all_memory),
+                times=wording.ratio(slower),
+            )
+        )
+    return " ".join(sentences)
+
+
 HEADLINES: dict[str, Callable[[Results], str]] = {
     "memory_speed": undominated,
     "batch_size": largest_batch,
@@ -456,6 +482,7 @@ HEADLINES: dict[str, Callable[[Results], str]] = {
     "step_time": fastest,
     "throughput": throughput,
     "batch_speed": fastest_batches,
+    "activation_budget": budgets,
     "epoch_time": shortest_training,
     "perplexity": perplexity,
     "loss": fewest_steps,

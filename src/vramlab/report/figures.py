@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vramlab.report import chart, pareto, plots, wording
+from vramlab.report.budgets import by_budget
 from vramlab.report.catalog import Bars, Entry, Lines, Parts
 from vramlab.report.discussion import headline
 from vramlab.report.language import say
@@ -214,6 +215,37 @@ def batch_speed(results: Results) -> Figure:
     return figure
 
 
+def activation_budget(results: Results) -> Figure:
+    """Peak and time of a step over the budget of checkpointing, a line for each group."""
+    found = by_budget(results)
+    figure, panels = chart.panels(headline("activation_budget", results), 2, 4.2)
+    fill, shapes = chart.colours(results), chart.markers(results)
+    labels = say("peak at the equal batch ({unit})", unit="MiB"), say("time of a step (ms)")
+    for axes, name, label in zip(panels, ("peak_mib", "step_ms"), labels, strict=True):
+        metric = METRICS[name]
+        for group, runs in found.items():
+            places = [(budget, value) for budget, run in runs if (value := metric.value(run))]
+            axes.plot(
+                *zip(*places, strict=True), color=fill[group], marker=shapes[group], label=group
+            )
+            ends = [place for place in places if place[0] in {0.0, 1.0}]
+            if name == "peak_mib" and len(ends) > 1:
+                asked = say("as asked for")
+                axes.plot(*zip(*ends, strict=True), color=LIGHT.muted, ls="--", lw=1, label=asked)
+        if found:
+            axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+            axes.set_xlim(-0.05, 1.05)
+            chart.thousands(axes, "y")
+            chart.x_label(axes, say("budget asked for (0: checkpointing block, 1: none)"))
+            chart.y_label(axes, label)
+        else:
+            chart.blank(axes)
+    if found:
+        handles, names = panels[0].get_legend_handles_labels()
+        chart.legend(figure, list(dict(zip(names, handles, strict=True)).values()), 4)
+    return figure
+
+
 def perplexity(results: Results) -> Figure:
     """Perplexity on the validation corpus; between seeds, mean and standard deviation."""
     metric, fill = METRICS["perplexity"], chart.colours(results)
@@ -300,6 +332,7 @@ OTHERS: dict[str, Callable[[Results], Figure]] = {
     "memory_timeline": memory_timeline,
     "step_time": step_time,
     "batch_speed": batch_speed,
+    "activation_budget": activation_budget,
     "perplexity": perplexity,
     "loss": loss,
 }
