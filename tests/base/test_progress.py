@@ -119,3 +119,18 @@ def test_a_job_shows_its_warnings_alone_over_the_line_of_the_run():
     for name in ("flash", "fp32"):
         screen.waits_for(f"\r\x1b[2Kepoch {name} own: a remark")
     assert "train" not in screen.shown
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "shown"),
+    [
+        ("vramlab.stages.job", logging.WARNING, True),
+        ("torchao", logging.WARNING, False),
+        ("torchao", logging.ERROR, True),
+        ("py.warnings", logging.ERROR, False),
+        ("vramlabel", logging.WARNING, False),
+    ],
+)
+def test_warnings_of_other_packages_stay_in_the_log(name, level, shown):
+    record = logging.LogRecord(name, level, "", 0, "Failed to load", (), None)
+    assert module.for_the_user(record) == shown

@@ -118,8 +118,10 @@ IN_THE_LOG_ONLY = {"in_the_log_only": True}
 
 
 def for_the_user(record: logging.LogRecord) -> bool:
-    """Python's warnings are for developers."""
-    return record.name != "py.warnings" and not getattr(record, "in_the_log_only", False)
+    """Warnings of Python and of other packages are for developers, and stand in the log alone."""
+    own = record.name.partition(".")[0] in {"vramlab", "root"}
+    shown = own or (record.levelno >= logging.ERROR and record.name != "py.warnings")
+    return shown and not getattr(record, "in_the_log_only", False)
 
 
 def _amount(value: float, unit: str) -> str:

@@ -106,7 +106,7 @@ def _extrapolate(known: Mapping[int, int], at: int) -> int:
     """The peak of one segment. A parabola would turn bytes of rounding into much, far out."""
     first, *middle, last = known
     line = {size: known[size] for size in (first, last)}
-    on_line = all(abs(through(line, m) / known[m] - 1) < STRAIGHT for m in middle)
+    on_line = all(abs(through(line, m) - known[m]) <= STRAIGHT * known[m] for m in middle)
     return through(line if on_line else known, at)
 
 

@@ -218,6 +218,10 @@ def _time(run: Run, facts: _Facts) -> str:
     found = facts.certainty.compare(*runs)
     if found is None:
         return say("a step of unknown time")
+    if found.error is None:
+        return say(
+            "{times} the time of a step, measured once", times=wording.ratio(1 / found.ratio)
+        )
     low, high = (1 / value for value in reversed(found.range))
     if not found.certain:
         values = {"low": wording.number(low, 2), "high": wording.ratio(float(f"{high:.2g}"))}

@@ -15,6 +15,7 @@ GOALS: dict[Goal, str] = {"memory": "max_batch_size", "speed": "tokens_per_secon
 """The metric that is to grow for each goal."""
 
 _WITH = {
+    "checkpointing_budget": "checkpointing",
     "chunk_tokens": "loss_head",
     "window": "attention",
     "cuda_graphs": "compile",

@@ -48,6 +48,8 @@ def stage(snakemake: Any) -> Iterator[None]:
     terminal = Terminal(job_name(snakemake.rule, snakemake.wildcards))
     logging.basicConfig(level=logging.INFO, handlers=[terminal], force=True)
     logging.captureWarnings(capture=True)
+    # torch writes its warnings to the terminal itself; torchao, which peft imports, causes some.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         note_code(
             snakemake.input.get("code", [])
