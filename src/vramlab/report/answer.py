@@ -127,7 +127,10 @@ def _speed(facts: _Facts) -> Answer | None:
         return Answer(_no_fastest(facts))
     if run is None or _same(facts, "memory", "speed"):
         return None
+    tied = next(r.tied for r in facts.advice.found if r.need == "speed")
     if run.technique == facts.results.baseline:
+        if tied or facts.certainty.deviation is None:
+            return Answer(_no_fastest(facts))
         return Answer(
             say("For speed {name} itself: no technique is faster.", name=facts.baseline),
             entry(run),
@@ -146,7 +149,6 @@ def _speed(facts: _Facts) -> Answer | None:
         batch=_batch(run, facts),
         quality=_quality(run, facts),
     )
-    tied = next(r.tied for r in facts.advice.found if r.need == "speed")
     if tied:
         names = codes(tied_run.technique for tied_run in tied)
         text += " " + say("Perhaps as fast, by these measurements: {names}.", names=names)
