@@ -35,7 +35,6 @@ ON_CPU = {
     "pure-bf16": {"precision": "pure-bf16"},
     "block": {"checkpointing": "block"},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
-    "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
     "tiled": {"feed_forward": "tiled", "loss_head": "fused"},
     "tiled blocks": {"precision": "bf16", "feed_forward": "tiled", "checkpointing": "block"},

@@ -147,6 +147,9 @@ def test_ctrl_z_suspends_the_job_too_until_the_run_goes_on(run):
     os.write(started.end, b"\x1a")
     states = lambda: {job.status() for job in started.jobs}  # noqa: E731
     started.waits_for(lambda: states() == {psutil.STATUS_STOPPED})
+    # It stops its jobs first, and then itself: SIGCONT between the two would be lost.
+    run_itself = psutil.Process(started.process.pid)
+    started.waits_for(lambda: run_itself.status() == psutil.STATUS_STOPPED)
     started.process.send_signal(signal.SIGCONT)
     started.waits_for(lambda: psutil.STATUS_STOPPED not in states())
     started.process.send_signal(signal.SIGINT)
