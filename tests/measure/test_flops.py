@@ -125,3 +125,13 @@ def test_a_model_that_tells_no_sizes_has_the_operations_of_the_hardware_only(mon
     made = learner(MATH)
     monkeypatch.setattr(type(made.model), "attention_layers", lambda _: None)
     assert step_flops(made, TOKENS) == (None, torch_counts(made), flops.UNKNOWN)
+
+
+def test_planning_a_budget_is_no_operation_of_a_step():
+    model = DecoderConfig(d_model=64, layers=3, heads=2, d_ff=256, dropout=0.0)
+    counted = []
+    for checkpointing in ("block", {"budget": 0}):
+        axes = {"attention": "sdpa", "checkpointing": checkpointing}
+        learner = build(workload(axes, model, 500, 32), torch.device("cpu"))
+        counted.append(step_flops(learner, 32).hardware)
+    assert counted[0] == counted[1]
