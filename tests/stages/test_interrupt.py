@@ -56,7 +56,7 @@ open(sys.argv[1], "x").close()
 while True:
     time.sleep(0.05)
 """
-LIMIT = 20
+LIMIT = 60
 
 
 class Run:
