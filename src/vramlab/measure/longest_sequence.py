@@ -17,12 +17,9 @@ from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
 from vramlab.model.sources import make_model
-from vramlab.results.longest_sequence import UNIT, LengthTrial
+from vramlab.results.longest_sequence import UNIT, LengthTrial, units_within
 
 log = logging.getLogger(__name__)
-
-MOST_TOKENS = 2**22
-"""The longest sequence to consider."""
 
 
 class TooLong(Exception):
@@ -86,8 +83,7 @@ class _Probe:
 
 def most_units(workload: Workload) -> int:
     """The longest sequence that the model takes, in units; it may be bounded by its positions."""
-    positions = make_model(workload, torch.device("meta")).positions_limit
-    return min(positions or MOST_TOKENS, MOST_TOKENS) // UNIT
+    return units_within(make_model(workload, torch.device("meta")).positions_limit)
 
 
 def longest_sequence(

@@ -27,7 +27,7 @@ from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
 from vramlab.results.estimate import Estimate
-from vramlab.results.longest_sequence import UNIT
+from vramlab.results.longest_sequence import UNIT, units_within
 from vramlab.training.machine import Machine, missing_here, torch_version
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,6 @@ _MACHINES = {
 """The machines that predictions are made for: a CPU, and one with Hopper cards."""
 _FIRST_TOKENS = (2**13, 2**17)
 """Tokens of the batches, or of the sequences, whose peaks give the first line."""
-_MOST_TOKENS = 2**22
-"""The longest sequence to consider."""
 _MOST_TENTHS = 10 * 2**20
 """Tenths of a GiB, a card of which nothing exceeds."""
 _CPU, _CUDA = _MACHINES
@@ -205,7 +203,7 @@ def _curve_of_batches(run: FakeRun) -> Curve:
 def _longest(run: FakeRun, limits: Limits) -> list[int]:
     """The longest sequence at batch 1 on each card, in tokens; a multiple of UNIT."""
     free = limits.measure.headroom
-    found = _on_cards(_lengths(run, 1), limits.cards, _most_units(run), free)
+    found = _on_cards(_lengths(run, 1), limits.cards, units_within(run.positions), free)
     return [UNIT * units for units in found]
 
 
@@ -220,9 +218,9 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
     lengths, limit = _lengths(run, batch_size), limit_of(limits.measure, device)
     cards = limits.cards if device == _CUDA else ()
     if limit is not None:
-        lengths.largest(limit, _most_units(run))
+        lengths.largest(limit, units_within(run.positions))
     else:
-        _on_cards(lengths, cards, _most_units(run), limits.measure.headroom)
+        _on_cards(lengths, cards, units_within(run.positions), limits.measure.headroom)
     return {UNIT * units: peak for units, peak in sorted(lengths.peaks.items())}
 
 
@@ -230,11 +228,6 @@ def _lengths(run: FakeRun, batch_size: int) -> Curve:
     """The peak by the length in units."""
     first = [max(tokens // UNIT // batch_size, 1) for tokens in _FIRST_TOKENS]
     return Curve(lambda units: run.peak_of_length(UNIT * units, batch_size), first)
-
-
-def _most_units(run: FakeRun) -> int:
-    """The longest sequence to consider, in units."""
-    return min(run.positions or _MOST_TOKENS, _MOST_TOKENS) // UNIT
 
 
 def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) -> list[int]:

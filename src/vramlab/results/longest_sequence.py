@@ -10,6 +10,17 @@ from vramlab.results.run import RunRecord
 UNIT = 64
 """Tokens in whose multiples lengths are searched and told. Kernels compute tiles of so many, and to
 the last token a search would take more trials, each the longest step that fits."""
+MOST_TOKENS = 2**22
+"""The longest sequence to consider."""
+
+
+def units_within(positions: int | None) -> int:
+    """The longest sequence to search or predict, in units.
+
+    Args:
+        positions: the most tokens that the model takes; None for no bound.
+    """
+    return min(positions or MOST_TOKENS, MOST_TOKENS) // UNIT
 
 
 class LengthTrial(Trial):
