@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from measured_peaks import ELSEWHERE, ELSEWHERE_AXES, OF_THE_DEFAULT
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from workloads import workload
@@ -48,55 +49,6 @@ ON_CPU = {
     "bf16-stochastic": {"optimizer": "bf16-stochastic", "precision": "pure-bf16"},
     "in-backward": {"optimizer": "in-backward", "loss_head": "fused", "precision": "bf16"},
 }
-
-ON_H200 = {
-    "fp32": ({}, {4: 342662656, 2855: 147510894080}),
-    "bf16": ({"precision": "bf16"}, {4: 322932224, 923: 41919511040}),
-    "flash": (
-        {"precision": "bf16", "attention": "flash"},
-        {923: 41919442944},
-    ),
-    "windowed": (
-        {"precision": "bf16", "attention": "flash", "window": 64},
-        {3247: 147110356992},
-    ),
-    "math": ({"precision": "bf16", "attention": "math"}, {887: 42135946240}),
-    "sdpa": ({"precision": "bf16", "attention": "sdpa"}, {929: 42191022080}),
-    "masked": (
-        {"precision": "bf16", "attention": "masked", "window": 64},
-        {929: 42191612416},
-    ),
-    "checkpointing": (
-        {"precision": "bf16", "checkpointing": "block"},
-        {4: 290815488, 3916: 147491269632},
-    ),
-    "fused head": (
-        {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"},
-        {4: 186997760, 796: 7358684160, 4688: 41952119296},
-    ),
-    "least memory": (
-        {
-            "precision": "bf16",
-            "attention": "sdpa",
-            "loss_head": "fused",
-            "feed_forward": "recomputed",
-            "checkpointing": "block",
-            "optimizer": "in-backward",
-        },
-        {4: 159238656, 948: 2582521344, 16282: 42026354176},
-    ),
-}
-"""Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
-model, 256 tokens and 12,000 pieces; those of the fused head also on an H100 of 2026-11-26."""
-
-GPT2 = DecoderConfig(d_model=768, layers=12, heads=12, d_ff=3072)
-ELSEWHERE_ON_H200 = {
-    "4,096 tokens": (DecoderConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
-    "16,384 tokens": (DecoderConfig(), 12_000, 16_384, {73: 41818180096}),
-    "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25085889024}),
-}
-"""Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25, and
-the last on an H100 of 2026-11-26, which took 1 MiB more with flash-attn at all lengths."""
 
 
 @pytest.mark.parametrize("name", ON_CPU)
@@ -150,9 +102,9 @@ def test_the_norms_of_clipping_are_counted_on_cuda():
         assert counter.point().allocated == before
 
 
-@pytest.mark.parametrize("name", ON_H200)
+@pytest.mark.parametrize("name", OF_THE_DEFAULT)
 def test_an_h200_took_what_is_predicted(name):
-    axes, measured = ON_H200[name]
+    axes, measured = OF_THE_DEFAULT[name]
     run = FakeRun(workload(axes, DecoderConfig(), 12_000, 256), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
@@ -160,11 +112,10 @@ def test_an_h200_took_what_is_predicted(name):
     assert predicted == pytest.approx(measured, abs=8192)
 
 
-@pytest.mark.parametrize("name", ELSEWHERE_ON_H200)
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_other_lengths_and_models_took_what_is_predicted(name):
-    *arguments, measured = ELSEWHERE_ON_H200[name]
-    axes = {"precision": "bf16", "attention": "flash", "loss_head": "fused"}
-    run = FakeRun(workload(axes, *arguments), cuda=True)
+    *arguments, measured = ELSEWHERE[name]
+    run = FakeRun(workload(ELSEWHERE_AXES, *arguments), cuda=True)
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
     assert predicted == pytest.approx(measured, abs=2**20 + 20_000)

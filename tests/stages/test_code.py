@@ -42,9 +42,10 @@ data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
 model/activation model/activation_budget model/adapt model/adapters model/attention
-model/bf16_stochastic model/checkpointing model/cross_entropy model/decoder
-model/feed_forward model/float8
-model/kernels model/language_model model/loss_heads model/materialise model/muon model/offload
+model/bf16_stochastic model/checkpointing model/cross_entropy model/cut_head model/decoder
+model/feed_forward model/float8 model/fused_head
+model/kernels model/language_model model/logits model/loss_heads model/materialise model/muon
+model/offload
 model/optimizers model/output_trace model/python_model model/quantised model/sources model/tiling
 model/torchao_adamw model/trained model/transformers_model model/triton
 results/base results/largest_batch results/memory results/run

@@ -14,7 +14,7 @@ from vramlab.config.model import DecoderConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
 from vramlab.memory.meter import meter
-from vramlab.model import loss_heads, offload
+from vramlab.model import logits, offload
 from vramlab.model.attention import causal_mask
 from vramlab.model.decoder import Transformer
 from vramlab.training.learner import build, parameter_count
@@ -311,10 +311,13 @@ def test_chunks_that_do_not_divide_give_the_same_loss(rows, length, chunk_tokens
 
 
 def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
-    assert loss_heads.chunk_size(512 * 256, 12_000) == 8192
-    assert loss_heads.chunk_size(12_544 * 256, 12_000) == 8333
-    assert loss_heads.chunk_size(1000, 1000) == 63
-    assert loss_heads.chunk_size(1, 12_000) == 1
+    assert logits.chunk_size(512 * 256, 128, 12_000) == 2320
+    assert logits.chunk_size(12_544 * 256, 128, 12_000) == 2320
+    assert logits.chunk_size(16_384, 896, 151_936) == 176
+    assert logits.chunk_size(8192, 2048, 128_256) == 336
+    assert logits.chunk_size(8192, 4096, 128_256) == 352
+    assert logits.chunk_size(1000, 16, 1000) == 63
+    assert logits.chunk_size(1, 128, 12_000) == 1
 
 
 def test_the_fused_head_scales_with_grad_output_and_runs_backward_once():

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vramlab.check.finding import Finding, error, warning
-from vramlab.config.axes import ADAPTER_VALUES, ATTENTION_VALUES, OPTIMIZER_VALUES
+from vramlab.config.axes import (
+    ADAPTER_VALUES,
+    ATTENTION_VALUES,
+    LOSS_HEAD_VALUES,
+    OPTIMIZER_VALUES,
+)
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
@@ -113,6 +118,7 @@ def _packages(techniques: Mapping[str, Technique]) -> Iterator[Finding]:
     for name, technique in techniques.items():
         values = (
             ATTENTION_VALUES[technique.attention],
+            LOSS_HEAD_VALUES[technique.loss_head],
             OPTIMIZER_VALUES[technique.optimizer],
             ADAPTER_VALUES[technique.adapter],
         )

@@ -1,4 +1,4 @@
-"""What each value of the axes `attention`, `optimizer` and `adapter` does, and what it needs.
+"""What each value of attention, loss_head, optimizer and adapter does, and what it needs.
 
 All that a configuration, a machine or a prediction has to know of a value stands in its entry here;
 the code that runs it stands in the table of the same keys in `model/`. Torch is not imported: a
@@ -62,6 +62,24 @@ class OptimizerValue(AxisValue):
     """The version of torch from which on it exists."""
     not_on_cpu: str | None = None
     """Why it does not run on a CPU, in a sentence."""
+
+
+@dataclass(frozen=True)
+class LossHeadValue(AxisValue):
+    """A way from hidden states to the loss."""
+
+    chunks: bool = False
+    """Whether it takes the tokens a chunk at a time, of a size that can be set."""
+    multiplies: bool = True
+    """Whether it multiplies by the output embedding itself, and so needs hidden states."""
+    bias: bool = True
+    """Whether the output embedding may have a bias."""
+    sixteen_bits: bool = False
+    """Whether it computes in 16 bits only."""
+    capability: tuple[int, int] | None = None
+    """The CUDA compute capability that it needs; None where it also runs on a CPU."""
+    operations_seen: bool = True
+    """Whether torch's counter sees its matrix products."""
 
 
 ATTENTION_VALUES: Mapping[str, AttentionValue] = {
@@ -151,6 +169,22 @@ OPTIMIZER_VALUES: Mapping[str, OptimizerValue] = {
     "bf16-stochastic": OptimizerValue(
         "moments in bfloat16, rounded at random so that no update is lost; so are weights of "
         "precision pure-bf16"
+    ),
+}
+
+LOSS_HEAD_VALUES: Mapping[str, LossHeadValue] = {
+    "full": LossHeadValue("all logits at once", multiplies=False),
+    "chunked": LossHeadValue("a chunk at a time, computed again in the backward pass", chunks=True),
+    "fused": LossHeadValue(
+        "a chunk at a time, with its gradients computed at once in the forward pass", chunks=True
+    ),
+    "cce": LossHeadValue(
+        "the cut-cross-entropy package, which keeps no logits in memory (CUDA, bf16)",
+        package="cut-cross-entropy",
+        bias=False,
+        sixteen_bits=True,
+        capability=(8, 0),
+        operations_seen=False,
     ),
 }
 

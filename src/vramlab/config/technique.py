@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from vramlab.config.axes import ADAPTER_VALUES, ATTENTION_VALUES, OPTIMIZER_VALUES, descriptions
+from vramlab.config.axes import (
+    ADAPTER_VALUES,
+    ATTENTION_VALUES,
+    LOSS_HEAD_VALUES,
+    OPTIMIZER_VALUES,
+    descriptions,
+)
 from vramlab.config.base import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
 Checkpointing = Literal["none", "block", "selective", "budget"]
 Offload = Literal["none", "activations"]
 FeedForward = Literal["full", "recomputed", "tiled"]
-LossHead = Literal["full", "chunked", "fused"]
 Compile = Literal["none", "default", "max-autotune"]
 Parallel = Literal["none", "ddp", "fsdp"]
 Setting = Literal["equal", "own"]
@@ -23,10 +28,12 @@ Setting = Literal["equal", "own"]
 if TYPE_CHECKING:
     Adapter: TypeAlias = str
     Attention: TypeAlias = str
+    LossHead: TypeAlias = str
     Optimizer: TypeAlias = str
 else:  # the names of the table's entries, which a type checker cannot read
     Adapter = Literal[tuple(ADAPTER_VALUES)]
     Attention = Literal[tuple(ATTENTION_VALUES)]
+    LossHead = Literal[tuple(LOSS_HEAD_VALUES)]
     Optimizer = Literal[tuple(OPTIMIZER_VALUES)]
 
 SIXTEEN_BITS: frozenset[str] = frozenset({"bf16", "pure-bf16", "fp8"})
@@ -71,12 +78,10 @@ class Technique(Section):
     """recomputed: keep only the input of GELU, compute its output and the dropout mask again in the
     backward pass; GELU and dropout are then one kernel on a GPU. tiled: a sixteenth of the tokens
     at a time, each computed again in the backward pass from its input; for long sequences."""
-    loss_head: LossHead = "full"
-    """full: all logits at once; chunked: a chunk at a time, computed again in the backward pass;
-    fused: a chunk at a time, with its gradients computed at once in the forward pass."""
+    loss_head: Annotated[LossHead, Field(description=descriptions(LOSS_HEAD_VALUES))] = "full"
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens in a chunk of the loss head; null takes a sixteenth of the batch, or fewer, so that a
-    chunk has at most 1e8 logits."""
+    chunk has at most 2.8e7 logits, or up to 4.6e7 where the model is wide."""
     optimizer: Annotated[Optimizer, Field(description=descriptions(OPTIMIZER_VALUES))] = "adam"
     adapter: Annotated[Adapter, Field(description=descriptions(ADAPTER_VALUES))] = "none"
     adapter_rank: Annotated[int, Field(ge=1)] = 16
@@ -143,8 +148,15 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "attention {attention} needs a window; set it, or set attention to sdpa",
     ),
     (
-        lambda t: t.chunk_tokens is not None and t.loss_head == "full",
-        "loss_head full has no chunks; set loss_head to chunked or fused, or remove chunk_tokens",
+        lambda t: t.chunk_tokens is not None and not LOSS_HEAD_VALUES[t.loss_head].chunks,
+        "loss_head {loss_head} has no chunks; set loss_head to "
+        f"{' or '.join(k for k, v in LOSS_HEAD_VALUES.items() if v.chunks)}, or remove "
+        "chunk_tokens",
+    ),
+    (
+        lambda t: LOSS_HEAD_VALUES[t.loss_head].sixteen_bits and t.precision not in SIXTEEN_BITS,
+        "loss_head {loss_head} computes in 16 bits and cannot run in {precision}; set precision to "
+        "bf16",
     ),
     (
         lambda t: (t.checkpointing == "budget") != (t.checkpointing_budget is not None),

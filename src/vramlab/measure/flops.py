@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vramlab.config.axes import ATTENTION_VALUES
+from vramlab.config.axes import ATTENTION_VALUES, LOSS_HEAD_VALUES
 from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.out_of_memory import is_out_of_memory
 from vramlab.model.language_model import LanguageModel
@@ -39,6 +39,7 @@ a little fewer: no gradient flows to what is below the first adapter."""
 
 UNKNOWN = "the sizes of attention, or how many experts a token goes to, are not known"
 COMPILED_KERNEL = "the kernel that flex_attention compiles is not counted"
+SKIPPED_TILES = "the kernel of the loss head leaves out gradients that are too small to matter"
 NO_MEMORY = "memory ran out while operations were counted"
 OTHER_KERNELS = "the model has kernels whose operations torch cannot count"
 
@@ -70,8 +71,8 @@ def step_flops(learner: Learner, length: int) -> StepFlops:
         length: tokens of a sequence.
     """
     needed = model_flops(learner.model, length)
-    if learner.technique.attention == "flex":
-        return StepFlops(needed, None, UNKNOWN if needed is None else COMPILED_KERNEL)
+    if unseen := _uncounted_kernel(learner):
+        return StepFlops(needed, None, UNKNOWN if needed is None else unseen)
     counted = _count(learner, length)
     if counted is None:
         return StepFlops(needed, None, UNKNOWN if needed is None else NO_MEMORY)
@@ -87,6 +88,14 @@ def step_flops(learner: Learner, length: int) -> StepFlops:
     if done < _UNSEEN * needed:
         return StepFlops(needed, None, OTHER_KERNELS)
     return StepFlops(needed, done)
+
+
+def _uncounted_kernel(learner: Learner) -> str | None:
+    """Why torch's counter cannot tell what a technique computes; None if it can."""
+    if learner.technique.attention == "flex":
+        return COMPILED_KERNEL
+    seen = LOSS_HEAD_VALUES[learner.technique.loss_head].operations_seen
+    return None if seen else SKIPPED_TILES
 
 
 def model_flops(model: LanguageModel, length: int) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vramlab.config.axes import OPTIMIZER_VALUES
+from vramlab.config.axes import LOSS_HEAD_VALUES, OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.model.checkpointing import Runner, block_runner, save_matmuls_and_attention
 from vramlab.model.float8 import MULTIPLE, Float8Linear
@@ -159,10 +159,16 @@ def _check(parts: Parts, technique: Technique) -> None:
         raise UnsuitableModel(_NO_BLOCKS.format(what=f"optimizer {technique.optimizer}"))
     if technique.parallel == "fsdp" and not parts.blocks:
         raise UnsuitableModel(_NO_BLOCKS.format(what="parallel fsdp"))
-    if technique.loss_head != "full" and parts.head is None:
+    loss_head = LOSS_HEAD_VALUES[technique.loss_head]
+    if loss_head.multiplies and parts.head is None:
         raise UnsuitableModel(
             f"loss_head {technique.loss_head} multiplies hidden states by the output embedding "
             "itself, and the model returns logits"
+        )
+    if not loss_head.bias and getattr(parts.head, "bias", None) is not None:
+        raise UnsuitableModel(
+            f"loss_head {technique.loss_head} has no bias, and the model's output embedding has "
+            "one; set loss_head to fused"
         )
     if technique.feed_forward != "full" and not _containers(parts.feed_forward):
         raise UnsuitableModel(

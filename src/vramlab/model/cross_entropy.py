@@ -9,7 +9,6 @@ Source: Hsu et al., 2024 (arXiv:2410.10989), section 3.2; Milakov and Gimelshein
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from vramlab.config.targets import IGNORED
@@ -18,30 +17,20 @@ _BLOCK, _WARPS = 4096, 8
 """Logits that a Triton program loads at a time, and its warps."""
 
 
-@torch.library.custom_op("vramlab::cross_entropy_", mutates_args={"logits"})
-def cross_entropy_(logits: Tensor, targets: Tensor, softcap: float) -> Tensor:
-    """Replace logits by the gradient of the summed cross-entropy; return the sum.
+def cross_entropy_(logits: Tensor, targets: Tensor, losses: Tensor, softcap: float) -> None:
+    """Replace logits by the gradient of the summed cross-entropy, and losses by the loss of each.
 
     Args:
         logits: [tokens, vocabulary], contiguous; becomes the gradient.
         targets: [tokens], int64; IGNORED adds neither loss nor gradient.
+        losses: [tokens], float32; becomes the loss of each token in nats.
         softcap: the logits are capped first, to softcap * tanh(logits / softcap); 0 for no cap.
-
-    Returns:
-        The sum in nats, a float32 scalar.
     """
     from vramlab.model import kernels  # noqa: PLC0415  needs triton
 
     tokens, vocabulary = logits.shape
-    losses = torch.empty(tokens, dtype=torch.float32, device=logits.device)
     kernels.cross_entropy[(tokens,)](
         *(logits, targets, losses, logits.stride(0), softcap, vocabulary, softcap > 0.0, IGNORED),
         BLOCK=_BLOCK,
         num_warps=_WARPS,
     )
-    return losses.sum()
-
-
-@cross_entropy_.register_fake
-def _(logits: Tensor, targets: Tensor, softcap: float) -> Tensor:
-    return logits.new_empty((), dtype=torch.float32)

@@ -30,11 +30,12 @@ from torch.nn import functional
 
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.memory.counter import Counter
-from vramlab.model import loss_heads
+from vramlab.model import cut_head, fused_head
 from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import SMALLEST
 from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
+from vramlab.predict.cut_cross_entropy import CutCrossEntropy
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
 
@@ -118,7 +119,7 @@ class CudaCounter(Counter):
 
 def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
     """The workspaces that an operation needs; cuBLASLt adds vectors only."""
-    if func is _ATEN.addmm.default and args[0].dim() != 1:
+    if func.overloadpacket in {_ATEN.addmm, _ATEN.addmm_} and args[0].dim() != 1:
         return _CUBLAS
     return _WORKSPACES.get(func, {})
 
@@ -236,11 +237,29 @@ def _has_triton(_: Callable[..., bool], device: torch.device, dtype: torch.dtype
     return dtype in {torch.float32, *_HALF}
 
 
+def _in_place(_: Callable[..., None], *__: Any) -> None:
+    """In place of a kernel that only overwrites its arguments."""
+
+
+def _add_product(original: Callable[..., None], total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Of two types, CUDA adds up in place, as of one."""
+    if total.dtype == a.dtype:
+        original(total, a, b)
+
+
+def _cut_cross_entropy(_: Callable[..., Tensor], *args: Any) -> Tensor:
+    loss: Tensor = CutCrossEntropy.apply(*args)  # type: ignore[no-untyped-call]
+    return loss
+
+
 _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
     (functional, "dropout"): _dropout,
     (torch, "is_autocast_enabled"): _is_autocast_enabled,
     (functional, "scaled_dot_product_attention"): _attention,
-    (loss_heads, "has_triton"): _has_triton,
+    (fused_head, "has_triton"): _has_triton,
+    (fused_head, "cross_entropy_"): _in_place,
+    (fused_head, "add_product_"): _add_product,
+    (cut_head, "linear_cross_entropy"): _cut_cross_entropy,
 }
 """Replacements by module and name; the first argument is the function that is replaced."""
 
@@ -269,9 +288,13 @@ _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
 
 _WORKSPACES: Mapping[Any, Mapping[str, int]] = {
     _ATEN.mm.default: _CUBLAS,
+    _ATEN.mm.out: _CUBLAS,
     _ATEN.bmm.default: _CUBLAS,
     _ATEN.baddbmm.default: _CUBLAS,
-    _ATEN.addmm.default: _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
+    **dict.fromkeys(
+        (_ATEN.addmm.default, _ATEN.addmm.out, _ATEN.addmm_.default),
+        _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
+    ),
     _ATEN._scaled_mm.default: _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
 }
 """The workspaces that an operation needs, by library."""

@@ -27,14 +27,15 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from vramlab.config.axes import LOSS_HEAD_VALUES
 from vramlab.config.model import DecoderConfig
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
-from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
-from vramlab.model.loss_heads import chunk_size
+from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
+from vramlab.model.logits import chunk_size
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.segments import (
@@ -93,7 +94,7 @@ class FakeRun:
         dtype = np.min_scalar_type(workload.vocab_size - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
-        self._largest_run = _largest_run(workload, self._learner.model.vocabulary)
+        self._largest_run = _largest_run(workload, self._learner.model)
         self._peaks = functools.cache(self._step)
         self._lengths = functools.cache(self._step_of_length)
         self._blocks = self._learner.model.block_list()
@@ -351,9 +352,11 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return steps + [g["lr"] for g in optimizer.param_groups if isinstance(g["lr"], Tensor)]
 
 
-def _largest_run(workload: Workload, tokens: int) -> int:
+def _largest_run(workload: Workload, model: LanguageModel) -> int:
     """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
-    if workload.technique.loss_head == "full":
+    weight = model.output_embedding().weight
+    if weight is None or not LOSS_HEAD_VALUES[workload.technique.loss_head].chunks:
         return sys.maxsize
-    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, tokens)
+    vocabulary, width = weight.shape
+    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, width, vocabulary)
     return max(4, CHUNKS * chunk // workload.length)

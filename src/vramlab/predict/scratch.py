@@ -133,11 +133,6 @@ def _foreach_norm(args: Any) -> Iterator[int]:
     yield 4 * len(tensors) * -(-max(tensor.numel() for tensor in tensors) // _CHUNK)
 
 
-def _cross_entropy(args: Any) -> Iterator[int]:
-    """The loss of each token, in float32."""
-    yield 4 * args[1].numel()
-
-
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
@@ -148,6 +143,5 @@ _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN.embedding_dense_backward.default: _embedding_backward,
     _ATEN.sum.dim_IntList: _sum,
     _ATEN._foreach_norm.Scalar: _foreach_norm,
-    torch.ops.vramlab.cross_entropy_.default: _cross_entropy,
 }
 """The bytes of each temporary tensor in the CUDA kernel of an operation."""

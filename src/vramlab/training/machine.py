@@ -15,8 +15,10 @@ import torch
 from vramlab.config.axes import (
     ADAPTER_VALUES,
     ATTENTION_VALUES,
+    LOSS_HEAD_VALUES,
     OPTIMIZER_VALUES,
     AttentionValue,
+    LossHeadValue,
     OptimizerValue,
 )
 from vramlab.config.model import DecoderConfig
@@ -111,6 +113,11 @@ _OBSTACLES = (
     _Obstacle(
         lambda w, m: (needed := _attention(w).capability) is not None and not _has(m, needed),
         "{kernel} needs an NVIDIA GPU of compute capability {capability} or newer",
+    ),
+    _Obstacle(
+        lambda w, m: (needed := _loss_head(w).capability) is not None and not _has(m, needed),
+        "loss_head {loss_head} needs an NVIDIA GPU of compute capability {head_capability} or "
+        "newer",
     ),
     _Obstacle(
         lambda w, m: (
@@ -231,6 +238,8 @@ class _Facts(dict[str, object]):
             kernel=attention.package or f"attention {workload.technique.attention}",
             capability=_generation(attention.capability),
             not_on_cpu=attention.not_on_cpu,
+            loss_head=workload.technique.loss_head,
+            head_capability=_generation(_loss_head(workload).capability),
             optimizer=workload.technique.optimizer,
             optimizer_not_on_cpu=_optimizer(workload).not_on_cpu,
             needed_torch=".".join(map(str, _optimizer(workload).torch or ())),
@@ -255,6 +264,7 @@ def _packages(technique: Technique) -> list[str]:
     """The optional packages that a technique needs."""
     values = (
         ATTENTION_VALUES[technique.attention],
+        LOSS_HEAD_VALUES[technique.loss_head],
         OPTIMIZER_VALUES[technique.optimizer],
         ADAPTER_VALUES[technique.adapter],
     )
@@ -268,6 +278,10 @@ def _module(package: str) -> str:
 
 def _attention(workload: Workload) -> AttentionValue:
     return ATTENTION_VALUES[workload.technique.attention]
+
+
+def _loss_head(workload: Workload) -> LossHeadValue:
+    return LOSS_HEAD_VALUES[workload.technique.loss_head]
 
 
 def _optimizer(workload: Workload) -> OptimizerValue:

@@ -1,0 +1,65 @@
+"""Peaks of training steps that GPUs took, for `tools/gpu_peaks.py` to measure again."""
+
+from vramlab.config.model import DecoderConfig
+
+OF_THE_DEFAULT = {
+    "fp32": ({}, {4: 342662656, 2855: 147510894080}),
+    "bf16": ({"precision": "bf16"}, {4: 322932224, 923: 41919511040}),
+    "flash": (
+        {"precision": "bf16", "attention": "flash"},
+        {923: 41919442944},
+    ),
+    "windowed": (
+        {"precision": "bf16", "attention": "flash", "window": 64},
+        {3247: 147110356992},
+    ),
+    "math": ({"precision": "bf16", "attention": "math"}, {887: 42135946240}),
+    "sdpa": ({"precision": "bf16", "attention": "sdpa"}, {929: 42191022080}),
+    "masked": (
+        {"precision": "bf16", "attention": "masked", "window": 64},
+        {929: 42191612416},
+    ),
+    "checkpointing": (
+        {"precision": "bf16", "checkpointing": "block"},
+        {4: 290815488, 3916: 147491269632},
+    ),
+    "fused head": (
+        {"precision": "bf16", "attention": "sdpa", "loss_head": "fused"},
+        {4: 186997760, 796: 7358684160, 4688: 41952119296},
+    ),
+    "cce": (
+        {"precision": "bf16", "attention": "sdpa", "loss_head": "cce"},
+        {4: 0, 796: 0},
+    ),
+    "pure-bf16, fused": (
+        {"precision": "pure-bf16", "attention": "sdpa", "loss_head": "fused"},
+        {4: 0, 796: 0},
+    ),
+    "chunked": (
+        {"precision": "bf16", "attention": "sdpa", "loss_head": "chunked"},
+        {4: 0, 796: 0},
+    ),
+    "least memory": (
+        {
+            "precision": "bf16",
+            "attention": "sdpa",
+            "loss_head": "fused",
+            "feed_forward": "recomputed",
+            "checkpointing": "block",
+            "optimizer": "in-backward",
+        },
+        {4: 159238656, 948: 2582521344, 16282: 42026354176},
+    ),
+}
+"""Axes, and bytes by batch size: from searches of 2026-11-23 to 25 with torch 2.11.0, the default
+model, 256 tokens and 12,000 pieces; those of the fused head also on an H100 of 2026-11-26."""
+
+ELSEWHERE_AXES = {"precision": "bf16", "attention": "flash", "loss_head": "fused"}
+GPT2 = DecoderConfig(d_model=768, layers=12, heads=12, d_ff=3072)
+ELSEWHERE = {
+    "4,096 tokens": (DecoderConfig(), 12_000, 4096, {4: 766594048, 292: 41811794944}),
+    "16,384 tokens": (DecoderConfig(), 12_000, 16_384, {73: 41818180096}),
+    "a model of GPT-2's size": (GPT2, 50_000, 1024, {56: 25085889024}),
+}
+"""Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25, and
+the last on an H100 of 2026-11-26, which took 1 MiB more with flash-attn at all lengths."""
