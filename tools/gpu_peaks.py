@@ -18,7 +18,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-import torch  # noqa: E402
 from measured_peaks import ELSEWHERE, ELSEWHERE_AXES, OF_THE_DEFAULT  # noqa: E402
 from workloads import workload  # noqa: E402
 
@@ -27,6 +26,7 @@ from vramlab.config.workload import Workload  # noqa: E402
 from vramlab.measure.trial import Trials  # noqa: E402
 from vramlab.memory.budget import Budget  # noqa: E402
 from vramlab.predict.fake_run import FakeRun  # noqa: E402
+from vramlab.training.device import resolve  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -50,7 +50,7 @@ def measure(case: Case, batch_size: int) -> None:
     run = FakeRun(case.workload, cuda=True)
     predicted = run.peak(batch_size)
     run.close()
-    trial = Trials(case.workload, Budget(torch.device("cuda", 0), None), 3)(batch_size)
+    trial = Trials(case.workload, Budget(resolve("cuda"), None), 3)(batch_size)
     took = trial.peak_allocated
     error = "" if took is None else f"{100 * (predicted / took - 1):+.3f} %"
     print(

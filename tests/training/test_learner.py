@@ -311,13 +311,17 @@ def test_chunks_that_do_not_divide_give_the_same_loss(rows, length, chunk_tokens
 
 
 def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
-    assert logits.chunk_size(512 * 256, 128, 12_000) == 2320
-    assert logits.chunk_size(12_544 * 256, 128, 12_000) == 2320
-    assert logits.chunk_size(16_384, 896, 151_936) == 176
-    assert logits.chunk_size(8192, 2048, 128_256) == 336
-    assert logits.chunk_size(8192, 4096, 128_256) == 352
-    assert logits.chunk_size(1000, 16, 1000) == 63
-    assert logits.chunk_size(1, 128, 12_000) == 1
+    def size(head, tokens, width, vocabulary):
+        return logits.chunk_size(tokens, vocabulary, logits.CHUNK_LOGITS[head](width, vocabulary))
+
+    assert size("fused", 512 * 256, 128, 12_000) == 2432
+    assert size("fused", 16_384, 896, 151_936) == 192
+    assert size("fused", 8192, 2048, 128_256) == 352
+    assert size("fused", 8192, 4096, 128_256) == 352
+    assert size("chunked", 512 * 256, 128, 12_000) == 2432
+    assert size("chunked", 1_000_000, 4096, 128_256) == 768
+    assert size("chunked", 1000, 16, 1000) == 63
+    assert size("fused", 1, 128, 12_000) == 1
 
 
 def test_the_fused_head_scales_with_grad_output_and_runs_backward_once():

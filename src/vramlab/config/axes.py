@@ -78,6 +78,8 @@ class LossHeadValue(AxisValue):
     """Whether it computes in 16 bits only."""
     capability: tuple[int, int] | None = None
     """The CUDA compute capability that it needs; None where it also runs on a CPU."""
+    capped_vocabulary: int = 1
+    """What the vocabulary of a model that caps its logits must be a multiple of."""
     operations_seen: bool = True
     """Whether torch's counter sees its matrix products."""
 
@@ -184,6 +186,7 @@ LOSS_HEAD_VALUES: Mapping[str, LossHeadValue] = {
         bias=False,
         sixteen_bits=True,
         capability=(8, 0),
+        capped_vocabulary=256,
         operations_seen=False,
     ),
 }

@@ -170,6 +170,13 @@ def _check(parts: Parts, technique: Technique) -> None:
             f"loss_head {technique.loss_head} has no bias, and the model's output embedding has "
             "one; set loss_head to fused"
         )
+    weight, tile = getattr(parts.head, "weight", None), loss_head.capped_vocabulary
+    if parts.softcap is not None and weight is not None and len(weight) % tile:
+        raise UnsuitableModel(
+            f"loss_head {technique.loss_head} caps the logits of a vocabulary that is a multiple "
+            f"of {tile} only, and the model's is {len(weight)}: it would count columns that are "
+            "not there; set loss_head to fused"
+        )
     if technique.feed_forward != "full" and not _containers(parts.feed_forward):
         raise UnsuitableModel(
             f"feed_forward {technique.feed_forward} needs the feed-forward layer as a module of "

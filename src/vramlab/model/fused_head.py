@@ -27,7 +27,7 @@ from torch.nn import functional
 from vramlab.config.targets import IGNORED
 from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.model.language_model import OutputEmbedding
-from vramlab.model.logits import chunks, logits_of
+from vramlab.model.logits import chunks, fused_logits, logits_of
 from vramlab.model.triton import has_triton
 
 _SMALL = 4
@@ -65,7 +65,7 @@ def fused_loss(
             hidden, output.weight, output.bias, _Batch(targets, chunking)
         )
         return loss
-    pieces = chunks(hidden, output, targets, chunk_tokens)
+    pieces = chunks(hidden, output, targets, chunk_tokens, fused_logits)
     return torch.stack([of_chunk.loss(rows, output, wanted) for rows, wanted in pieces]).sum()
 
 
@@ -104,7 +104,7 @@ def add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a [n, m] @ b [m, k] to `total` [n, k], which may be in float32 beside 16 bits."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
-    elif a.device.type == "cuda" and _MIXED_PRODUCT:
+    elif a.is_cuda and _MIXED_PRODUCT:
         torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
     else:
         total += a @ b
@@ -175,7 +175,7 @@ class _Fused(torch.autograd.Function):
         trained = ctx.needs_input_grad[1]
         cast_bias = None if bias is None else bias.to(dtype)
         output = OutputEmbedding(weight.to(dtype), cast_bias, chunking.softcap)
-        pieces = list(chunks(hidden, output, targets, chunking.tokens))
+        pieces = list(chunks(hidden, output, targets, chunking.tokens, fused_logits))
         tokens = len(pieces[0][1])
         gradients = _Gradients(
             hidden,

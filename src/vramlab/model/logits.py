@@ -3,13 +3,14 @@
 How large a chunk is: each chunk reads the output embedding [vocabulary, width], and writes its
 gradient, once more, so that small chunks move the weight more often than they compute with it; a
 large one keeps many logits. The bytes of the weight over those of the logits are width / tokens:
-chunks of a sixth of the width keep the two in balance. LEAST and MOST bound the logits.
+chunks of a fifth of the width keep the two in balance. `chunked` makes a gradient of the weight a
+chunk beside, so that fewer logits than half of the weight's values would save little.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -20,28 +21,48 @@ from vramlab.model.language_model import OutputEmbedding
 
 CHUNKS = 16
 """Minimum number of chunks for a batch, so that the logits of one take little memory."""
-LEAST, MOST = 28_000_000, 46_000_000
-"""Logits that a chunk of a large batch has at least and at most: 53 and 88 MiB in 16 bits."""
-_WIDTH_OF_CHUNK = 6
-_TILE = 16
-"""Tensor cores multiply 16 rows at a time."""
+LEAST, MOST_FUSED, MOST_CHUNKED = 29_200_000, 46_000_000, 100_000_000
+"""Logits that a chunk of a large batch has at least and at most: 56, 88 and 191 MiB in 16 bits."""
+_WIDTH_OF_CHUNK = 5
+_ROWS = 32
+"""Rows of a chunk are a multiple of this: cuBLAS took 1.5 times as long for 336 as for 352."""
+Logits = Callable[[int, int], int]
+"""The most logits of a chunk, by the width and the vocabulary."""
 
 
-def chunk_size(tokens: int, width: int, vocabulary: int) -> int:
+def fused_logits(width: int, vocabulary: int) -> int:
+    """The most logits in a chunk of the head `fused`."""
+    return max(LEAST, min(MOST_FUSED, width // _WIDTH_OF_CHUNK * vocabulary))
+
+
+def chunked_logits(width: int, vocabulary: int) -> int:
+    """The most logits in a chunk of the head `chunked`."""
+    return max(LEAST, min(MOST_CHUNKED, width * vocabulary // 2))
+
+
+CHUNK_LOGITS: Mapping[str, Logits] = {"chunked": chunked_logits, "fused": fused_logits}
+"""By the value of the axis `loss_head`."""
+
+
+def chunk_size(tokens: int, vocabulary: int, most_logits: int) -> int:
     """Default number of tokens in a chunk, of a batch of `tokens`."""
-    balanced = width // _WIDTH_OF_CHUNK
-    most = max(LEAST // vocabulary, min(MOST // vocabulary, balanced))
-    most = most // _TILE * _TILE or most
+    most = most_logits // vocabulary
+    most = most // _ROWS * _ROWS or most
     return max(1, min(math.ceil(tokens / CHUNKS), most))
 
 
 def chunks(
-    hidden: Tensor, output: OutputEmbedding, targets: Tensor, chunk_tokens: int | None
+    hidden: Tensor,
+    output: OutputEmbedding,
+    targets: Tensor,
+    chunk_tokens: int | None,
+    most_logits: Logits,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states [tokens, width] and targets [tokens] of each chunk of a batch."""
     assert output.weight is not None  # a model that returns logits has the head `full` only
     vocabulary, width = output.weight.shape
-    size = chunk_tokens or chunk_size(targets.numel(), width, vocabulary)
+    default = chunk_size(targets.numel(), vocabulary, most_logits(width, vocabulary))
+    size = chunk_tokens or default
     return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
 
 

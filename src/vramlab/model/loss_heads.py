@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from vramlab.model.cut_head import cut_loss
 from vramlab.model.fused_head import OfChunk, fused_loss, loss_and_grad_logits
 from vramlab.model.language_model import OutputEmbedding
-from vramlab.model.logits import chunks, loss_of
+from vramlab.model.logits import chunked_logits, chunks, loss_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 LossHead = Callable[[Tensor, OutputEmbedding, Tensor], Tensor]
@@ -45,7 +45,8 @@ def make_chunked(chunk_tokens: int | None, compiler: Compiler[LossHead]) -> Loss
 
     def chunked(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for chunk_hidden, chunk_targets in chunks(hidden, output, targets, chunk_tokens):
+        pieces = chunks(hidden, output, targets, chunk_tokens, chunked_logits)
+        for chunk_hidden, chunk_targets in pieces:
             total = total + checkpoint(
                 chunk,
                 chunk_hidden,

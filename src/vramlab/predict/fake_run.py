@@ -27,7 +27,6 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from vramlab.config.axes import LOSS_HEAD_VALUES
 from vramlab.config.model import DecoderConfig
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
@@ -35,7 +34,7 @@ from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
 from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
-from vramlab.model.logits import chunk_size
+from vramlab.model.logits import CHUNK_LOGITS, chunk_size
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.segments import (
@@ -354,9 +353,13 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 def _largest_run(workload: Workload, model: LanguageModel) -> int:
     """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
-    weight = model.output_embedding().weight
-    if weight is None or not LOSS_HEAD_VALUES[workload.technique.loss_head].chunks:
+    weight, most_logits = (
+        model.output_embedding().weight,
+        CHUNK_LOGITS.get(workload.technique.loss_head),
+    )
+    if weight is None or most_logits is None:
         return sys.maxsize
     vocabulary, width = weight.shape
-    chunk = workload.technique.chunk_tokens or chunk_size(sys.maxsize, width, vocabulary)
+    default = chunk_size(sys.maxsize, vocabulary, most_logits(width, vocabulary))
+    chunk = workload.technique.chunk_tokens or default
     return max(4, CHUNKS * chunk // workload.length)
