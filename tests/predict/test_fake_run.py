@@ -161,8 +161,8 @@ def test_a_head_of_many_chunks_is_on_the_line(monkeypatch):
 
 
 def test_what_cuda_saves_differently():
-    def peak(**axes):
-        run = FakeRun(of_axes(axes), cuda=True)
+    def peak(model=SMALL, **axes):
+        run = FakeRun(workload(axes, model, vocab_size=1000, length=32), cuda=True)
         return run.peak(100) - run.peak(50)
 
     kept = peak(loss_head="fused", attention="sdpa")
@@ -171,7 +171,11 @@ def test_what_cuda_saves_differently():
     rows = 50 * SMALL.heads * 32
     assert stored - kept == pytest.approx(SMALL.layers * 4 * rows * (32 - 1), rel=0.01)
     hidden = 4 * 50 * 32 * SMALL.d_model
-    blocks = peak(loss_head="fused", attention="sdpa", offload="activations")
+    deep = SMALL.model_copy(update={"layers": 6})
+    axes = {"loss_head": "fused", "attention": "sdpa"}
+    kept, blocks = (
+        peak(deep, **axes, offload=offload) for offload in ("none", "activations")
+    )  # two of six blocks stay
     assert blocks < kept - 4 * hidden
 
 

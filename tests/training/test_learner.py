@@ -14,7 +14,7 @@ from vramlab.config.model import DecoderConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
 from vramlab.memory.meter import meter
-from vramlab.model import logits, offload
+from vramlab.model import logits
 from vramlab.model.attention import causal_mask
 from vramlab.model.decoder import Transformer
 from vramlab.training.learner import build, parameter_count
@@ -242,26 +242,6 @@ def test_checkpointing_and_offload_are_bit_equal(dropout):
     first = results[0]
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-
-
-@pytest.mark.parametrize("checkpointing", ["none", "block"])
-def test_offload_moves_what_the_blocks_save_but_no_parameter(checkpointing, monkeypatch):
-    monkeypatch.setattr(offload, "SMALLEST", 0)
-    moved = []
-    empty = torch.empty
-
-    def noted(*shape, **options):
-        if "pin_memory" in options:
-            moved.append(tuple(*shape))
-        return empty(*shape, **options)
-
-    monkeypatch.setattr(offload.torch, "empty", noted)
-    technique = learner(offload="activations", checkpointing=checkpointing)
-    technique.loss_sum(*batch()).backward()
-    shapes = {tuple(p.shape) for p in technique.model.parameters()}
-    assert (3, 24, SMALL.d_model) in moved
-    assert ((3, 24, SMALL.d_ff) in moved) == (checkpointing == "none")
-    assert not {shape for shape in moved if shape in shapes and len(shape) > 1}
 
 
 def test_the_default_model_has_the_required_parameter_count():

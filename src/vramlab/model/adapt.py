@@ -26,7 +26,7 @@ from vramlab.model.language_model import (
     OutputEmbedding,
     UnsuitableModel,
 )
-from vramlab.model.offload import OFFLOAD
+from vramlab.model.offload import make_offload
 from vramlab.model.tiling import in_pieces
 
 
@@ -68,7 +68,7 @@ class AdaptedModel(LanguageModel):
         super().__init__()
         self.network = network
         self.parts = parts
-        self.offload = OFFLOAD[technique.offload]
+        self.offload = make_offload(technique.offload)
         self._run_block = block_runner(technique)
         _check(parts, technique)
         if technique.checkpointing != "none" or technique.offload != "none":

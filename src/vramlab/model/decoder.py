@@ -15,7 +15,7 @@ from vramlab.model.checkpointing import block_runner
 from vramlab.model.feed_forward import FEED_FORWARD
 from vramlab.model.float8 import Float8Linear
 from vramlab.model.language_model import AttentionLayer, LanguageModel, OutputEmbedding
-from vramlab.model.offload import OFFLOAD
+from vramlab.model.offload import make_offload
 
 
 class Block(nn.Module):
@@ -53,7 +53,7 @@ class Transformer(LanguageModel):
     def __init__(self, config: DecoderConfig, vocab_size: int, technique: Technique) -> None:
         super().__init__()
         self.run_block = block_runner(technique)
-        self.offload = OFFLOAD[technique.offload]
+        self.offload = make_offload(technique.offload)
         self.window = technique.window
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
@@ -75,8 +75,8 @@ class Transformer(LanguageModel):
             for block in self.blocks:
                 x = block(x)
         else:
-            with self.offload(self.parameters()):
-                for block in self.blocks:
+            for block in self.blocks:
+                with self.offload(block.parameters()):
                     x = self.run_block(block, x)
         hidden: Tensor = self.norm(x)
         return hidden

@@ -25,14 +25,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.memory.counter import Counter
 from vramlab.model import cut_head, fused_head
 from vramlab.model.attention import SelfAttention
-from vramlab.model.offload import SMALLEST
+from vramlab.model.offload import Offload
 from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.cut_cross_entropy import CutCrossEntropy
@@ -131,7 +130,7 @@ def adapt_to_cuda(learner: Learner) -> None:
             if isinstance(module, SelfAttention):
                 module.kernel = _flash_kernel
     if learner.technique.offload != "none":
-        learner.model.offload = _offload
+        learner.model.offload = Offload(lambda _: _Uncounted())
 
 
 def cuda_optimizer(learner: Learner, learning_rate: float) -> torch.optim.Optimizer:
@@ -264,23 +263,22 @@ _FUNCTIONS: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
 """Replacements by module and name; the first argument is the function that is replaced."""
 
 
-@contextlib.contextmanager
-def _offload(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Like offload.on_host, but saves only shape and type: host memory is not counted."""
-    parameter_storages = {parameter.untyped_storage()._cdata for parameter in parameters}
+class _Uncounted:
+    """The host, whose memory is not counted: it keeps shapes only."""
 
-    def pack(tensor: Tensor) -> Tensor | tuple[torch.Size, torch.dtype]:
-        if tensor.nbytes < SMALLEST or tensor.untyped_storage()._cdata in parameter_storages:
-            return tensor
-        return tensor.shape, tensor.dtype
+    def store(self, tensor: Tensor) -> Tensor:
+        """A tensor without memory."""
+        return torch.empty_like(tensor, device="meta")
 
-    def unpack(packed: Tensor | tuple[torch.Size, torch.dtype]) -> Tensor:
-        if isinstance(packed, Tensor):
-            return packed
-        return torch.empty(packed[0], dtype=packed[1])
+    def stored(self, kept: Tensor) -> None:
+        """Nothing to wait for."""
 
-    with saved_tensors_hooks(pack, unpack):
-        yield
+    def load(self, kept: Tensor) -> tuple[Tensor, None]:
+        """One on the device."""
+        return torch.empty_like(kept, device="cpu"), None
+
+    def loaded(self, copy: None) -> None:
+        """Nothing to wait for."""
 
 
 _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
