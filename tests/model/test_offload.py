@@ -140,8 +140,31 @@ def test_nothing_stays_after_a_step_without_a_backward_pass(host):
     for _ in range(3):
         run(torch.randn(4, 8, requires_grad=True))
     gc.collect()
-    alive = sum(t() is not None for t in refs)
-    assert alive <= 2  # of the last block of the last step
+    assert not any(t() is not None for t in refs)
+
+
+def test_what_was_prefetched_is_waited_for_where_the_backward_pass_fails(host):
+    run, layers = blocks(4, host)
+    loaded, waited = [], []
+
+    def load(kept):
+        loaded.append(kept)
+        return torch.zeros_like(kept[0]), "copy"
+
+    host.load, host.loaded = load, waited.append
+
+    def fail(_):
+        raise RuntimeError("out of memory")
+
+    layers[1][0].weight.register_hook(fail)
+    loss = run(torch.randn(4, 8, requires_grad=True)).sum()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        loss.backward()
+    assert len(waited) < len(loaded)
+    del loss
+    torch.ones(1, requires_grad=True).sum().backward()  # torch's queue keeps what it did not run
+    gc.collect()
+    assert len(waited) == len(loaded) == len(host.moved) - 2  # the last block's never left
 
 
 @pytest.mark.parametrize("checkpointing", ["none", "block"])

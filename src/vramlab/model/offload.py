@@ -99,7 +99,8 @@ class CudaHost:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             to.copy_(tensor, non_blocking=True)
-        return self._stream.record_event()
+        event: torch.cuda.Event = self._stream.record_event()
+        return event
 
 
 def host_of(device: torch.device) -> Host:
@@ -117,37 +118,44 @@ class _Saved:
 
     def __init__(self, group: _Group, tensor: Tensor) -> None:
         self.group = group
-        self.tensor: Tensor | None = tensor
+        self._tensor: Tensor | None = tensor
         """On the device, from its copy back or until its copy to the host is complete."""
-        self.kept = group.host.store(tensor)
+        self._kept = group.host.store(tensor)
         self._copy: Any = None
+        """The copy back, until the computation waits for it."""
+
+    def __del__(self) -> None:
+        """Free no memory that a copy writes to: a step may end before it used what it loaded."""
+        self._wait()
 
     def release(self) -> None:
         """Free it on the device."""
-        self.group.host.stored(self.kept)
-        self.tensor = None
+        self.group.host.stored(self._kept)
+        self._tensor = None
 
     def load(self) -> None:
         """Begin to copy it back, unless it is there."""
-        if self.tensor is None:
-            self.tensor, self._copy = self.group.host.load(self.kept)
+        if self._tensor is None:
+            self._tensor, self._copy = self.group.host.load(self._kept)
 
     def on_device(self) -> Tensor:
         """The tensor, for the computation that follows."""
         self.load()
-        assert self.tensor is not None
+        self._wait()
+        assert self._tensor is not None
+        return self._tensor
+
+    def _wait(self) -> None:
         if self._copy is not None:
             self.group.host.loaded(self._copy)
-        return self.tensor
+            self._copy = None
 
 
 class _Group:
-    """What one block saves."""
+    """What one block saves; autograd's graph keeps it."""
 
     def __init__(self, host: Host, before: _Group | None) -> None:
         self.host = host
-        self.waiting: list[_Saved] = []
-        """On the device until their copies are complete."""
         self._before = None if before is None else weakref.ref(before)
         self._saved: weakref.WeakValueDictionary[Any, _Saved] = weakref.WeakValueDictionary()
         self._loading = False
@@ -163,26 +171,23 @@ class _Group:
         )
         saved = self._saved.get(key)
         if saved is None:
-            # Detached: with its graph, the last block's would keep a step that never goes backward.
+            # Detached: with its graph, a tensor would keep itself.
             saved = self._saved[key] = _Saved(self, tensor.detach())
-            self.waiting.append(saved)
         return saved
 
     def release(self) -> None:
         """Free what was copied to the host."""
-        for saved in self.waiting:
+        for saved in list(self._saved.values()):
             saved.release()
-        self.waiting.clear()
 
     def use(self) -> None:
         """Begin to copy this block's tensors back, and then those of the block before it."""
-        self.waiting.clear()  # the backward pass frees each of them as soon as it was used
-        self.load()
-        before = self._before and self._before()
+        self._load()
+        before = None if self._before is None else self._before()
         if before is not None:
-            before.load()
+            before._load()
 
-    def load(self) -> None:
+    def _load(self) -> None:
         """Begin to copy all back, the last that was saved first."""
         if not self._loading:
             self._loading = True
@@ -196,13 +201,13 @@ class Offload:
     def __init__(self, host: Callable[[torch.device], Host] = host_of) -> None:
         """The device is that of the first tensor which is saved."""
         self._host_of = host
-        self._last: _Group | None = None
+        self._last: weakref.ref[_Group] | None = None
 
     @contextlib.contextmanager
     def __call__(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
         """Run a block; its parameters stay on the device, where they are anyway."""
         storages = {parameter.untyped_storage()._cdata for parameter in parameters}
-        before = self._last
+        before = None if self._last is None else self._last()
         group: _Group | None = None
 
         def pack(tensor: Tensor) -> Tensor | _Saved:
@@ -210,13 +215,15 @@ class Offload:
             if tensor.nbytes < SMALLEST or tensor.untyped_storage()._cdata in storages:
                 return tensor
             if group is None:
-                group = self._last = _Group(self._host_of(tensor.device), before)
+                group = _Group(self._host_of(tensor.device), before)
             return group.save(tensor)
 
         with saved_tensors_hooks(pack, _unpack):
             yield
-        if group is not None and before is not None:
-            before.release()
+        if group is not None:
+            self._last = weakref.ref(group)
+            if before is not None:
+                before.release()
 
 
 def _unpack(packed: Tensor | _Saved) -> Tensor:
@@ -234,4 +241,4 @@ def on_device(_: Iterable[nn.Parameter]) -> Iterator[None]:
 
 def make_offload(name: str) -> OffloadContext:
     """The context that blocks run in, for a value of the `offload` axis."""
-    return {"none": lambda: on_device, "activations": Offload}[name]()
+    return Offload() if name == "activations" else on_device
