@@ -201,17 +201,39 @@ def test_what_cuda_graphs_hold_is_counted(device):
 def test_offload_takes_what_the_blocks_save_off_the_card(device):
     data = tokens(64, 256, device)
     kept = {}
+    deep = SMALL.model_copy(update={"layers": 8})  # the last block's stays until the backward pass
     for name in ("fp32", "offload"):
         free_memory()
-        learner = make(device, **TECHNIQUES[name])
+        learner = make(device, deep, **TECHNIQUES[name])
         warm_up(learner)
         before = torch.cuda.memory_allocated()
         loss = learner.loss_sum(*data)
         kept[name] = torch.cuda.memory_allocated() - before
         loss.backward()
         del learner, loss
-    print(kept)
     assert kept["offload"] < 0.5 * kept["fp32"]
+
+
+@pytest.mark.parametrize("axes", [{}, {"checkpointing": "block"}])
+def test_offload_is_bit_equal_at_full_speed_and_takes_the_same_each_time(axes, device):
+    """Copies run beside the computation: a missing wait would show in one of many steps."""
+    model = DecoderConfig(layers=8, d_model=256, d_ff=1024, dropout=0.0)
+    data = tokens(64, 512, device)
+    plain = make(device, model, precision="bf16", attention="sdpa", **axes)
+    moved = make(device, model, precision="bf16", attention="sdpa", offload="activations", **axes)
+    moved.model.load_state_dict(plain.model.state_dict())
+    plain.loss_sum(*data).backward()
+    expected = [p.grad.clone() for p in plain.model.parameters()]
+    peaks = set()
+    for step in range(8):
+        moved.model.zero_grad(set_to_none=True)
+        torch.cuda.reset_peak_memory_stats()
+        moved.loss_sum(*data).backward()
+        if step:
+            peaks.add(torch.cuda.max_memory_allocated())
+        found = [p.grad for p in moved.model.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True)), step
+    assert len(peaks) == 1
 
 
 @pytest.mark.parametrize(
