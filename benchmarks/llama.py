@@ -1,0 +1,153 @@
+"""Tokens a second of stacks of techniques beside those of other libraries, on one model.
+
+    PYTHONPATH=src python benchmarks/llama.py [--batch 8 --length 2048] [--only NAME ...]
+
+The shape of Llama 3.2 1B with random weights. Peers are transformers as it comes, compiled, and
+with the kernels of liger-kernel where that is installed; all of them with torch's fused AdamW. MFU is
+that of docs/report.md: 6 operations a weight and token, and attention without regard to causality.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from offload import LLAMA
+
+from vramlab.base.cards import peak_tflops
+from vramlab.config.model import TransformersConfig
+from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
+from vramlab.memory.allocator import free_memory
+from vramlab.training.device import resolve
+from vramlab.training.learner import build
+from vramlab.training.step import train_step, warm_up
+
+BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused"}
+FUSED, PURE = {"loss_head": "fused"}, {"precision": "pure-bf16"}
+COMPILED = {"compile": "default"}
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "full head": BF16,
+    "fused head": BF16 | FUSED,
+    "cce": BF16 | {"loss_head": "cce"},
+    "compiled, full head": BF16 | COMPILED,
+    "compiled, fused head": BF16 | COMPILED | FUSED,
+    "compiled, cce": BF16 | COMPILED | {"loss_head": "cce"},
+    "compiled, fused head, pure-bf16": BF16 | PURE | COMPILED | FUSED,
+    "compiled, cce, pure-bf16": BF16 | PURE | COMPILED | {"loss_head": "cce"},
+    "compiled, full head, pure-bf16": BF16 | PURE | COMPILED,
+    "selective, fused head": BF16 | FUSED | {"checkpointing": "selective"},
+    "block, fused head": BF16 | FUSED | {"checkpointing": "block"},
+    "block, cce, in-backward": BF16
+    | {"loss_head": "cce", "checkpointing": "block", "optimizer": "in-backward"},
+}
+PEERS = {
+    "transformers": (False, False, False),
+    "transformers, compiled": (False, True, False),
+    "Liger": (True, False, False),
+    "Liger, compiled, bf16 weights": (True, True, True),
+}
+Step = Callable[[torch.Tensor], None]
+
+
+def ours(axes: dict[str, Any], length: int) -> Step:
+    """A training step of a technique."""
+    config = LLAMA | {"num_hidden_layers": 16}
+    workload = Workload(
+        technique=Technique.model_validate(axes),
+        model=TransformersConfig(source="transformers", config=config),
+        vocab_size=LLAMA["vocab_size"],
+        length=length,
+        seed=9,
+    )
+    learner = build(workload, resolve("cuda"))
+    warm_up(learner)
+    optimizer = learner.optimizer(1e-4)
+    return lambda tokens: train_step(learner, optimizer, [(tokens, tokens)]) and None
+
+
+def peer(liger: bool, compiled: bool, pure: bool) -> Step:
+    """A training step of transformers' own model and loss."""
+    from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: PLC0415
+
+    config = LlamaConfig(**LLAMA, num_hidden_layers=16, use_cache=False)
+    dtype = torch.bfloat16 if pure else torch.float32
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
+    if liger:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # noqa: PLC0415
+
+        _apply_liger_kernel_to_instance(model)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    run = torch.compile(model) if compiled else model
+
+    def step(tokens: torch.Tensor) -> None:
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=not pure):
+            loss = run(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measure(step: Step, batch: int, length: int, steps: int) -> tuple[float, float]:
+    """Median seconds of a step, and its peak in GiB."""
+    tokens = torch.randint(LLAMA["vocab_size"], (batch, length), device="cuda")
+    times = []
+    for number in range(3 + steps):
+        if number == 3:
+            torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        step(tokens)
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[3:]), torch.cuda.max_memory_allocated() / 2**30
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--only", nargs="*", help="names of rows; default all")
+    options = parser.parse_args()
+    weights, layers = 1_235_814_400, 16
+    flops = 6 * weights + 12 * layers * 2048 * options.length
+    peak = peak_tflops(torch.cuda.get_device_name(), "bf16") or float("nan")
+    makers: dict[str, Callable[[], Step]] = {
+        **{name: lambda flags=flags: peer(*flags) for name, flags in PEERS.items()},
+        **{name: lambda axes=axes: ours(axes, options.length) for name, axes in TECHNIQUES.items()},
+    }
+    print(f"{torch.cuda.get_device_name()}, {options.batch} x {options.length} tokens a step\n")
+    print("| | ms | tokens/s | MFU | peak GiB |\n|---|--:|--:|--:|--:|", flush=True)
+    for name, make in makers.items():
+        if options.only and name not in options.only:
+            continue
+        if "Liger" in name and importlib.util.find_spec("liger_kernel") is None:
+            continue
+        free_memory()
+        torch.compiler.reset()
+        try:
+            seconds, gib = measure(make(), options.batch, options.length, options.steps)
+        except (RuntimeError, TypeError) as error:
+            print(f"| {name} | {str(error).splitlines()[0][:80]} |", flush=True)
+            continue
+        speed = options.batch * options.length / seconds
+        mfu = speed * flops / peak / 1e10
+        print(
+            f"| {name} | {1e3 * seconds:.1f} | {speed:,.0f} | {mfu:.1f} % | {gib:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
