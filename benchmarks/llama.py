@@ -3,7 +3,7 @@
     PYTHONPATH=src python benchmarks/llama.py [--batch 8 --length 2048] [--only NAME ...]
 
 The shape of Llama 3.2 1B with random weights. Peers are transformers as it comes, compiled, and
-with the kernels of liger-kernel where that is installed; all of them with torch's fused AdamW. MFU is
+with the kernels of liger-kernel where that is installed; all with torch's fused AdamW. MFU is
 that of docs/report.md: 6 operations a weight and token, and attention without regard to causality.
 """
 
