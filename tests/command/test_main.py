@@ -124,6 +124,7 @@ def test_a_python_file(called, tmp_path):
     ("arguments", "says"),
     [
         (["run", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
+        (["estimate", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
         (["report", "--configfile", "bad.yaml"], "bad.yaml: holds a value that is none"),
         (["check", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
         (["check"], "config/config.yaml: cannot be read (No such file"),
