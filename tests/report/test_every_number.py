@@ -37,7 +37,6 @@ LEFT_OUT = {
     "EpochRecord.host_load.cores": "as for the profile",
     "EpochRecord.loss_curve.[].step": "a curve of hundreds of points: the figure shows it",
     "EpochRecord.loss_curve.[].tokens": "as the steps of the curve",
-    "EpochRecord.loss_curve.[].seconds": "as the steps of the curve",
     "EpochRecord.validation.nats": "perplexity and bits per byte are made from it",
     "EpochRecord.validation.tokens": "perplexity is made from it",
     "EpochRecord.validation.utf8_bytes": "bits per byte are made from it",
