@@ -224,8 +224,8 @@ def test_of_a_long_corpus_the_vocabulary_is_told_by_its_beginning(here, monkeypa
     text, _ = local_corpus.look(LocalSource(source="local", path="books"), ["HIGH"], math.inf)
     assert text.sample_bytes == sum(len(part.encode()) for part in text.sample) == 30_000
     assert not said("error", **mine)
-    [sentence] = said("warning", **mine)
-    assert "tokenizer.vocab_size: is 5,000, and the training corpus has pieces for ab" in sentence
+    text = "tokenizer.vocab_size: is 5,000, and the training corpus has pieces for about "
+    assert [sentence for sentence in said("warning", **mine) if text in sentence]
 
 
 def test_lone_surrogates_are_no_obstacle(here):
