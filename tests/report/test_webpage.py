@@ -118,7 +118,7 @@ def test_a_wide_table_scrolls_inside_the_page(page):
 
 def test_an_entry_of_a_configuration_is_not_cut(page):
     """It wraps: a phone shows no bar under a line that scrolls."""
-    [style] = re.findall(r"\.answer pre {([^}]*)}", page)
+    [style] = re.findall(r"^\.answer pre {([^}]*)}", page, re.MULTILINE)
     assert "white-space: pre-wrap" in style
     assert "overflow-x" not in style
 
