@@ -35,6 +35,8 @@ LEFT_OUT = {
     "ProfileRecord.memory.timeline": "a curve of hundreds of points: the figure shows it",
     "ProfileRecord.host_load.cores": "a sentence says it where the machine was busy",
     "EpochRecord.host_load.cores": "as for the profile",
+    "ProfileRecord.host_load.run_seconds": "a sentence says it where the machine was busy",
+    "EpochRecord.host_load.run_seconds": "as for the profile",
     "EpochRecord.loss_curve.[].step": "a curve of hundreds of points: the figure shows it",
     "EpochRecord.loss_curve.[].tokens": "as the steps of the curve",
     "EpochRecord.validation.nats": "perplexity and bits per byte are made from it",
