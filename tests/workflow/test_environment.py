@@ -173,6 +173,15 @@ def test_no_code_of_a_workflow_runs_before_a_missing_configuration(tmp_path):
     assert (tmp_path / "read").exists()  # as it is with a file that is there
 
 
+def test_a_report_before_any_run_is_one_sentence(fresh):
+    done = run(fresh, "--report", "r.html")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("vramlab:")]
+    [sentence] = said
+    assert "the experiment has not been run; run the same command without --report" in sentence
+    assert "marked for report" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("package", ["grimp", "orjson", "babel"])
 def test_a_package_that_is_missing_where_snakemake_runs_is_one_sentence(package, fresh, tmp_path):
     (tmp_path / f"{package}.py").write_text(
