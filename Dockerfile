@@ -19,8 +19,9 @@ COPY rules /opt/vramlab/rules
 COPY src /opt/vramlab/src
 COPY workflow /opt/vramlab/workflow
 
-# Caches and locks, for whichever user the container runs as.
-ENV HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+# Caches and locks, for whichever user the container runs as: who has no name in the image takes this
+# one, since Snakemake and torch ask for it.
+ENV HOME=/tmp USER=vramlab PYTHONDONTWRITEBYTECODE=1
 
 # Mount your folder here: configurations and corpora are read from it, results are written to it.
 WORKDIR /work

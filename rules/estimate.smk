@@ -51,6 +51,8 @@ rule estimate_tables:
     conda:
         ENVIRONMENT
     params:
+        model=settings(CONFIG.model),
+        vocab_size=VOCAB_SIZE,
         language=LANGUAGE,
     message:
         "Write the table of predictions"

@@ -1,3 +1,16 @@
+# Of a report that was not made Snakemake would say that a file "marked for report" is missing.
+if (
+    workflow.is_main_process
+    and is_own_snakefile(workflow.main_snakefile)
+    and any(word.split("=")[0] == "--report" for word in sys.argv)
+    and "--report-after-run" not in sys.argv
+    and not Path(f"{RESULTS}/report/index.html").exists()
+):
+    sys.exit(
+        f"vramlab: {RESULTS}/report/index.html: the experiment has not been run; run the same "
+        "command without --report, and then with it"
+    )
+
 # Settings that tables and figures depend on; without the title, so editing it redraws nothing.
 SHOWN = {
     "baseline": CONFIG.baseline,

@@ -1,7 +1,11 @@
 """`vramlab check`: all that is wrong is named at once, without torch."""
 
+import itertools
 import json
+import math
 import os
+import random
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,12 +17,29 @@ from pipeline import ROOT, TINY
 from pyarrow import parquet
 from servers import Faults, FaultyServer
 
-from vramlab.check import corpora, machine
+from vramlab.base.errors import CorpusError
+from vramlab.check import corpora, local_corpus, machine
 from vramlab.check.all import findings
-from vramlab.config.corpus import SyntheticSource
+from vramlab.config.corpus import LocalSource, SyntheticSource
+from vramlab.config.tokenizer import SentencePieceConfig
 from vramlab.data.corpus.synthetic import write_layout
+from vramlab.data.sentencepiece_tokenizer import train
 
-TEXT = "Litwo! Ojczyzno moja! ty jesteś jak zdrowie. " * 200
+VERSE = "Litwo! Ojczyzno moja! ty jesteś jak zdrowie. "
+# Of as many words as the vocabulary of `TINY` takes.
+TEXT = VERSE * 200 + " ".join(
+    random.Random(9).choices(
+        [
+            "".join(w)
+            for w in itertools.product(
+                ["ma", "te", "ko", "ry", "bu", "zna"],
+                ["li", "pro", "wa", "do", "nie"],
+                ["my", "ch", "sta"],
+            )
+        ],
+        k=400,
+    )
+)
 
 
 @pytest.fixture(autouse=True)
@@ -162,13 +183,55 @@ def test_keys_and_labels_of_the_quality(here, options, rows, says):
         (20, "ala", {"sequence_length": 1000}, "error", "fewer than the 1,000 tokens of one"),
         (20, "ala " * 9, {"sequence_length": 256}, "warning", "fewer than one sequence of 256"),
         (20, "ala " * 9, {"sweep": {"lengths": [256]}}, "warning", "one sequence of 256"),
-        (20, TEXT, {"tokenizer": {"vocab_size": 9_000_000}}, "warning", "most are hardly learned"),
+        (
+            20,
+            TEXT,
+            {"tokenizer": {"vocab_size": 9_000_000}},
+            "error",
+            "9000000 is too large for the",
+        ),
+        (9, VERSE * 10, {"tokenizer": {"vocab_size": 290}}, "error", "290 is too large for the tr"),
+        (1, VERSE, {"tokenizer": {"vocab_size": 2**24}}, "error", "is too large for the train"),
+        (2, TEXT, {"tokenizer": {"vocab_size": 2900, "model_type": "bpe"}}, "error", "too large"),
     ],
 )
 def test_too_little_text(here, count, text, changes, severity, says):
     books(here / "books", count, text)
     found = said(severity, corpus=corpus(path="books"), **changes)
     assert [sentence for sentence in found if says in sentence], found
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_a_vocabulary_is_refused_as_it_is_by_the_training(here, model_type):
+    """In the words and with the number of the stage, and not where it is one smaller."""
+    books(here / "books")
+    mine = corpus({"source": "local", "path": "books/00.txt"}, path="books")
+    tokenizer = {"vocab_size": 5000, "model_type": model_type}
+    [refused] = said("error", corpus=mine, tokenizer=tokenizer)
+    texts = [path.read_text("utf-8") for path in sorted((here / "books").iterdir())]
+    with pytest.raises(CorpusError) as of_the_stage:
+        train(texts, SentencePieceConfig(**tokenizer), here / "m.model")
+    assert refused == str(of_the_stage.value)
+    most = int(re.search(r"at most (\d+)", refused)[1])
+    assert said("error", corpus=mine, tokenizer=tokenizer | {"vocab_size": most}) == []
+    train(texts, SentencePieceConfig(vocab_size=most, model_type=model_type), here / "m.model")
+
+
+def test_of_a_long_corpus_the_vocabulary_is_told_by_its_beginning(here, monkeypatch):
+    monkeypatch.setattr(local_corpus, "SAMPLE_BYTES", 30_000)
+    books(here / "books", 3, TEXT * 9)  # a document has more than is kept
+    mine = {"corpus": corpus(path="books"), "tokenizer": {"vocab_size": 5000}}
+    text, _ = local_corpus.look(LocalSource(source="local", path="books"), ["HIGH"], math.inf)
+    assert text.sample_bytes == sum(len(part.encode()) for part in text.sample) == 30_000
+    assert not said("error", **mine)
+    text = "tokenizer.vocab_size: is 5,000, and the training corpus has pieces for about "
+    assert [sentence for sentence in said("warning", **mine) if text in sentence]
+
+
+def test_lone_surrogates_are_no_obstacle(here):
+    lines = [json.dumps({"text": f"{i} \ud800 {TEXT}"}) for i in range(9)]
+    (here / "a.jsonl").write_text("\n".join(lines))
+    assert "Traceback" not in "".join(said(corpus=corpus(path="a.jsonl")))
 
 
 @pytest.fixture

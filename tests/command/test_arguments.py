@@ -2,6 +2,7 @@
 
 import pytest
 
+from vramlab.base.errors import ConfigError
 from vramlab.command.arguments import split
 
 
@@ -16,13 +17,30 @@ from vramlab.command.arguments import split
         ("--config a=1 b={c: d} estimate", [], ["a=1", "b={c:"], ["d}", "estimate"]),
         ("-C a=1 --cores 2 x", [], ["a=1"], ["--cores", "2", "x"]),
         ("--config=a=b=c x", [], ["a=b=c"], ["x"]),
-        ("--configfile", [], [], []),
         ("", [], [], []),
     ],
 )
 def test_files_values_and_the_rest(given, files, config, rest):
     found = split(given.split())
     assert (found.configfiles, found.config, found.rest) == (files, config, rest)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--configfile", "--configfile: no file stands behind it"),
+        ("-n --configfiles", "--configfiles: no file"),
+        ("--configfile -n", "--configfile: no file"),
+        ("--configfile= estimate", "--configfile: no file"),
+        ("--config", "--config: no KEY=VALUE stands behind it"),
+        ("--config experiment mine", "--config: no KEY=VALUE"),
+        ("-C --cores 1", "-C: no KEY=VALUE"),
+    ],
+)
+def test_an_option_without_its_value_is_a_slip(given, says):
+    with pytest.raises(ConfigError) as refused:
+        split(given.split())
+    assert str(refused.value).startswith(says)
 
 
 def test_a_target_stands_before_what_would_take_it():

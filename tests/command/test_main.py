@@ -100,6 +100,56 @@ def test_estimate_takes_the_techniques_of_a_file(called, model):
     assert config.estimate.cards == (8, 16)
 
 
+def test_a_model_asks_for_nothing_that_it_says_itself(called, model, tmp_path):
+    """Neither for a corpus nor for a vocabulary, of which the file's is larger than its own."""
+    (tmp_path / "few.yaml").write_text("tokenizer: {vocab_size: 5000}\ntechniques: {fp32: {}}\n")
+    config = configured(called("estimate", "--model", model, "--configfile", "few.yaml"))
+    assert experiment.check_files(config) == 1234
+    assert set(config.techniques) == {"fp32"}
+    assert config.experiment.startswith("estimate-My-model")
+    (tmp_path / "few.yaml").write_text("tokenizer: {source: file, path: none.json}\n")
+    config = configured(called("estimate", "--model", model, "--configfile", "few.yaml"))
+    assert experiment.check_files(config) == 1234
+    assert {"bf16", "qlora"} <= set(config.techniques)
+    assert config.baseline == "fp32"
+
+
+def test_code_that_makes_a_model_takes_the_vocabulary_of_a_file(called, tmp_path):
+    (tmp_path / "mine.py").write_text("def make_model(tokens): ...")
+    (tmp_path / "few.yaml").write_text("tokenizer: {vocab_size: 5000}\n")
+    config = configured(called("estimate", "--model", "mine.py", "--configfile", "few.yaml"))
+    assert config.vocab_size == 5000
+
+
+def test_a_tokenizer_of_the_command_line_holds(called, model):
+    given = ("--config", "tokenizer={source: sentencepiece, vocab_size: 99}")
+    assert configured(called("estimate", "--model", model, *given)).vocab_size == 99
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_without_a_command_there_is_help(capsys, arguments):
+    assert command.main(arguments) == 0
+    said = capsys.readouterr()
+    assert all(f"\n{name} " in said.out for name in command.COMMANDS)
+    assert not said.err
+
+
+@pytest.mark.parametrize("name", ["run", "report"])
+def test_a_command_explains_itself(capsys, name):
+    assert command.main([name, "-n", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: vramlab {name}")
+    assert "--configfile FILE" in said
+
+
+def test_a_target_of_any_other_name_is_snakemakes(called, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").touch()
+    assert called("run", "results/a.json", "estimate", "--cores", "1") == [
+        *("results/a.json", "estimate", "--cores", "1")
+    ]
+
+
 def test_what_the_user_gives_holds(called, model):
     line = called("estimate", "--model", model, "--config", "experiment=mine", "--quiet", "rules")
     assert configured(line).experiment == "mine"
@@ -124,16 +174,38 @@ def test_a_python_file(called, tmp_path):
     ("arguments", "says"),
     [
         (["run", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
+        (["estimate", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
         (["report", "--configfile", "bad.yaml"], "bad.yaml: holds a value that is none"),
         (["check", "--configfile", "none.yaml"], "none.yaml: cannot be read (No such file"),
         (["check"], "config/config.yaml: cannot be read (No such file"),
         (["estimate", "--model", "./none"], "model.path none: there is no such folder"),
         (["estimate", "--model", "none.py"], "model.path none.py: there is no such file"),
         (["estimate", "--model", ""], "--model ''"),
+        (["run", "t.yaml", "-n"], "t.yaml: stands by itself; write --configfile before it"),
+        (["check", "t.yaml"], "t.yaml: stands by itself; write --configfile before it"),
+        (["report", "-n", "none.yml"], "none.yml: stands by itself; write --configfile before"),
+        (["t.yaml"], "t.yaml: stands by itself; write --configfile before it"),
+        (["estimate", "M"], "M: stands by itself; write --model before it"),
+        (["run", "--configfile"], "--configfile: no file stands behind it"),
+        (["run", "--cores"], "argument --cores/-c: expected one argument"),
+        (["run", "--cores", "x"], "Error parsing number of cores"),
+        (["run", "--confgfile", "t.yaml"], "there is no option '--confgfile'; did you mean '--con"),
+        (["run", "-Z"], "there is no option '-Z'; leave it out"),
+        (["run", "--config", "a=1"], "--config 'a=1': is no KEY=VALUE"),
+        (["run", "--rerun-triggers", "x"], "argument --rerun-triggers: invalid choice: 'x'"),
+        (["check", "--confg"], "there is no option '--confg'; did you mean '--config'?"),
+        (["check", "all"], "all: nothing takes such an argument here"),
+        (["estimate", "--model"], "argument --model: expected one argument"),
+        (["estimate", "--length", "4k"], "argument --length: invalid int value: '4k'"),
+        (["estimate", "--lenght", "5"], "there is no option '--lenght'; did you mean '--length'?"),
+        (["rum"], "there is no command 'rum'; did you mean 'run'?"),
+        (["-n", "run"], "-n: a command belongs before it, as in `vramlab run -n run`"),
     ],
 )
 def test_what_is_missing_is_one_sentence(called, capsys, tmp_path, arguments, says):
     (tmp_path / "bad.yaml").write_text("a: 2026-13-45")
+    (tmp_path / "M").mkdir()
+    (tmp_path / "M" / "config.json").write_text("{}")
     assert command.main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"vramlab: {says}")

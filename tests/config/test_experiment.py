@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pipeline import TINY
 
 from vramlab.base.errors import ConfigError
 from vramlab.config import experiment, reference
@@ -365,3 +366,56 @@ def test_a_headroom_is_one_size_below_the_limit(measure, said):
 def test_a_peak_is_positive_and_of_a_known_type(peaks, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         experiment.parse({**raw(), "measure": {"peak_tflops": peaks}})
+
+
+@pytest.mark.parametrize(
+    ("technique", "says"),
+    [
+        (
+            {"precision": "bf32"},
+            "'techniques.a.precision' has the value 'bf32', and known are 'fp32', 'tf32', 'bf16', "
+            "'pure-bf16', 'fp8'; did you mean 'tf32' or 'fp32' or 'bf16'?",
+        ),
+        ({"precision": 16}, "'pure-bf16', 'fp8'; take one of these"),
+        ({"attention": "flsh"}, "did you mean 'flash'"),
+        ({"processes": "al"}, "'techniques.a.processes' has the value 'al' and should be a valid"),
+        ({"cuda_graphs": "yess"}, "has the value 'yess' and should be a valid boolean"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_may_be_meant(technique, says):
+    techniques = {"fp32": {}, "a": technique}
+    with pytest.raises(ConfigError) as refused:
+        experiment.parse(TINY | {"techniques": techniques})
+    assert says in str(refused.value)
+    assert "Input should" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"tokenizer": {"source": "sentencepice"}}, "did you mean 'sentencepiece'?"),
+        ({"model": {"source": "transfomers", "path": "x"}}, "did you mean 'transformers'?"),
+        ({"measure": {"device": "cudda"}}, "did you mean 'cuda'"),
+    ],
+)
+def test_a_wrong_source_is_named_with_what_may_be_meant(section, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        experiment.parse(TINY | section)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: b: c", "(line 1, column 5: mapping values are not allowed here)"),
+        ("a:\n\t- b", "(line 2, column 1: found character"),
+        ('x: "abc\n', "(line 2, column 1: found unexpected end of stream)"),
+        ("a: !!timestamp x", "holds a value that is none ("),
+    ],
+)
+def test_yaml_that_is_none_is_told_by_line_and_column(tmp_path, text, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        experiment.read_file(path)
+    assert says in str(refused.value)
+    assert "\\n" not in str(refused.value)

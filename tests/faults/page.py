@@ -17,8 +17,10 @@ Under a `ulimit -f` of 20 KiB Snakemake cannot write its own lock, and ends in a
 file given with `--configfile` is read by Snakemake (9.27) before any code of a workflow runs
 (`ConfigSettings` of `snakemake/settings/types.py`), and one that is missing, a folder, no UTF-8,
 nested thousands deep, or has a date or number that is none ends in Snakemake's own traceback; so
-does a target behind it, which Snakemake takes for a second file. `vramlab run` says or does the
-right thing in each case.
+does a target behind it, which Snakemake takes for a second file. Of a workflow
+only the profile has been read by then, which is data, so that no hook of ours is early enough; a
+plugin of Snakemake's would be, but it would speak in every other workflow of the environment too.
+`vramlab run`, `estimate`, `report` and `check` say or do the right thing in each case.
 
 | stage | fault | what happens | what to do |
 |---|---|---|---|

@@ -28,7 +28,14 @@ from vramlab.results.tokenizer import TokenizerRecord
 
 LIMIT = 40 * 2**30
 STATE = 34 * 2**20
-LOAD = HostLoad(wall_seconds=2.0, cpu_seconds=1.9, load_average=1.2, cores=16)
+LOAD = HostLoad(
+    wall_seconds=2.0,
+    cpu_seconds=1.9,
+    run_seconds=2.1,
+    other_seconds=0.4,
+    load_average=1.2,
+    cores=16,
+)
 VALIDATION_TOKENS, VALIDATION_BYTES = 1_000_000, 4_000_000
 
 TECHNIQUES: dict[str, dict[str, Any]] = {

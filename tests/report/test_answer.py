@@ -6,6 +6,7 @@ from report import made_up
 from report.test_pareto import slowed
 from report.test_tables import replaced
 
+from vramlab.base.provenance import Device
 from vramlab.report import answer, language
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.epoch import EpochRecord
@@ -34,6 +35,22 @@ def test_the_conditions_name_card_memory_and_length(found):
     assert answer.conditions(found) == (
         "Measured on NVIDIA H200 with 40,960 MiB allowed, at 256 tokens:"
     )
+
+
+def test_the_first_line_says_that_a_cpu_is_no_gpu(tmp_path):
+    """Of the page and of the terminal; a warning further down was not seen."""
+    results = made_up.make_results(tmp_path, made_up.experiment(["fp32", "bf16"]), failures={})
+    cpu = Device(kind="cpu", name="A processor", memory_bytes=2**35)
+    measured = replaced(
+        results,
+        lambda r: isinstance(r, BatchSizeRecord),
+        provenance=made_up.provenance(cpu),
+    )
+    assert answer.conditions(measured) == (
+        "Measured on a CPU (A processor), which is no answer for a GPU, with 40,960 MiB allowed, "
+        "at 256 tokens:"
+    )
+    assert answer.in_terminal(measured).startswith("Measured on a CPU (A processor), which is no")
 
 
 def test_a_noisy_machine_withholds_the_fastest(found):

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 from report import made_up
+from report.test_certainty import measured
 from report.test_tables import replaced, row
 
 from vramlab.config.experiment import parse
 from vramlab.report import choice, comparison, language
+from vramlab.report.certainty import Certainty
 from vramlab.report.earlier import with_earlier
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.profile import ProfileRecord
@@ -64,10 +66,28 @@ def test_a_goal_without_a_step_says_what_was_not_measured(tmp_path):
     results = made_up.make_results(tmp_path, config, failures={})
     rows = choice.next_technique(results).to_dict("records")
     assert [only["goal"] for only in rows] == ["a larger batch", "a faster step"]
+    assert [only["change"] for only in rows] == [
+        "no measured change of one axis gains",
+        "no measured change of one axis gains for certain",
+    ]
     for only in rows:
-        assert only["change"] == "no measured change of one axis gains"
         assert only["technique"] == "fp32"
         assert only["not_measured_from_here"] == "precision: bf16, attention: sdpa"
+
+
+def test_a_ratio_of_speeds_stands_in_its_range(found):
+    """Around it, and with 1 in it where the two are alike."""
+    alike = measured(found, 1, 0.2)
+    for frame in (choice.marginal_effects(alike), choice.next_technique(alike).iloc[:2]):
+        assert len(frame) > 1
+        for low, high in zip(frame.speed_low, frame.speed_high, strict=True):
+            assert low < 1 < high
+    differs = measured(found, 1, 0.001, truth=lambda name: 2.0 if name == "bf16" else 1.0)
+    only = row(choice.marginal_effects(differs), on_top_of="fp32", technique="bf16")
+    assert 1.9 < only["speed_low"] < only["speed_factor"] < only["speed_high"] < 2.1
+    certainty = Certainty(differs)
+    runs = [differs.run(name, "equal") for name in ("bf16", "fp32")]
+    assert (only["speed_low"], only["speed_high"]) == certainty.compare(*runs).range
 
 
 def test_a_window_is_named_beside_its_attention(found):

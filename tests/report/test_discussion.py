@@ -117,9 +117,23 @@ def test_a_speed_measured_once_is_not_certain(two):
 
 def test_a_busy_machine_is_said(two):
     assert discussion.busy_machine(two) == ""
-    load = two.run("bf16", "own").profile.host_load.model_copy(update={"load_average": 31.0})
-    busy = replaced(two, lambda r: is_profile(r, "bf16"), host_load=load)
-    text = discussion.busy_machine(busy)
+
+    def with_load(**changes):
+        load = two.run("bf16", "own").profile.host_load.model_copy(
+            update={"load_average": 31.0, **changes}
+        )
+        return replaced(two, lambda r: is_profile(r, "bf16"), host_load=load)
+
+    before_it_was_measured = {"run_seconds": None, "other_seconds": None}
+    text = discussion.busy_machine(with_load(**before_it_was_measured))
+    assert text.endswith("the spread between measurements.")
+    # In 2 seconds, of which this process took 1.9 of the processor's.
+    text = discussion.busy_machine(with_load(run_seconds=15.9, other_seconds=1.0))
+    assert "other jobs of this run used 7.0 cores, and programs outside it 0.50: `--cores" in text
+    text = discussion.busy_machine(with_load(run_seconds=2.9, other_seconds=20.0))
+    assert "programs outside this run used 10 cores, and other jobs of it 0.50." in text
+    assert discussion.busy_machine(with_load(run_seconds=1.9, other_seconds=0.2)) == ""
+    text = discussion.busy_machine(with_load(run_seconds=1.9, other_seconds=20.0))
     assert text.startswith("The machine was busy in 2 of 6 measurements, most while `bf16` ran")
     assert "31 processes wanted its 16 cores" in text
     unknown = replaced(two, lambda r: isinstance(r, EpochRecord | ProfileRecord), host_load=None)

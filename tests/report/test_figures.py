@@ -132,6 +132,20 @@ def test_names_stand_clear_of_the_front_and_the_points(tmp_path, names, narrow):
             assert not any(box.contains(*point) for point in points), note.get_text()
 
 
+@pytest.mark.parametrize("names", [["fp32"], ["sdpa", "chunked"], None])
+def test_the_legend_of_the_front_tells_what_is_drawn(tmp_path, names):
+    """A front of one technique has no line, and its legend told of one."""
+    config = made_up.experiment(names, baseline=(names or ["fp32"])[0])
+    figure = drawn("memory_speed", made_up.make_results(tmp_path, config))
+    told = {text.get_text().split(":")[0] for box in figure.legends for text in box.get_texts()}
+    lines = [line for axes in figure.axes for line in axes.lines if line.get_gid() != chart.TIE]
+    dots = [dot for axes in figure.axes for dot in axes.collections]
+    grey = matplotlib.colors.to_rgba(palette.LIGHT.muted)
+    assert ("the front" in told) is any(len(line.get_xdata()) > 1 for line in lines)
+    assert ("grey" in told) is any(tuple(dot.get_edgecolors()[0]) == grey for dot in dots)
+    assert ("hollow" in told) is any(len(dot.get_facecolors()) == 0 for dot in dots)
+
+
 def test_a_name_goes_round_the_line():
     def placed(line):
         with chart.style():

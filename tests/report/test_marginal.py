@@ -1,10 +1,14 @@
 """Marginal effects come from pairs that differ in one axis; the greedy path takes the best."""
 
+import dataclasses
+
 import pytest
 from report import made_up
+from report.test_certainty import measured
 from report.test_tables import replaced
 
 from vramlab.config.technique import Technique
+from vramlab.report.certainty import Certainty
 from vramlab.report.marginal import differing_axis, greedy, steps, unmeasured
 from vramlab.results.epoch import EpochRecord
 
@@ -59,15 +63,33 @@ def test_a_pair_with_a_skipped_technique_is_no_step(results):
 
 
 def test_the_greedy_path_gains_at_each_step_and_ends_where_none_does(found):
-    path = greedy(found, "memory")
+    path = greedy(found, "memory", Certainty(found))
     assert [step.after.technique for step in path] == ["bf16", "chunked"]
     assert all(step.ratio("max_batch_size") > 1 for step in path)
-    for step in greedy(found, "speed"):
-        assert step.ratio("tokens_per_second") > 1
+
+
+def test_a_step_is_faster_only_where_that_is_certain(found):
+    """Techniques that are alike, whose measurements differ by chance, lead nowhere."""
+    for seed in range(20):
+        alike = measured(found, seed, 0.3)
+        assert greedy(alike, "speed", Certainty(alike)) == []
+    twice = measured(found, 1, 0.01, truth=lambda name: 2.0 if name == "bf16" else 1.0)
+    assert [s.after.technique for s in greedy(twice, "speed", Certainty(twice))] == ["bf16"]
+
+
+def test_what_was_measured_once_is_not_certain(found):
+    files = {
+        path: record
+        for path, record in measured(found, 1, 0.01, truth=len).files.items()
+        if not isinstance(record, EpochRecord)
+    }
+    once = dataclasses.replace(found, files=files)
+    assert Certainty(once).deviation is None
+    assert greedy(once, "speed", Certainty(once)) == []
 
 
 def test_what_is_missing_for_the_next_step_is_said(found):
-    end = greedy(found, "memory")[-1].after
+    end = greedy(found, "memory", Certainty(found))[-1].after
     missing = unmeasured(found, end)
     assert ("checkpointing", "block") in missing
     assert ("attention", "sdpa") in missing
@@ -82,4 +104,6 @@ def test_the_greedy_path_steps_around_what_diverged(found):
         reason="the loss became NaN in step 3",
         validation=None,
     )
-    assert "chunked" not in [step.after.technique for step in greedy(lost, "memory")]
+    assert "chunked" not in [
+        step.after.technique for step in greedy(lost, "memory", Certainty(lost))
+    ]

@@ -116,6 +116,13 @@ def test_a_wide_table_scrolls_inside_the_page(page):
     assert "position: sticky; left: 0" in page
 
 
+def test_an_entry_of_a_configuration_is_not_cut(page):
+    """It wraps: a phone shows no bar under a line that scrolls."""
+    [style] = re.findall(r"^\.answer pre {([^}]*)}", page, re.MULTILINE)
+    assert "white-space: pre-wrap" in style
+    assert "overflow-x" not in style
+
+
 def test_rows_are_as_high_as_whole_pixels(page):
     """Else the lines of the fixed first column are drawn beside those of the others."""
     assert "border-collapse: separate" in page

@@ -247,14 +247,14 @@ def test_a_run_that_is_stopped_before_a_job_began(run, monkeypatch):
 def test_a_dry_run_is_a_plan(tmp_path):
     run = Run(tmp_path, plans=True)
     run.counts(epoch=1, all=1)
-    run.starts(0, rule="all", output=())
+    run.starts(0, rule="all", log=None, output=())  # its message says what is there at the end
     run.starts(1, technique="flash", seed="9")
     run.counts(epoch=1, all=1)
     run.says("This was a dry-run (flag -n).")
     assert run.ends().splitlines() == [
         "2 jobs would run, in this order:",
         "    1  epoch  flash 9",
-        "    1  all    Do all",
+        "    1  all",
     ]
 
 

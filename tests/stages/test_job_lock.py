@@ -54,6 +54,44 @@ def test_another_result_does_not_wait(holder, tmp_path, caplog):
     assert not caplog.text
 
 
+def enter_in_turn(path, inside, most, times):
+    for _ in range(times):
+        with job_lock(path):
+            with inside.get_lock():
+                inside.value += 1
+                most.value = max(most.value, inside.value)
+            time.sleep(0.002)
+            with inside.get_lock():
+                inside.value -= 1
+
+
+def test_one_at_a_time_though_each_removes_the_file(tmp_path):
+    """A process that waited has the file that was removed, which a third would not see."""
+    inside, most = SPAWN.Value("i", 0), SPAWN.Value("i", 0)
+    arguments = (tmp_path / "a.lock", inside, most, 60)
+    processes = [SPAWN.Process(target=enter_in_turn, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert most.value == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_left(tmp_path, holder):
+    """Neither of a job that ends, nor of one that fails, nor of one that was killed before."""
+    with job_lock(tmp_path / "b.lock"):
+        assert (tmp_path / "b.lock").read_text().startswith(f"process {os.getpid()} on ")
+    with pytest.raises(ZeroDivisionError), job_lock(tmp_path / "c.lock"):
+        raise ZeroDivisionError
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with job_lock(tmp_path / "a.lock"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
     def flock(*_):
         raise OSError(95, "Operation not supported")

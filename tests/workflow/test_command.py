@@ -47,6 +47,7 @@ def test_the_answer_for_a_model_on_a_card(fresh, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.strip().splitlines()
     assert lines[-1].startswith("Yes: on a card of 24 GiB at 128 tokens, ")
+    assert "The model: M." in lines
     assert lines[0].startswith("| Technique")
     assert [line.split("|")[1].strip() for line in lines[2:4]] == ["fp32", "bf16"]
     assert (tmp_path / "results/tiny/estimate/estimate.csv").is_file()

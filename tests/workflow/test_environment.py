@@ -131,18 +131,55 @@ def test_the_configuration_of_the_checkout_is_read_with_care(fresh, content, sai
         (b"[" * 20_000 + b"]" * 20_000, RecursionError),
         (None, IsADirectoryError),
         (b"a: 2026-13-45", ValueError),
+        ("missing", FileNotFoundError),
     ],
-    ids=["not UTF-8", "deep", "folder", "no date"],
+    ids=["not UTF-8", "deep", "folder", "no date", "missing"],
 )
 def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, content, error):
     """A limit that docs/faults.md names: where this fails, Snakemake says it by now."""
     place = tmp_path / "mine.yaml"
     if content is None:
         place.mkdir()
-    else:
+    elif isinstance(content, bytes):
         place.write_bytes(content)
     with pytest.raises(error):
         ConfigSettings(configfiles=[place])
+
+
+def test_no_code_of_a_workflow_runs_before_a_missing_configuration(tmp_path):
+    """The Snakefile, which could say it in a sentence, is not run.
+
+    Where this fails, there is a hook by now, and `docs/faults.md` can say so.
+    """
+    (tmp_path / "Snakefile").write_text(
+        "open('read', 'w').close()\nrule all:\n    localrule: True\n"
+    )
+    profile = tmp_path / "profiles" / "default"
+    profile.mkdir(parents=True)
+    (profile / "config.yaml").write_text("cores: 1\n")
+    command = [sys.executable, "-m", "snakemake", "-n"]
+
+    def run_with(*arguments):
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = run_with("--configfile", "missing.yaml")
+    assert done.returncode == 1
+    assert "Traceback" in done.stdout + done.stderr
+    assert not (tmp_path / "read").exists()
+    (tmp_path / "there.yaml").write_text("a: 1\n")
+    run_with("--configfile", "there.yaml")
+    assert (tmp_path / "read").exists()  # as it is with a file that is there
+
+
+def test_a_report_before_any_run_is_one_sentence(fresh):
+    done = run(fresh, "--report", "r.html")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("vramlab:")]
+    [sentence] = said
+    assert "the experiment has not been run; run the same command without --report" in sentence
+    assert "marked for report" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("package", ["grimp", "orjson", "babel"])

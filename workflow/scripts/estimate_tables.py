@@ -6,7 +6,14 @@ from vramlab.stages.frame import stage
 
 def main(snakemake):
     with stage(snakemake):
-        write_predictions(snakemake.input.estimates, snakemake.output, snakemake.params.language)
+        params = snakemake.params
+        write_predictions(
+            snakemake.input.estimates,
+            snakemake.output,
+            params.model,
+            params.vocab_size,
+            params.language,
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from vramlab.config.corpus import (
     SyntheticSource,
 )
 from vramlab.config.tokenizer import SentencePieceConfig
+from vramlab.data import sentencepiece_tokenizer
 from vramlab.data.corpus.fetch import Manifest, describe
 from vramlab.results.tokenizer import LEAST_OCCURRENCES
 
@@ -27,6 +28,11 @@ BYTES_PER_TOKEN = 4
 _BYTES_PER_WORD = 7
 _EXPANSION = 3
 """Bytes of text in one of a compressed corpus of prose."""
+_AMPLE_OCCURRENCES = 100
+"""Tokens of the corpus for one of the vocabulary, from which on there are pieces enough: text of
+this repository has them from 14 (bpe) or 34 (unigram) on, at 7,000 pieces and more."""
+_GROWTH = 0.7
+"""The largest vocabulary grows by that power of the text or less: 0.5 from 0.3 to 1 MB."""
 _ANSWER_SECONDS = 1.5
 """How long a server may take to answer."""
 
@@ -132,7 +138,7 @@ def _amounts(
         size = int(text.utf8_bytes * share)
         yield from _sequences(split, size, lengths)
         if split == "train" and isinstance(tokenizer, SentencePieceConfig):
-            yield from _vocabulary(tokenizer, size)
+            yield from _vocabulary(tokenizer, size, text)
 
 
 def _whole(texts: Iterator[Text | None]) -> Text | None:
@@ -143,6 +149,8 @@ def _whole(texts: Iterator[Text | None]) -> Text | None:
             return None
         total.documents += text.documents
         total.utf8_bytes += text.utf8_bytes
+        total.sample += text.sample
+        total.sample_bytes += text.sample_bytes
     return total
 
 
@@ -181,8 +189,23 @@ def _sequences(split: str, size: int, lengths: Collection[int]) -> Iterator[Find
         )
 
 
-def _vocabulary(tokenizer: SentencePieceConfig, size: int) -> Iterator[Finding]:
+def _vocabulary(tokenizer: SentencePieceConfig, size: int, text: Text) -> Iterator[Finding]:
     tokens = size // BYTES_PER_TOKEN
+    most = None
+    if tokens < _AMPLE_OCCURRENCES * tokenizer.vocab_size:
+        most = sentencepiece_tokenizer.most_pieces(text.sample, tokenizer)
+    if most is not None and text.sample_bytes >= text.utf8_bytes:
+        # What the stage trains on is no more than this: copies and a split may be left out of it.
+        yield error(sentencepiece_tokenizer.too_large(tokenizer, most))
+        return
+    if most is not None:
+        likely = int(most * (text.utf8_bytes / text.sample_bytes) ** _GROWTH)
+        if likely < tokenizer.vocab_size:
+            yield warning(
+                f"tokenizer.vocab_size: is {tokenizer.vocab_size:,}, and the training corpus has "
+                f"pieces for about {likely:,}, by its beginning; lower it, or give more text"
+            )
+            return
     if tokens < LEAST_OCCURRENCES * tokenizer.vocab_size:
         yield warning(
             f"tokenizer.vocab_size: is {tokenizer.vocab_size:,} for a training corpus of about "

@@ -21,6 +21,8 @@ _FIRST_ROWS = 16
 _MORE_SECONDS = 0.5
 """What the beginnings of many files may take beyond the deadline."""
 _SHOWN = 3
+SAMPLE_BYTES = 500_000
+"""Text that is kept, of which SentencePiece makes a vocabulary in a quarter of a second."""
 
 
 @dataclass
@@ -35,6 +37,10 @@ class Text:
     """Whether all of it was read, and not only the beginning."""
     disk_bytes: int = 0
     """Of the files."""
+    sample: list[str] = field(default_factory=list)
+    """The first of these documents, of `SAMPLE_BYTES` at most."""
+    sample_bytes: int = 0
+    """Of the sample (UTF-8)."""
 
 
 @dataclass
@@ -113,8 +119,13 @@ def _read(scan: _Scan, path: Path, deadline: float, skip: int = 0) -> bool:
 def _count(scan: _Scan, row: Row, path: Path) -> None:
     text, label = text_of(row, path, scan.source.text), scan.labels.of(row, path)
     if label in scan.quality and text.strip():
+        size = len(text.encode(UTF_8, "surrogatepass"))
         scan.text.documents += 1
-        scan.text.utf8_bytes += len(text.encode(UTF_8, "surrogatepass"))
+        scan.text.utf8_bytes += size
+        if (room := SAMPLE_BYTES - scan.text.sample_bytes) > 0:
+            part = text.encode(UTF_8, "ignore")[:room]  # a whole book may be one document
+            scan.text.sample.append(part.decode(UTF_8, "ignore"))
+            scan.text.sample_bytes += min(size, room)
 
 
 def _labels(scan: _Scan) -> None:

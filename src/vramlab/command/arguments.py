@@ -10,10 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vramlab.base.errors import ConfigError
+
 _FILES = ("--configfile", "--configfiles")
 _VALUES = ("--config", "-C")
 _FILE = re.compile(r"(?!results/).+\.(ya?ml|json)", re.IGNORECASE)
 _VALUE = re.compile(r"[A-Za-z_][\w-]*=.*", re.DOTALL)
+_SNAKEFILE = ("-s", "--snakefile")
 
 
 @dataclass
@@ -33,12 +36,20 @@ class Arguments:
         values = ["--config", *self.config] if self.config else []
         return [*self.rest, *files, *values]
 
+    @property
+    def names_snakefile(self) -> bool:
+        """Whether the user names a Snakefile."""
+        return any(argument.split("=")[0] in _SNAKEFILE for argument in self.rest)
+
 
 def split(arguments: Sequence[str]) -> Arguments:
     """Tell configuration files and values from all else.
 
     The first argument behind `--configfile` is a file; a further one is, if its name ends as that
     of one and it is no result. Behind `--config` all that have the form `KEY=VALUE` are values.
+
+    Raises:
+        ConfigError: nothing of that kind stands behind one of the two.
     """
     found = Arguments()
     waiting = list(arguments)
@@ -46,13 +57,22 @@ def split(arguments: Sequence[str]) -> Arguments:
         argument = waiting.pop(0)
         option, equals, value = argument.partition("=")
         if option in _FILES:
-            if equals or waiting:
-                found.configfiles.append(value if equals else waiting.pop(0))
+            if not value and (equals or not waiting or waiting[0].startswith("-")):
+                raise ConfigError(
+                    f"{option}: no file stands behind it; write it as in --configfile mine.yaml"
+                )
+            found.configfiles.append(value or waiting.pop(0))
             if not equals:
                 _take(_FILE, waiting, found.configfiles)
         elif option in _VALUES:
+            before = len(found.config)
             found.config += [value] if equals else []
             _take(_VALUE, waiting, found.config)
+            if len(found.config) == before:
+                raise ConfigError(
+                    f"{option}: no KEY=VALUE stands behind it; write it as in --config "
+                    "experiment=mine"
+                )
         else:
             found.rest.append(argument)
     return found

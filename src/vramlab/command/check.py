@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vramlab.check import all as checks
+from vramlab.command import slips
 from vramlab.command.arguments import Arguments, split
+from vramlab.command.options import Parser
 from vramlab.config import command_line, experiment
 
 _DEFAULT = "config/config.yaml"
@@ -20,12 +21,17 @@ def run(given: Sequence[str]) -> int:
         ConfigError: a configuration file cannot be read, or an argument is not known.
     """
     found = split(given)
-    argparse.ArgumentParser(
+    parser = Parser(
         prog="vramlab check",
         description="Look at the configuration, and at the files, model, tokenizer, devices and "
         "disk that it needs, before anything runs. All that is wrong is named.",
         epilog="--configfile FILE and --config KEY=VALUE are those of Snakemake.",
-    ).parse_args(found.rest)
+        allow_abbrev=False,
+    )
+    _, rest = parser.parse_known_args(found.rest)
+    slips.refuse_bare("check", rest)
+    if rest:
+        raise slips.unknown_option(rest[0], ("--configfile", "--config", "--help"))
     files = found.configfiles or [_DEFAULT]
     findings = checks.findings(_configuration(files, found), ", ".join(files))
     for finding in findings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
@@ -14,16 +13,19 @@ from pydantic import TypeAdapter, ValidationError
 from vramlab.base.errors import ConfigError
 from vramlab.command import workflow
 from vramlab.command.arguments import Arguments, split
-from vramlab.config import model_files
+from vramlab.command.options import Parser
+from vramlab.config import command_line, experiment, model_files
 from vramlab.config.model import ModelConfig
 
 _TOKENS = 32_000
 """Tokens of the tokenizer where no model says how many it has; a model keeps its own rows."""
 
+OPTIONS = ("--model", "--length", "--card")
 
-def parser() -> argparse.ArgumentParser:
+
+def parser() -> Parser:
     """The options of `vramlab estimate`."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="vramlab estimate",
         description="Say whether a model fits on a card, and with which technique; no GPU, no "
         "corpus and no weights are needed.",
@@ -31,12 +33,13 @@ def parser() -> argparse.ArgumentParser:
         "techniques are those of config/estimate.yaml.",
         allow_abbrev=False,
     )
+    model, length, card = OPTIONS
     found.add_argument(
-        "--model", help="folder with config.json, name on the hub, or .py file with make_model"
+        model, help="folder with config.json, name on the hub, or .py file with make_model"
     )
-    found.add_argument("--length", type=int, help="tokens of a sequence")
+    found.add_argument(length, type=int, help="tokens of a sequence")
     found.add_argument(
-        "--card", type=float, action="append", help="memory of the card in GiB; may be repeated"
+        card, type=float, action="append", help="memory of the card in GiB; may be repeated"
     )
     return found
 
@@ -45,17 +48,14 @@ def arguments(given: Sequence[str]) -> Arguments:
     """Snakemake's arguments for the options of `vramlab estimate`.
 
     Raises:
-        ConfigError: the model has no files.
+        ConfigError: an option has no value that it can have, the model has no files, or a
+            configuration cannot be read.
     """
     options, rest = parser().parse_known_args(given)
     found = split(rest)
     values: dict[str, Any] = {}
     if options.model is not None:
-        if not found.configfiles:
-            found.configfiles = [str(workflow.checkout() / "config" / "estimate.yaml")]
-            values["experiment"] = f"estimate-{_slug(options.model)}"
-            values["tokenizer"] = {"vocab_size": _tokens(options.model)}
-        values["model"] = _section(options.model)
+        values = _of_model(options.model, found)
     if options.length is not None:
         values["sequence_length"] = options.length
     if options.card is not None:
@@ -65,6 +65,32 @@ def arguments(given: Sequence[str]) -> Arguments:
     if not any(argument.startswith(("--quiet", "-q")) for argument in found.rest):
         found.rest += ["--quiet", "all"]
     return found
+
+
+def _of_model(model: str, found: Arguments) -> dict[str, Any]:
+    """What a model changes of the configuration: all that is not asked of its user.
+
+    The model says how many tokens it has, so that a tokenizer of the configuration does not matter,
+    and nothing is read of a corpus.
+    """
+    ours = workflow.checkout() / "config" / "estimate.yaml"
+    given: dict[str, Any] = {}
+    for path in found.configfiles:
+        given |= experiment.read_file(path)
+    told = command_line.values(found.config)
+    values: dict[str, Any] = {"model": _section(model)}
+    if "experiment" not in given:
+        values["experiment"] = f"estimate-{_slug(model)}"
+    if found.configfiles:
+        defaults = experiment.read_file(ours)
+        needed = ["corpus", *(() if "techniques" in given else ("techniques", "baseline"))]
+        values |= {key: defaults[key] for key in needed if key not in given | told}
+    else:
+        found.configfiles = [str(ours)]
+    makes_rows = _section(model)["source"] == "python"  # as many as the tokenizer has tokens
+    if not (makes_rows and "tokenizer" in given) and "tokenizer" not in told:
+        values["tokenizer"] = {"source": "sentencepiece", "vocab_size": _tokens(model)}
+    return values
 
 
 def _section(model: str) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import NoReturn
 
 from vramlab.base.errors import ConfigError
+from vramlab.command import slips
 from vramlab.command.arguments import Arguments
-from vramlab.config import experiment
-
-_SNAKEFILE = ("-s", "--snakefile")
+from vramlab.config import command_line, experiment
 
 
 def checkout() -> Path:
@@ -30,15 +30,18 @@ def checkout() -> Path:
     )
 
 
-def command(target: str | None, arguments: Arguments) -> list[str]:
+def command(name: str, arguments: Arguments, own: Collection[str] = ()) -> list[str]:
     """Snakemake's command line.
 
     Args:
-        target: what is to be made; None for what the arguments name, or all.
-        arguments: of the user.
+        name: of the command of vramlab, which is the target too; `run` makes what the arguments
+            name, or all.
+        arguments: of the user, for Snakemake.
+        own: options of the command, which Snakemake does not have.
 
     Raises:
-        ConfigError: a configuration file is missing or cannot be used, or Snakemake is not there.
+        ConfigError: a configuration file is missing or cannot be used, an argument is a slip, or
+            Snakemake is not there.
     """
     if importlib.util.find_spec("snakemake") is None:
         raise ConfigError(
@@ -47,16 +50,17 @@ def command(target: str | None, arguments: Arguments) -> list[str]:
         )
     for path in arguments.configfiles:
         experiment.check_file(path)
-    named = any(argument.split("=")[0] in _SNAKEFILE for argument in arguments.rest)
+    command_line.values(arguments.config)
+    slips.refuse(name, arguments, own)
     return [
         *(sys.executable, "-m", "snakemake"),
-        *([] if named else ["--snakefile", str(checkout() / "Snakefile")]),
-        *([target] if target else []),
+        *([] if arguments.names_snakefile else ["--snakefile", str(checkout() / "Snakefile")]),
+        *([] if name == "run" else [name]),
         *arguments.command_line(),
     ]
 
 
-def become(command_line: list[str]) -> NoReturn:
+def become(line: list[str]) -> NoReturn:
     """Go on as Snakemake, so that signals and the exit status are its own."""
     sys.stdout.flush()
-    os.execv(command_line[0], command_line)
+    os.execv(line[0], line)

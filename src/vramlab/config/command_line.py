@@ -23,8 +23,11 @@ def values(entries: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in entries:
         key, equals, value = entry.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*", key):
-            raise ConfigError(f"--config {entry[:40]!r}: is no KEY=VALUE; write it so")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*\w", key):
+            raise ConfigError(
+                f"--config {entry[:40]!r}: is no KEY=VALUE, where a key has two letters or more; "
+                "write it so"
+            )
         found[key] = _value(value)
     return found
 

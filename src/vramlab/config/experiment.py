@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 import psutil
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from vramlab.base.errors import ConfigError, suggestion
+from vramlab.base.errors import ConfigError, nearest, suggestion
 from vramlab.config import model_files, tokenizer_file
 from vramlab.config.axes import OPTIMIZER_VALUES
 from vramlab.config.base import Section, Seed
@@ -305,8 +307,17 @@ def _compose(text: str, path: Path | str) -> yaml.Node | None:
         try:
             json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
         except (ValueError, RecursionError):
-            raise ConfigError(f"{path}: is no valid YAML ({error}); correct the file") from None
+            why = _told(error)
+            raise ConfigError(f"{path}: is no valid YAML ({why}); correct the file") from None
         return None
+
+
+def _told(error: Exception) -> str:
+    """What PyYAML says, in one line: without the extract from the file, which has several."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+    return " ".join(str(error).split())
 
 
 _ERRORS_OF_YAML = (ValueError, ArithmeticError, AttributeError, LookupError)
@@ -325,7 +336,7 @@ def _values(text: str, path: Path | str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, *_ERRORS_OF_YAML) as error:
         raise ConfigError(
-            f"{path}: holds a value that is none ({error}); correct it, or put it in quotes"
+            f"{path}: holds a value that is none ({_told(error)}); correct it, or put it in quotes"
         ) from None
 
 
@@ -423,8 +434,11 @@ def _sentence(first: ErrorDetails) -> str:
     elif first["type"] == "missing":
         text = f"the key {key!r} is missing; add it (config/README.md explains each key)"
     elif first["type"] == "union_tag_invalid":
-        tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        text = f"{key!r} has the source {_short(tag)}, and known are {known}; change it"
+        text = f"{key!r} has the source " + _of_known(
+            first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        )
+    elif first["type"] == "literal_error":
+        text = f"{key!r} has the value " + _of_known(first["input"], first["ctx"]["expected"])
     elif first["type"] == "tuple_type":
         text = (
             f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
@@ -437,8 +451,25 @@ def _sentence(first: ErrorDetails) -> str:
     elif first["type"] == "value_error":
         text = f"{key + ': ' if key else ''}{first['ctx']['error']}"
     else:
-        text = f"{key!r} has the value {_short(first['input'])}: {first['msg']}; change it"
+        text = f"{key!r} has the value {_short(first['input'])}"
+        what = first["msg"].removeprefix("Input should ")
+        text += f" and should {what}" if what != first["msg"] else f": {what}"
+        text += "; change it"
     return text
+
+
+def _of_known(value: Any, expected: str) -> str:
+    """A value that is none of those that are known, with the nearest of them.
+
+    Args:
+        value: as the user wrote it.
+        expected: the known ones as pydantic lists them, each in quotation marks.
+    """
+    known = re.findall(r"'([^']*)'", expected)
+    near = nearest(value, known) if isinstance(value, str) else []
+    advice = f"did you mean {' or '.join(map(repr, near))}?" if near else "take one of these"
+    listed = ", ".join(map(repr, known))
+    return f"{_short(value)}, and known {'are' if len(known) > 1 else 'is'} {listed}; {advice}"
 
 
 def _short(value: Any) -> str:
@@ -470,6 +501,8 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
         if part in union:  # pydantic names the member of a tagged union as a part of its own
             current = union[part]
             continue
+        if _is_scalar_union(current):
+            continue  # the part is pydantic's name of a member
         model = current if isinstance(current, type) and issubclass(current, BaseModel) else None
         yield part, model
         if model is not None:
@@ -481,6 +514,13 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, type[Bas
             current = get_args(current)[0]
         else:
             current = None
+
+
+def _is_scalar_union(annotation: Any) -> bool:
+    """Whether it allows several kinds of value, none of which has parts."""
+    return get_origin(annotation) in {Union, UnionType} and not any(
+        get_origin(part) in {dict, tuple, list} or _members(part) for part in get_args(annotation)
+    )
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:

@@ -16,7 +16,7 @@ class SentencePieceConfig(Section):
     """A SentencePiece tokenizer, trained on the training corpus only."""
 
     source: Literal["sentencepiece"] = "sentencepiece"
-    vocab_size: Annotated[int, Field(ge=8, le=2**31)] = 12_000
+    vocab_size: Annotated[int, Field(ge=8, le=2**24)] = 12_000
     """Number of pieces, the four special ones (unk 0, bos 1, eos 2, pad 3) included."""
     model_type: Literal["unigram", "bpe"] = "unigram"
     """SentencePiece's algorithm."""

@@ -33,6 +33,7 @@ UNK_ID, BOS_ID, EOS_ID, PAD_ID = 0, 1, 2, 3
 _TRAINING_THREADS = 16
 _SEED = 9
 _ONLY_ERRORS = 2
+_TOO_LARGE = re.compile(r"Vocabulary size too high .*?<= (\d+)")
 
 LONGEST_LINE = 10_000
 """Most bytes (UTF-8, in normal form) of a line of the training; longer ones are cut.
@@ -55,31 +56,64 @@ def train(texts: Iterable[str], config: SentencePieceConfig, target: Path) -> No
     Raises:
         CorpusError: the corpus is too small for the vocabulary, or has more characters than it.
     """
-    model = io.BytesIO()
-    sentencepiece.set_random_generator_seed(_SEED)
     log.info("training %d pieces (%s)", config.vocab_size, config.model_type)
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_training_lines(texts),
-            model_writer=model,
-            vocab_size=config.vocab_size,
-            model_type=config.model_type,
-            character_coverage=config.character_coverage,
-            unk_id=UNK_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            pad_id=PAD_ID,
-            input_sentence_size=config.training_lines,
-            shuffle_input_sentence=True,
-            normalization_rule_name=RULE,
-            max_sentence_length=_LIMIT_IN_MODEL,
-            num_threads=_TRAINING_THREADS,
-            minloglevel=_ONLY_ERRORS,
-        )
+        model = _model(texts, config)
     except RuntimeError as error:
         raise CorpusError(_sentence(str(error), config)) from None
-    write_with_checksum(target, model.getvalue())
+    write_with_checksum(target, model)
     log.info("wrote %s", target)
+
+
+def most_pieces(texts: Iterable[str], config: SentencePieceConfig) -> int | None:
+    """The largest vocabulary that these texts support, if it is less than the configured one."""
+    try:
+        _model(texts, config)
+    except RuntimeError as error:
+        found = _TOO_LARGE.search(str(error))
+        return int(found[1]) if found else None
+    return None
+
+
+def too_large(config: SentencePieceConfig, most: int) -> str:
+    """The sentence on a vocabulary that is larger than the training corpus supports.
+
+    Args:
+        config: of the tokenizer.
+        most: pieces that the corpus has.
+    """
+    return (
+        f"tokenizer.vocab_size {config.vocab_size} is too large for the training corpus, which has "
+        f"pieces for at most {most}; lower it, or give more text"
+    )
+
+
+def _model(texts: Iterable[str], config: SentencePieceConfig) -> bytes:
+    """A trained model.
+
+    Raises:
+        RuntimeError: SentencePiece's, with its own text.
+    """
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(_SEED)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_training_lines(texts),
+        model_writer=model,
+        vocab_size=config.vocab_size,
+        model_type=config.model_type,
+        character_coverage=config.character_coverage,
+        unk_id=UNK_ID,
+        bos_id=BOS_ID,
+        eos_id=EOS_ID,
+        pad_id=PAD_ID,
+        input_sentence_size=config.training_lines,
+        shuffle_input_sentence=True,
+        normalization_rule_name=RULE,
+        max_sentence_length=_LIMIT_IN_MODEL,
+        num_threads=_TRAINING_THREADS,
+        minloglevel=_ONLY_ERRORS,
+    )
+    return model.getvalue()
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -179,11 +213,8 @@ def _behind_last_word_end(text: str) -> int:
 
 def _sentence(message: str, config: SentencePieceConfig) -> str:
     size = f"tokenizer.vocab_size {config.vocab_size}"
-    if found := re.search(r"Vocabulary size too high .*?<= (\d+)", message):
-        return (
-            f"{size} is too large for the training corpus, which has pieces for at most "
-            f"{found[1]}; lower it, or give more text"
-        )
+    if found := _TOO_LARGE.search(message):
+        return too_large(config, int(found[1]))
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return (
             f"{size} is too small for the training corpus, whose characters alone need "

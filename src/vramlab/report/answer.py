@@ -50,21 +50,30 @@ class _Facts:
 
 
 def conditions(results: Results) -> str:
-    """On which device, with how much memory, at which length the answers hold."""
-    devices = dict.fromkeys(
-        record.provenance.device.name
+    """On which device, with how much memory, at which length the answers hold.
+
+    It is the first line of the page and of the terminal: where no GPU was measured, it says so.
+    """
+    devices = {
+        device.name: device.kind
         for record in results.searches.values()
-        if record.provenance.device
-    )
+        if (device := record.provenance.device)
+    }
     limits = {search.memory_limit for search in results.searches.values()}
     if not devices or not limits:
         return ""
-    return say(
-        "Measured on {device} with {memory} allowed, at {length} tokens:",
-        device=listing(devices),
-        memory=listing(map(memory, sorted(limits))),
-        length=integer(results.length),
-    )
+    values = {
+        "device": listing(devices),
+        "memory": listing(map(memory, sorted(limits))),
+        "length": integer(results.length),
+    }
+    if "cpu" in devices.values():
+        return say(
+            "Measured on a CPU ({device}), which is no answer for a GPU, with {memory} allowed, at "
+            "{length} tokens:",
+            **values,
+        )
+    return say("Measured on {device} with {memory} allowed, at {length} tokens:", **values)
 
 
 def answers(results: Results) -> list[Answer]:

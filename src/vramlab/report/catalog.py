@@ -346,13 +346,14 @@ TABLES = (
         mark("Which technique next"),
         SUMMARY,
         mark(
-            "From the baseline, the measured technique that changes one axis and gains most, then "
-            "the next such change on top of it, until none gains. Largest batch, and peak and "
-            "speed at the batch of the baseline, are over the baseline's. The last row of a goal "
-            "lists the values of other axes that were not measured on top of it. An axis that "
-            "means something only beside another, such as a window, changes with it as one step."
+            "From the baseline, the measured technique that changes one axis and gains most, then"
+            " the next such change on top of it, until none gains; a step counts as faster where "
+            "it is so for certain. Largest batch, and peak and speed at the batch of the "
+            "baseline, are over the baseline's; at least and at most are the range in which the "
+            "speed lies. The last row of a goal lists the values of other axes that were not "
+            "measured on top of it. An axis that means something only beside another, such as a "
+            "window, changes with it as one step."
         ),
-        records=("batch_size", "profile"),
     ),
     Entry(
         "marginal_effects",
@@ -361,10 +362,11 @@ TABLES = (
         mark(
             "Each measured pair of techniques that differs in one axis only, at the batch of the "
             "baseline: how many times as large the largest batch, the peak and the tokens a second "
-            "become by that change. An axis that means something only beside another, as a window "
+            "become by that change. At least and at most are the range in which the speed lies, of "
+            "profile and training together: where it has 1 in it, the change is neither faster nor "
+            "slower for certain. An axis that means something only beside another, as a window "
             "does beside attention, changes with it as one step."
         ),
-        records=("batch_size", "profile"),
     ),
     Entry(
         "earlier",

@@ -22,6 +22,12 @@ _NEEDS = {
     "balance": mark("between them: much memory saved for little time"),
 }
 _GOALS = {"memory": mark("a larger batch"), "speed": mark("a faster step")}
+_GAINLESS = {
+    "memory": mark("no measured change of one axis gains"),
+    "speed": mark("no measured change of one axis gains for certain"),
+}
+_RANGE = ("speed_low", "speed_high")
+"""Between which ratios of the speed the true one lies."""
 RECOMMENDED = (
     *("need", "technique", "axes", "max_batch_size", "max_batch_ratio", "peak_mib"),
     *("tokens_per_second", "speed_ratio", "perplexity"),
@@ -29,11 +35,12 @@ RECOMMENDED = (
 )
 MARGINAL = (
     *("change", "on_top_of", "technique"),
-    *("max_batch_factor", "peak_factor", "speed_factor"),
+    *("max_batch_factor", "peak_factor", "speed_factor", *_RANGE),
 )
 NEXT = (
     *("goal", "place", "change", "technique"),
-    *("max_batch_size", "max_batch_ratio", "peak_ratio", "speed_ratio", "not_measured_from_here"),
+    *("max_batch_size", "max_batch_ratio", "peak_ratio", "speed_ratio", *_RANGE),
+    "not_measured_from_here",
 )
 
 
@@ -88,6 +95,7 @@ def entry(run: Run) -> str:
 
 def marginal_effects(results: Results) -> pd.DataFrame:
     """What one axis changes on top of the others, of each pair that differs in it alone."""
+    certainty = Certainty(results)
     rows = [
         of_run(
             MARGINAL,
@@ -95,6 +103,7 @@ def marginal_effects(results: Results) -> pd.DataFrame:
             step.before,
             change=_change(step),
             on_top_of=step.before.technique,
+            **_range(certainty, step.after, step.before),
         )
         for step in marginal.steps(results)
     ]
@@ -103,16 +112,27 @@ def marginal_effects(results: Results) -> pd.DataFrame:
 
 def next_technique(results: Results) -> pd.DataFrame:
     """From the baseline, the change of one axis that gains most, then the next, for each goal."""
-    return frame(row for goal in marginal.GOALS for row in _path(results, goal))
+    certainty = Certainty(results)
+    return frame(row for goal in marginal.GOALS for row in _path(results, goal, certainty))
 
 
-def _path(results: Results, goal: marginal.Goal) -> Iterator[Row]:
+def _range(certainty: Certainty, run: Run, base: Run) -> Row:
+    """How far the speed of a run over another's may be from what was measured.
+
+    Empty where it was not measured, or nothing was measured twice.
+    """
+    found = certainty.compare(run, base)
+    known = found is not None and found.error is not None
+    return dict(zip(_RANGE, found.range if found and known else (None, None), strict=True))
+
+
+def _path(results: Results, goal: marginal.Goal, certainty: Certainty) -> Iterator[Row]:
     base = results.run(results.baseline, "equal")
-    path = marginal.greedy(results, goal)
+    path = marginal.greedy(results, goal, certainty)
     if not path:
         yield {
             "goal": say(_GOALS[goal]),
-            "change": say("no measured change of one axis gains"),
+            "change": say(_GAINLESS[goal]),
             "technique": base.technique,
             "not_measured_from_here": _missing(results, base),
         }
@@ -125,6 +145,7 @@ def _path(results: Results, goal: marginal.Goal) -> Iterator[Row]:
             goal=say(_GOALS[goal]),
             place=index,
             change=_change(step),
+            **_range(certainty, step.after, base),
             not_measured_from_here=_missing(results, step.after) if last else None,
         )
 

@@ -48,6 +48,8 @@ _HEADINGS = {
     "predicted_batch_size": mark("Predicted batch"),
     "repeatable": mark("Same bits again"),
     "setting": mark("Batch"),
+    "speed_high": mark("Speed × at most"),
+    "speed_low": mark("Speed × at least"),
     "smallest_card_gib": mark("Smallest card (GiB)"),
     "times_largest": mark("Times the largest batch's"),
     "training_opening": mark("Training text"),

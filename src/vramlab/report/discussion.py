@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from vramlab.base.host_load import HostLoad
 from vramlab.report import origin, pareto, wording
 from vramlab.report.budgets import by_budget
 from vramlab.report.catalog import FIGURES, Bars
@@ -38,6 +39,8 @@ from vramlab.results.tokenizer import MOST_UNKNOWN, TokenizerRecord
 BUSY = 1.5
 """Processes that want a core, for each core, above which a machine counts as busy: two jobs of the
 pipeline at a time make it one."""
+FREE = 0.1
+"""Share of the cores that others may use beside a measurement that is not shared."""
 
 
 def warnings(results: Results) -> list[str]:
@@ -232,7 +235,11 @@ def contradictions(results: Results) -> str:
 
 
 def busy_machine(results: Results) -> str:
-    """That other programs used the processor while something was timed."""
+    """That something else used the processor while something was timed, and whose it was.
+
+    The load average is of a minute, and a measurement may take seconds: where the processor times
+    were measured and say that nothing else ran by then, it does not count.
+    """
     records: list[ProfileRecord | EpochRecord] = [
         *results.records(ProfileRecord),
         *results.records(EpochRecord),
@@ -242,11 +249,11 @@ def busy_machine(results: Results) -> str:
         for record in records
         if (load := record.host_load) and load.load_average is not None
     ]
-    busy = [found for found in loads if found[0] > BUSY]
+    busy = [found for found in loads if found[0] > BUSY and _shared(found[1])]
     if not busy:
         return ""
     share, worst, technique = max(busy, key=lambda found: found[0])
-    return say(
+    text = say(
         "The machine was busy in {busy} of {all} measurements, most while {name} ran: on average "
         "{load} processes wanted its {cores} cores. Times are longer than they need be; what is "
         "claimed of speed is only what exceeds the spread between measurements.",
@@ -255,6 +262,40 @@ def busy_machine(results: Results) -> str:
         name=code(technique),
         load=number(share * worst.cores, 2),
         cores=integer(worst.cores),
+    )
+    return f"{text} {_whose(worst)}".strip()
+
+
+def _beside(load: HostLoad) -> tuple[float, float] | None:
+    """Cores that other jobs of the run and that programs outside it used; None if not known."""
+    if load.run_seconds is None or load.other_seconds is None or not load.wall_seconds:
+        return None
+    jobs = max(load.run_seconds - load.cpu_seconds, 0.0)
+    return jobs / load.wall_seconds, load.other_seconds / load.wall_seconds
+
+
+def _shared(load: HostLoad) -> bool:
+    """Whether something else used the processor too; taken for so where that is not known."""
+    beside = _beside(load)
+    return beside is None or sum(beside) > FREE * load.cores
+
+
+def _whose(load: HostLoad) -> str:
+    """Whether it was this run's own jobs, which can be kept apart, or something else."""
+    beside = _beside(load)
+    if beside is None:
+        return ""
+    jobs, others = beside
+    values = {"jobs": number(jobs, 2), "others": number(others, 2)}
+    if jobs > others:
+        return say(
+            "Beside it, other jobs of this run used {jobs} cores, and programs outside it "
+            "{others}: `--cores 1` keeps the jobs apart.",
+            **values,
+        )
+    return say(
+        "Beside it, programs outside this run used {others} cores, and other jobs of it {jobs}.",
+        **values,
     )
 
 

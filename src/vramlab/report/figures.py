@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pandas as pd
 import seaborn
@@ -32,6 +32,7 @@ def memory_speed(results: Results) -> Figure:
     figure, panels = chart.panels(headline("memory_speed", results), 2, height, columns=1)
     fill, shapes = chart.colours(results), chart.markers(results)
     labels = []
+    drawn: set[str] = set()
     for axes, setting in zip(panels, SETTINGS, strict=True):
         found = pareto.points(results, setting)
         ran = {point.run.technique for point in found}
@@ -54,7 +55,10 @@ def memory_speed(results: Results) -> Figure:
             axes.scatter(
                 *(speed, size), s=60, facecolors=inside, edgecolors=colour, marker=shapes[name]
             )
+            drawn |= {_GREY} if point.dominated else set()
+            drawn |= set() if point.as_good else {_HOLLOW}
         line = [(p.tokens_per_second, sizes[p.run.technique]) for p in pareto.front(found)]
+        drawn |= {_LINE} if len(line) > 1 else set()
         axes.plot(
             [speed for speed, _ in line],
             [size for _, size in line],
@@ -69,24 +73,30 @@ def memory_speed(results: Results) -> Figure:
         axes.set_xlim(min(speeds) - margin, max(speeds) + margin)
         chart.thousands(axes)
         labels.append((axes, places, [point.run.technique for point in found], line))
-    chart.legend(figure, list(_front_handles()), 1)
+    chart.legend(figure, list(_front_handles(drawn)), 1)
     for axes, places, names, line in labels:
         chart.label_points(axes, places, names, line)
     return figure
 
 
-def _front_handles() -> Iterator[Line2D]:
-    """What grey, hollow and the line mean."""
+_LINE, _GREY, _HOLLOW = "", "o", "$\\circ$"
+"""The markers of the legend of `memory_speed`."""
+
+
+def _front_handles(drawn: Collection[str]) -> Iterator[Line2D]:
+    """What grey, hollow and the line mean, of those that are drawn."""
     colour = LIGHT.muted
     texts = {
-        "": say("the front: no technique that trains as good a model beats these"),
-        "o": say("grey: another technique needs no more memory and is not slower for certain"),
-        "$\\circ$": say(
+        _LINE: say("the front: no technique that trains as good a model beats these"),
+        _GREY: say("grey: another technique needs no more memory and is not slower for certain"),
+        _HOLLOW: say(
             "hollow: not trained to the end, or perplexity at the equal batch more than 1% above "
             "the baseline's"
         ),
     }
     for marker, text in texts.items():
+        if marker not in drawn:
+            continue
         handle = Line2D([], [], color=colour, marker=marker, linewidth=1)
         handle.set_label(
             textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), chart.characters(110))

@@ -220,6 +220,13 @@ def _cores_used(load: HostLoad | None) -> float | None:
     return load.cpu_seconds / load.wall_seconds if load and load.wall_seconds else None
 
 
+def _other_cores(load: HostLoad | None) -> float | None:
+    """How many cores programs outside the run used on average."""
+    if load is None or load.other_seconds is None or not load.wall_seconds:
+        return None
+    return load.other_seconds / load.wall_seconds
+
+
 def _processes(record: RunRecord) -> int | None:
     """None of one, which leaves the column out where no technique takes more."""
     return record.processes if record.processes > 1 else None
@@ -430,6 +437,12 @@ _ALL = (
         mark("cores used"),
         profile=lambda p: _cores_used(p.host_load),
         epoch=lambda e: _cores_used(e.host_load),
+    ),
+    Metric(
+        "other_cores",
+        mark("cores used by others"),
+        profile=lambda p: _other_cores(p.host_load),
+        epoch=lambda e: _other_cores(e.host_load),
     ),
     Metric(
         "load_average",

@@ -40,7 +40,15 @@ SPEED = (
     *("tokens_per_second", "speed_ratio", "mfu_percent", "hfu_percent", "model_tflops"),
     *("peak_tflops", "model_mflop_per_token", "hardware_mflop_per_token", "flops_note"),
     *("microjoules_per_token",),
-    *("allocator_retries", "retried_steps", "repeatable", "cores_used", "load_average", "reason"),
+    *(
+        "allocator_retries",
+        "retried_steps",
+        "repeatable",
+        "cores_used",
+        "other_cores",
+        "load_average",
+        "reason",
+    ),
 )
 BATCH_SPEED = (
     *("technique", "status", "processes", "batch_size", "tokens", "step_ms", "tokens_per_second"),
@@ -50,7 +58,7 @@ TRAINING = (
     *("technique", "setting", "seed", "status", "batch_size", "processes", "accumulation"),
     *("sequences_per_step", "learning_rate", "steps", "tokens", "train_seconds"),
     *("peak_mib", "peak_reserved_mib", "interruptions", "retried_steps"),
-    *("cores_used", "load_average"),
+    *("cores_used", "other_cores", "load_average"),
     *("last_loss", "perplexity", "bits_per_byte", "reason"),
 )
 SWEEP = (

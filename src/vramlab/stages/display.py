@@ -150,7 +150,9 @@ class Display(logging.Handler):
         name = job_name(record.rule_name, record.wildcards)
         if self._plans:
             values = name.removeprefix(record.rule_name).strip()
-            described = values, record.rule_msg or "", record.reason
+            # A target, which has no log, says at a run's end what there is by then.
+            message = record.rule_msg if record.log else ""
+            described = values, message or "", record.reason
             self._planned.append(PlannedJob(record.jobid, record.rule_name, *described))
             return
         log = Path(record.log[0]) if record.log else None
