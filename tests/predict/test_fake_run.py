@@ -35,6 +35,7 @@ ON_CPU = {
     "masked": {"precision": "bf16", "attention": "masked", "window": 7},
     "pure-bf16": {"precision": "pure-bf16"},
     "block": {"checkpointing": "block"},
+    "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
     "tiled": {"feed_forward": "tiled", "loss_head": "fused"},

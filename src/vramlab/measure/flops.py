@@ -163,8 +163,6 @@ def _count(learner: Learner, length: int) -> int | None:
     learner = dataclasses.replace(learner, compiled=None)
     tokens = torch.zeros((1, length), dtype=torch.int64, device=learner.device)
     try:
-        if learner.technique.checkpointing == "budget":
-            learner.loss_sum(tokens, tokens)  # runs each block once more, to plan for this shape
         with FlopCounterMode(display=False, custom_mapping=dict(_FORMULAS)) as counter:
             learner.loss_sum(tokens, tokens).backward()
     except RuntimeError as error:
