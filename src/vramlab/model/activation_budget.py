@@ -108,7 +108,7 @@ def _uncounted() -> Iterator[None]:
 
     The other modes stay, such as the one that makes tensors without values.
     """
-    with _disable_current_modes() as modes, contextlib.ExitStack() as stack:  # type: ignore[no-untyped-call]
+    with _disable_current_modes() as modes, contextlib.ExitStack() as stack:
         for mode in reversed(modes):  # the innermost comes first
             counts = isinstance(mode, MemoryCounter)
             if not counts and type(mode).__module__ != flop_counter.__name__:
@@ -265,7 +265,7 @@ class _Observer(TorchDispatchMode):
     def _number(self, address: int, tensor: Tensor) -> int:
         self._numbers[address] = len(self._sizes)
         self._sizes.append(_bytes(tensor))
-        self._storages.append(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]
+        self._storages.append(StorageWeakRef(tensor.untyped_storage()))
         return self._numbers[address]
 
     def _known(self, tensors: Iterable[Tensor]) -> set[int]:
