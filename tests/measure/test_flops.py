@@ -1,5 +1,7 @@
 """The operations of a step are those of the formula, and those that torch's counter sees."""
 
+import dataclasses
+
 import pytest
 import torch
 from families import FAMILIES, configuration
@@ -109,6 +111,25 @@ def test_other_families_take_what_torch_counts(family):
         for layer in made.model.attention_layers()
     )
     assert torch_counts(made, 20) == pytest.approx(model_flops(made.model, 20) + unmasked, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("axes", "note"),
+    [
+        ({"compile": "default", "checkpointing": {"budget": 0.5}}, flops.COMPILED_BUDGET),
+        (
+            {"attention": "flash", "precision": "bf16", "checkpointing": {"budget": 0.5}},
+            flops.BUDGET_OF_KERNEL,
+        ),
+    ],
+    ids=["compiled", "flash"],
+)
+def test_what_a_budget_computes_again_unseen_is_not_known(axes, note):
+    made = learner()
+    technique = workload(axes, DECODER, vocab_size=WORDS, length=TOKENS).technique
+    other = made.workload.model_copy(update={"technique": technique})
+    found = step_flops(dataclasses.replace(made, workload=other), TOKENS)
+    assert found == (model_flops(made.model, TOKENS), None, note)
 
 
 def test_memory_that_runs_out_while_counting_is_told_and_ends_nothing(monkeypatch):

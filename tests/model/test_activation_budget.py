@@ -7,9 +7,11 @@ import torch
 from families import LENGTH, VOCABULARY, configuration
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig, TransformersConfig
+from vramlab.memory.counter import Counter
 from vramlab.memory.meter import meter
 from vramlab.model.activation_budget import Operation, choose, observe
 from vramlab.training import learner as learner_module
@@ -72,6 +74,69 @@ def test_what_is_kept_is_within_the_budget_and_nearly_all_of_it(precision):
         assert least < found <= least + budget * (everything - least) + inputs
         assert found > least + (budget - 0.15) * (everything - least - inputs)
     assert kept(1, precision) == everything
+
+
+def test_a_freed_result_is_not_taken_for_a_tensor_at_its_address():
+    """A copy of a weight is no result, and nothing of it counts, wherever it lies."""
+    weight = torch.nn.Parameter(torch.ones(8, 8))
+
+    def block(x):
+        for _ in range(50):
+            _ = x.detach().exp()  # freed at once
+            x = x @ weight.to(torch.bfloat16)
+        return x
+
+    x = torch.ones(8, 8, dtype=torch.bfloat16, requires_grad=True)
+    _, saved = observe(block, (x,), {})
+    assert saved == 49 * 8 * 8 * 2  # the inputs of all products but the first
+
+
+class Calls(Counter):
+    """Counts memory, and how often it is called to."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, *args):
+        self.calls += 1
+        return super().__torch_dispatch__(*args)
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [
+        (lambda: Calls(2**40), lambda mode: mode.calls),
+        (lambda: FlopCounterMode(display=False), lambda mode: mode.get_total_flops()),
+    ],
+    ids=["bytes", "operations"],
+)
+def test_planning_is_no_part_of_a_counted_step(mode, found):
+    def counted():
+        with mode() as counter:
+            trained.loss_sum(TOKENS, TOKENS).backward()
+        trained.model.zero_grad(set_to_none=True)
+        return found(counter)
+
+    trained = learner(0.5, attention="sdpa", precision="bf16")
+    trained.loss_sum(TOKENS[:1], TOKENS[:1]).backward()
+    trained.model.zero_grad(set_to_none=True)
+    planned, known = counted(), counted()
+    assert planned == known
+
+
+def test_a_plan_is_not_that_of_a_pass_without_gradients():
+    def kept_bytes(first):
+        trained = learner(0.5, attention="sdpa")
+        with torch.set_grad_enabled(first != "no gradients"):
+            trained.model.train(first != "evaluation")
+            trained.loss_sum(TOKENS, TOKENS)
+        trained.model.train()
+        with meter(CPU, None) as memory:
+            loss = trained.loss_sum(TOKENS, TOKENS)
+            left = memory.point().allocated
+        del loss
+        return left
+
+    assert kept_bytes("no gradients") == kept_bytes("evaluation") == kept_bytes("training")
 
 
 @given(

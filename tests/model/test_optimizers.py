@@ -247,6 +247,14 @@ def test_stochastic_rounding_keeps_what_is_exact_or_no_number():
     assert round_stochastically(every_bit, generator).isnan().all()
 
 
+def test_stochastic_rounding_makes_no_number_infinite():
+    largest = torch.finfo(torch.float32).max
+    x = torch.tensor([largest, -largest, 3.395e38]).repeat(100)
+    rounded = round_stochastically(x, torch.Generator().manual_seed(1))
+    assert rounded.isfinite().all()
+    assert torch.equal(rounded.sign(), x.sign().bfloat16())
+
+
 @pytest.mark.parametrize(("name", "moves"), [("adam", False), ("bf16-stochastic", True)])
 def test_small_updates_of_bfloat16_weights_are_lost_or_not(name, moves):
     weight = torch.nn.Parameter(torch.ones(1000, dtype=torch.bfloat16))

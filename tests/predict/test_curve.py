@@ -1,5 +1,7 @@
 """The largest size below a limit, whatever the curve, and few predictions where it is simple."""
 
+from bisect import bisect_left
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,11 +32,47 @@ def test_the_answer_fits_and_one_more_does_not(name, limit):
     assert all(bytes_ == peak(b) for b, bytes_ in curve.peaks.items())
 
 
-def test_on_a_line_a_limit_takes_one_or_two_predictions():
+def test_on_a_line_the_largest_limit_takes_three_predictions_and_others_none():
     curve = Curve(CURVES["line"], (32, 512))
-    for limit in (8, 24, 80):
+    for limit in (80, 8, 24):
         curve.largest(limit * GIB, 2**20)
-    assert len(curve.peaks) < 3 + 3
+    assert len(curve.peaks) <= 3 + 3
+
+
+GRANULE = 2**17
+bytes_each = st.integers(10**3, 10**7) | st.integers(GRANULE, 4 * GRANULE)
+sums = st.tuples(st.integers(0, 10**9), bytes_each, st.sampled_from([0, 0, 7, 300]))
+
+
+@st.composite
+def curves(draw):
+    """The highest of some sums, rounded up."""
+    parts = draw(st.lists(sums, min_size=1, max_size=3))
+    granule = draw(st.sampled_from([1, 512, GRANULE]))
+
+    def peak(size):
+        exact = max(a + b * size + c * size * size for a, b, c in parts)
+        return -(-exact // granule) * granule
+
+    return peak
+
+
+@given(
+    peak=curves(),
+    limits=st.lists(st.integers(10**6, 9 * 10**10), min_size=1, max_size=4),
+    close=st.lists(st.integers(1, 20_000), max_size=3),
+    order=st.randoms(),
+)
+def test_the_order_of_limits_changes_no_answer(peak, limits, close, order):
+    """The limits that leave nothing to spare at some size are among them."""
+    upper = 2**16
+    limits = [*limits, *(peak(size) for size in close), *(peak(size) - 1 for size in close)]
+    order.shuffle(limits)
+    curve = Curve(peak, (32, 512))
+    for limit in limits:
+        sizes = range(upper + 1)
+        exact = bisect_left(sizes, True, lo=1, key=lambda size: peak(size) > limit) - 1
+        assert curve.largest(limit, upper) == exact
 
 
 def test_on_a_parabola_each_limit_takes_three_predictions_at_most():

@@ -11,7 +11,6 @@ from vramlab.config.model import DecoderConfig
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.model import decoder
-from vramlab.predict import fake_run
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
 from vramlab.training.machine import Machine, missing_here
@@ -35,6 +34,7 @@ ON_CPU = {
     "masked": {"precision": "bf16", "attention": "masked", "window": 7},
     "pure-bf16": {"precision": "pure-bf16"},
     "block": {"checkpointing": "block"},
+    "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
     "tiled": {"feed_forward": "tiled", "loss_head": "fused"},
@@ -145,19 +145,6 @@ def test_sums_over_rows_need_room_for_those_of_the_blocks(rows, columns, scratch
         x.sum(1)  # the threads of a warp add up a row among themselves
         assert counter.peak().allocated == size + -(-4 * rows // 512) * 512
         x.flatten().sum(0), x.sum(()), torch.zeros(()).sum(0)  # none has both rows and columns
-
-
-def test_a_head_of_many_chunks_is_on_the_line(monkeypatch):
-    axes = {"loss_head": "chunked", "chunk_tokens": 64, "checkpointing": "block"}
-
-    def peaks(most):
-        monkeypatch.setattr(fake_run, "CHUNKS", most)
-        run = FakeRun(of_axes(axes), cuda=True)
-        return [run.peak(batch_size) for batch_size in (32, 90)]
-
-    run, told = peaks(1000), peaks(16)
-    assert told == pytest.approx(run, rel=1e-3)
-    assert told != run  # by the sums of the chunks, a granule each
 
 
 def test_what_cuda_saves_differently():

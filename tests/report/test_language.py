@@ -141,6 +141,7 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
         optimizer="ao-8bit",
     )
     notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
+    notes |= {flops.SKIPPED_TILES, flops.COMPILED_BUDGET, flops.BUDGET_OF_KERNEL}
     assert set(caveats(every)) | notes == set(wording._RECORDED)
 
 

@@ -26,6 +26,9 @@ from vramlab.results.memory import MemoryPoint
 class Counter(TorchDispatchMode):
     """Counts the bytes of live storages on the devices of one type; use it as a context manager."""
 
+    only_counts = True
+    """What runs is the same without it, so that code which is no part of a step can leave it."""
+
     def __init__(self, limit: int, device_type: str = "cpu") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit

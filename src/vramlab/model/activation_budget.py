@@ -17,16 +17,19 @@ solves it on the graph.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils import flop_counter
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import (
     SAC_IGNORED_OPS,
@@ -71,18 +74,44 @@ class WithinBudget:
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a block, or its forward, with its arguments."""
-        if self._budget >= 1:
+        if self._budget >= 1 or not torch.is_grad_enabled():
             return function(*args, **kwargs)
-        plans = self._plans.setdefault(getattr(function, "__self__", function), {})
-        shapes = tuple((tuple(t.shape), t.dtype) for t in _tensors((args, kwargs)))
-        if shapes not in plans:
-            plans[shapes] = plan(function, args, kwargs, self._budget)
-        kept = plans[shapes]
+        block = getattr(function, "__self__", function)
+        plans = self._plans.setdefault(block, {})
+        situation = _situation(block, _tensors((args, kwargs)))
+        if situation not in plans:
+            with _uncounted():
+                plans[situation] = plan(function, args, kwargs, self._budget)
+        kept = plans[situation]
 
         def contexts() -> Any:
             return create_selective_checkpoint_contexts(_policy(kept))
 
         return checkpoint(function, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+
+
+def _situation(block: Any, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    """All that decides which operations a block does, and what autograd keeps of them."""
+    kinds = {tensor.device.type for tensor in tensors}
+    return (
+        tuple((tuple(t.shape), t.dtype, t.requires_grad) for t in tensors),
+        getattr(block, "training", None),
+        *(torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) for kind in kinds),
+    )
+
+
+@contextlib.contextmanager
+def _uncounted() -> Iterator[None]:
+    """Leave what counts bytes or operations: planning is no part of a step.
+
+    The other modes stay, such as the one that makes tensors without values.
+    """
+    with _disable_current_modes() as modes, contextlib.ExitStack() as stack:
+        for mode in reversed(modes):  # the innermost comes first
+            counts = getattr(mode, "only_counts", False)  # vramlab.memory.counter
+            if not counts and type(mode).__module__ != flop_counter.__name__:
+                stack.enter_context(mode)
+        yield
 
 
 def plan(
@@ -186,8 +215,10 @@ class _Observer(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._noted: list[tuple[Operation, set[int]]] = []
         self._counts: Counter[Any] = Counter()
-        # Storages by address, numbered as they are made: an address is used again.
+        # Storages by address, numbered as they are made. The weak references keep an address from
+        # being used again, by a storage that no operation here has made.
         self._numbers: dict[int, int] = {}
+        self._storages: list[StorageWeakRef] = []
         self._sizes: list[int] = []
         self._changed: set[int] = set()
         self._saved: set[int] = set()
@@ -232,6 +263,7 @@ class _Observer(TorchDispatchMode):
     def _number(self, address: int, tensor: Tensor) -> int:
         self._numbers[address] = len(self._sizes)
         self._sizes.append(_bytes(tensor))
+        self._storages.append(StorageWeakRef(tensor.untyped_storage()))
         return self._numbers[address]
 
     def _known(self, tensors: Iterable[Tensor]) -> set[int]:

@@ -31,16 +31,18 @@ PIECE = 2**22
 at once: some five tensors of 16 MiB."""
 _LOW = 2**16
 _HIGH_BITS = -_LOW
+_LARGEST = torch.finfo(torch.bfloat16).max
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def round_stochastically(x: Tensor, generator: torch.Generator) -> Tensor:
     """Float32 to bfloat16, up or down at random, such that the mean is x.
 
-    Infinities and NaN stay what they are.
+    Infinities and NaN stay what they are, and no number beyond the largest becomes infinite.
     """
     noise = torch.randint(_LOW, x.shape, dtype=torch.int32, device=x.device, generator=generator)
     rounded = noise.add_(x.view(torch.int32)).bitwise_and_(_HIGH_BITS).view(torch.float32)
+    rounded.clamp_(-_LARGEST, _LARGEST)
     # A NaN whose bits are all ones would wrap around to a number.
     return torch.where(x.isfinite(), rounded, x).bfloat16()
 

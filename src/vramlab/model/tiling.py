@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vramlab.model.checkpointing import save_input
 
@@ -35,7 +35,8 @@ def in_pieces(function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
         function: takes x, and returns a tensor or a tuple of them, with a row for each token.
         x: [..., tokens, width]; pieces are taken over all tokens, whichever sequence they are of.
             A piece has as many dimensions.
-        args: further arguments; tensors of the shape [..., tokens, any width] are cut alike.
+        args: further arguments; tensors of the shape [..., tokens, any width] are cut alike,
+            but for weights, whose shape may be the same by chance.
         kwargs: further arguments, cut alike.
 
     Returns:
@@ -43,10 +44,11 @@ def in_pieces(function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
     """
     shape = x.shape[:-1]
     count = shape.numel()
-    size = -(-count // PIECES)
+    size = max(-(-count // PIECES), 1)
 
     def piece(value: Any, start: int) -> Any:
-        if not isinstance(value, Tensor) or value.shape[:-1] != shape or value.dim() < 2:
+        has_tokens = isinstance(value, Tensor) and value.shape[:-1] == shape and value.dim() > 1
+        if not has_tokens or isinstance(value, nn.Parameter):
             return value
         rows = value.reshape(count, value.shape[-1])[start : start + size]
         return rows.reshape(*[1] * (len(shape) - 1), *rows.shape)
@@ -58,7 +60,7 @@ def in_pieces(function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
             *(piece(value, start) for value in args),
             **{name: piece(value, start) for name, value in kwargs.items()},
         )
-        for start in range(0, count, size)
+        for start in range(0, max(count, 1), size)  # one of no tokens, where there are none
     ]
     return _joined(outputs, shape)
 

@@ -24,6 +24,9 @@ class Curve:
     or below, beyond them on it or above. Where the known sizes keep to that rule, what is clear by
     it is not predicted. Where to look is told by the parabola through three known sizes, which is
     no proof, since each part of the curve may be another sum.
+
+    What is known depends on what was asked before, and the answer must not. So beyond the known
+    sizes what is clear only guides the search: an answer there is predicted, with the size after.
     """
 
     def __init__(self, peak: Callable[[int], int], first: Sequence[int]) -> None:
@@ -45,12 +48,17 @@ class Curve:
         for start in self._first:
             self(min(start, upper))
         for _ in range(_LOOKS):
-            likely = self._likely(limit, upper)
-            if likely in self.peaks or self._is_largest(likely, limit):
+            beyond = min(self._likely(limit, upper) + 1, upper)
+            if beyond in self.peaks:
                 break
-            self(likely)
-        known = [KnownPeak(size, peak, limit) for size, peak in self.peaks.items()]
-        return search(lambda size: self._probe(size, limit), Limit(limit, upper), known)[0]
+            self(beyond)
+        while True:
+            known = [KnownPeak(size, peak, limit) for size, peak in self.peaks.items()]
+            found = search(lambda size: self._probe(size, limit), Limit(limit, upper), known)[0]
+            beyond = min(found + 1, upper)
+            if beyond <= max(self.peaks):
+                return found
+            self(found), self(beyond)
 
     def _likely(self, limit: int, upper: int) -> int:
         """The largest size within a limit on the parabola through three known ones.
@@ -66,10 +74,6 @@ class Curve:
         return low + bisect_left(
             range(low + 1, high), True, key=lambda size: through(near, size) > limit
         )
-
-    def _is_largest(self, size: int, limit: int) -> bool:
-        """Whether it is clear that a size fits, and one more does not."""
-        return self._side(size, limit) is not None and self._side(size + 1, limit) is not None
 
     def _probe(self, size: int, limit: int) -> KnownPeak:
         """The peak of a size, or what bounds it if that is clearly on one side of the limit."""
@@ -89,16 +93,24 @@ class Curve:
         return None
 
     def _gets_steeper(self, size: int) -> bool:
-        """Whether no known size near this one is above the line through the two next to it.
+        """Whether neither known size beside this one is above a line over it.
 
         Chunks of a loss head grow with the batch up to some size, and the curve is flatter then.
         """
         sizes = sorted(self.peaks)
         above = bisect_left(sizes, size)
-        near = sizes[max(0, above - 2) : above + 2]
+        smaller, larger = sizes[:above], sizes[above:]
+        return self._below_lines(smaller[-1:], smaller[-3:-1], larger[:1]) and self._below_lines(
+            larger[:1], smaller[-1:], larger[1:3]
+        )
+
+    def _below_lines(self, at: Sequence[int], left: Sequence[int], right: Sequence[int]) -> bool:
+        """Whether a known size is on or below each line from one on its left to its right."""
         return all(
             self.peaks[b] <= through({a: self.peaks[a], c: self.peaks[c]}, b) + _ROUNDING
-            for a, b, c in zip(near, near[1:], near[2:], strict=False)
+            for a in left
+            for b in at
+            for c in right
         )
 
     def _upper_bound(self, size: int) -> int | None:
@@ -110,11 +122,19 @@ class Curve:
         return through({known: self.peaks[known] for known in {below, above}}, size)
 
     def _lower_bound(self, size: int) -> int | None:
-        """What the peak of a size is at least: the line through the two next smaller sizes."""
-        below = sorted(known for known in self.peaks if known < size)[-2:]
-        if len(below) < 2 or size in self.peaks:
+        """What the peak of a size is at least: the line through two smaller sizes.
+
+        Less what the line is off if either peak was rounded, which grows with the distance: the
+        lines through the next smaller size and each other one, whichever is the highest.
+        """
+        *others, near = sorted(known for known in self.peaks if known < size) or [0]
+        if size in self.peaks or not others:
             return None
-        return through({known: self.peaks[known] for known in below}, size)
+        return max(
+            through({known: self.peaks[known] for known in (other, near)}, size)
+            - math.ceil(_ROUNDING * Fraction(size - near, near - other))
+            for other in others
+        )
 
 
 def through(known: Mapping[int, int], at: int) -> int:

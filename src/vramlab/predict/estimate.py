@@ -217,10 +217,13 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
         return {}
     lengths, limit = _lengths(run, batch_size), limit_of(limits.measure, device)
     cards = limits.cards if device == _CUDA else ()
+    upper = units_within(run.positions)
     if limit is not None:
-        lengths.largest(limit, units_within(run.positions))
+        longest = lengths.largest(limit, upper)
     else:
-        _on_cards(lengths, cards, units_within(run.positions), limits.measure.headroom)
+        longest = max(_on_cards(lengths, cards, upper, limits.measure.headroom), default=0)
+    if longest:
+        lengths(longest)
     return {UNIT * units: peak for units, peak in sorted(lengths.peaks.items())}
 
 

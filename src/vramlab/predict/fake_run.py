@@ -33,19 +33,11 @@ from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
 from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
-from vramlab.model.language_model import LanguageModel, OutputEmbedding, UnsuitableModel
-from vramlab.model.logits import CHUNK_LOGITS, chunk_size
+from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
-from vramlab.predict.segments import (
-    DEEPER,
-    SHALLOW,
-    SegmentPeaks,
-    alike,
-    extrapolate,
-    of_depth,
-    only,
-)
+from vramlab.predict.few_chunks import few_chunks
+from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
 
@@ -62,8 +54,6 @@ CONFIRMED = 2**18
 """Bytes by which the peak of a few blocks may be off from that of all."""
 CONFIRM_AGAIN = 16
 """Times as many tokens as were confirmed, from which on all blocks run once more."""
-CHUNKS = 32
-"""Maximum number of chunks of a loss head that are run; larger batches are extrapolated."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -93,7 +83,6 @@ class FakeRun:
         dtype = np.min_scalar_type(workload.vocab_size - 1)
         count = max(RESIDENT_BYTES // dtype.itemsize, 2 * workload.length + 1)
         self._sequences = Sequences.of(np.zeros(count, dtype), workload.length)
-        self._largest_run = _largest_run(workload, self._learner.model)
         self._peaks = functools.cache(self._step)
         self._lengths = functools.cache(self._step_of_length)
         self._blocks = self._learner.model.block_list()
@@ -160,17 +149,8 @@ class FakeRun:
         return self._learner.model.positions_limit
 
     def peak_of_length(self, length: int, batch_size: int = 1) -> int:
-        """Peak bytes of a training step of sequences of `length` tokens.
-
-        A step of more than CHUNKS chunks is not run, as in `peak`; each segment's peak is a
-        parabola in the length, since attention may keep all its scores.
-        """
-        longest = self._largest_run * self.length // batch_size
-        if length <= longest:
-            return max(self._step_of_length(length, batch_size)) + self._workspaces()
-        lengths = longest // 2, longest * 3 // 4, longest
-        peaks = {known: self._lengths(known, batch_size) for known in lengths}
-        return max(extrapolate(peaks, length)) + self._workspaces()
+        """Peak bytes of a training step of sequences of `length` tokens."""
+        return max(self._lengths(length, batch_size)) + self._workspaces()
 
     def _step_of_length(self, length: int, batch_size: int) -> tuple[int, ...]:
         """The peaks of a step of sequences of a length, by its segments."""
@@ -196,18 +176,8 @@ class FakeRun:
         return self._counter.workspaces() if isinstance(self._counter, CudaCounter) else 0
 
     def peak(self, batch_size: int) -> int:
-        """Peak bytes of a training step, including the model and the optimizer's state.
-
-        A batch of more than CHUNKS chunks is not run. All its chunks have the same size, so the
-        peak of each segment of the step is linear in the batch size: it is extrapolated from two
-        smaller batches.
-        """
-        if batch_size <= self._largest_run:
-            peaks = self._peaks(batch_size)
-        else:
-            sizes = self._largest_run * 3 // 4, self._largest_run
-            peaks = extrapolate({size: self._peaks(size) for size in sizes}, batch_size)
-        return max(peaks) + self._workspaces()
+        """Peak bytes of a training step, including the model and the optimizer's state."""
+        return max(self._peaks(batch_size)) + self._workspaces()
 
     def _step(self, batch_size: int) -> tuple[int, ...]:
         """The peaks of one step by its segments; of a deep model, from steps of a few blocks."""
@@ -263,7 +233,8 @@ class FakeRun:
     def _counting(self) -> Iterator[None]:
         functions = emulate_cuda() if self._cuda else contextlib.nullcontext()
         scalars = _Scalars()
-        with self._mode, scalars, self._counter, functions, _as_if_real():
+        chunks = few_chunks(self._cuda)
+        with self._mode, scalars, self._counter, functions, chunks, _as_if_real():
             yield
 
 
@@ -349,17 +320,3 @@ def _host_scalars(optimizer: torch.optim.Optimizer) -> list[Tensor]:
         if not group.get("fused") and isinstance(state.get("step"), Tensor)
     ]
     return steps + [g["lr"] for g in optimizer.param_groups if isinstance(g["lr"], Tensor)]
-
-
-def _largest_run(workload: Workload, model: LanguageModel) -> int:
-    """The largest batch that is run; larger ones are extrapolated, since chunks stay the same."""
-    weight, most_logits = (
-        model.output_embedding().weight,
-        CHUNK_LOGITS.get(workload.technique.loss_head),
-    )
-    if weight is None or most_logits is None:
-        return sys.maxsize
-    vocabulary, width = weight.shape
-    default = chunk_size(sys.maxsize, vocabulary, most_logits(width, vocabulary))
-    chunk = workload.technique.chunk_tokens or default
-    return max(4, CHUNKS * chunk // workload.length)

@@ -12,7 +12,7 @@ alike, which `alike` asks, and steps of all of them confirm (`FakeRun`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,8 +27,6 @@ SEGMENTS = (
 )
 """The segments of a step, in order. Autocast keeps 16-bit copies of weights to the end of the
 forward pass, so the head's two passes have lines of their own."""
-STRAIGHT = 0.001
-"""Part of a peak by which one on a line may be off from it."""
 SHALLOW, DEEPER = 3, 4
 """Blocks of the steps that give the lines: a first, a last, and at least one between."""
 
@@ -90,29 +88,10 @@ class SegmentPeaks:
             args[0].register_hook(lambda _: self.enter("embedding backward"))
 
 
-def extrapolate(known: Mapping[int, Sequence[int]], at: int) -> tuple[int, ...]:
-    """The peak of each segment at a size, on the curve through known ones.
-
-    Args:
-        known: peaks of the segments by size, in order: two sizes for lines; three for lines where
-            the peaks in the middle are on them, and parabolas where they are not.
-        at: the size.
-    """
-    of_segments = zip(*known.values(), strict=True)
-    return tuple(_extrapolate(dict(zip(known, peaks, strict=True)), at) for peaks in of_segments)
-
-
-def _extrapolate(known: Mapping[int, int], at: int) -> int:
-    """The peak of one segment. A parabola would turn bytes of rounding into much, far out."""
-    first, *middle, last = known
-    line = {size: known[size] for size in (first, last)}
-    on_line = all(abs(through(line, m) - known[m]) <= STRAIGHT * known[m] for m in middle)
-    return through(line if on_line else known, at)
-
-
 def of_depth(shallow: Sequence[int], deeper: Sequence[int], depth: int) -> tuple[int, ...]:
     """The peaks of a step of `depth` blocks, from those of SHALLOW and DEEPER blocks."""
-    return extrapolate({SHALLOW: shallow, DEEPER: deeper}, depth)
+    of_segments = zip(shallow, deeper, strict=True)
+    return tuple(through({SHALLOW: few, DEEPER: more}, depth) for few, more in of_segments)
 
 
 def alike(blocks: Sequence[nn.Module]) -> bool:

@@ -109,16 +109,20 @@ class Certainty:
         first, second = map(statistics.fmean, samples)
         return Difference(math.exp(first - second), self.error(*map(len, samples)))
 
-    def error(self, first: int, second: int) -> float | None:
+    def error(self, first: int, second: int, errs: float | None = None) -> float | None:
         """Of the difference of the means of so many measurements, of logarithms.
 
         None if nothing was measured twice.
+
+        Args:
+            first: measurements of the one, each in a process of its own.
+            second: those of the other.
+            errs: how often it may err; None for as often as one comparison of two techniques.
         """
         if self.deviation is None:
             return None
-        return (
-            student(self._freedom, self._errs) * self.deviation * math.sqrt(1 / first + 1 / second)
-        )
+        factor = student(self._freedom, errs or self._errs)
+        return factor * self.deviation * math.sqrt(1 / first + 1 / second)
 
     def faster(self, run: Run, other: Run) -> bool:
         """Whether `run` processes more tokens a second than `other`, for certain."""

@@ -1,10 +1,12 @@
 """Which batch of a technique is the fastest, where one is for certain faster than the largest.
 
-The speed of each batch size was measured in several rounds, the sizes in turn. How far the rounds
-of one size differ, in the logarithm of the speed and pooled over all sizes and techniques, is the
-error of a round. A smaller batch counts as faster if the difference of the means exceeds that error
-by Student's factor for 99 %, and the error of speeds in general (`certainty`), which holds what
-differs between processes: the batch is to be faster in the next process too.
+The speed of each batch size was measured in several rounds of one process, the sizes in turn. How
+far the rounds of one size differ, in the logarithm of the speed and pooled over all sizes and
+techniques, is the error of a round. What a process does to a size is the same in all its rounds, so
+they count as one measurement beside the error between processes (`certainty`), and without that
+nothing is certain: the batch is to be faster in the next process too. A smaller batch counts as
+faster if the difference of the means exceeds both errors together, by factors of Student for as
+many comparisons as a report makes: of each smaller size with the largest one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from vramlab.report.certainty import Certainty, student
+from vramlab.report.certainty import ANY_ERRS, ONE_ERRS, Certainty, student
 from vramlab.report.load import Results
 from vramlab.results.batch_speed import BatchSpeed, BatchSpeedRecord
 
@@ -31,7 +33,7 @@ class Faster:
     ratio: float
     """How many times as fast it is."""
     error: float
-    """Of the ratio's logarithm, at 99 %."""
+    """Of the ratio's logarithm; all of a report are within theirs in 95 of 100."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -59,16 +61,27 @@ def faster_batch(
         return None
     best = max(found, key=lambda size: statistics.fmean(found[size]))
     gain = statistics.fmean(found[best]) - statistics.fmean(found[largest])
-    rounds = len(found[best]), len(found[largest])
-    error = _error(results, *rounds)
-    between = (certainty or Certainty(results)).error(*rounds)
-    if error is None or gain <= max(error, between or 0.0, math.log(WORTH)):
+    errs = _errs(results)
+    within = _error(results, len(found[best]), len(found[largest]), errs)
+    between = (certainty or Certainty(results)).error(1, 1, errs)
+    if within is None or between is None:
         return None
-    return Faster(best, largest, math.exp(gain), max(error, between or 0.0))
+    error = math.hypot(within, between)
+    if gain <= max(error, math.log(WORTH)):
+        return None
+    return Faster(best, largest, math.exp(gain), error)
 
 
-def _error(results: Results, first: int, second: int) -> float | None:
-    """Of the difference of the means of so many rounds, at 99 %; None if there is one a size."""
+def _errs(results: Results) -> float:
+    """How often one comparison may err, so that all of a report seldom do."""
+    comparisons = sum(
+        max(len(record.speeds) - 1, 0) for record in results.records(BatchSpeedRecord)
+    )
+    return min(ONE_ERRS, ANY_ERRS / max(comparisons, 1))
+
+
+def _error(results: Results, first: int, second: int, errs: float) -> float | None:
+    """Of the difference of the means of so many rounds; None if there is one a size."""
     squares, freedom = 0.0, 0
     for record in results.records(BatchSpeedRecord):
         for speed in record.speeds:
@@ -78,7 +91,7 @@ def _error(results: Results, first: int, second: int) -> float | None:
                 freedom += len(values) - 1
     if not freedom:
         return None
-    return student(freedom) * math.sqrt(squares / freedom * (1 / first + 1 / second))
+    return student(freedom, errs) * math.sqrt(squares / freedom * (1 / first + 1 / second))
 
 
 def _logarithms(speed: BatchSpeed) -> list[float]:
