@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +25,6 @@ from vramlab.base.cards import peak_tflops
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
-from vramlab.memory.allocator import free_memory
 from vramlab.training.device import resolve
 from vramlab.training.learner import build
 from vramlab.training.step import train_step, warm_up
@@ -119,34 +120,40 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--only", nargs="*", help="names of rows; default all")
+    parser.add_argument("--here", action="store_true", help="one row, in this process")
     options = parser.parse_args()
-    weights, layers = 1_235_814_400, 16
-    flops = 6 * weights + 12 * layers * 2048 * options.length
-    peak = peak_tflops(torch.cuda.get_device_name(), "bf16") or float("nan")
     makers: dict[str, Callable[[], Step]] = {
         **{name: lambda flags=flags: peer(*flags) for name, flags in PEERS.items()},
         **{name: lambda axes=axes: ours(axes, options.length) for name, axes in TECHNIQUES.items()},
     }
-    print(f"{torch.cuda.get_device_name()}, {options.batch} x {options.length} tokens a step\n")
+    names = [name for name in makers if not options.only or name in options.only]
+    if options.here:
+        print(row(names[0], makers[names[0]], options), flush=True)
+        return
+    print(f"{options.batch} x {options.length} tokens a step\n")
     print("| | ms | tokens/s | MFU | peak GiB |\n|---|--:|--:|--:|--:|", flush=True)
-    for name, make in makers.items():
-        if options.only and name not in options.only:
-            continue
+    for name in names:  # in a process of its own: an allocator, a compiler and patches of its own
         if "Liger" in name and importlib.util.find_spec("liger_kernel") is None:
             continue
-        free_memory()
-        torch.compiler.reset()
-        try:
-            seconds, gib = measure(make(), options.batch, options.length, options.steps)
-        except (RuntimeError, TypeError) as error:
-            print(f"| {name} | {str(error).splitlines()[0][:80]} |", flush=True)
-            continue
-        speed = options.batch * options.length / seconds
-        mfu = speed * flops / peak / 1e10
-        print(
-            f"| {name} | {1e3 * seconds:.1f} | {speed:,.0f} | {mfu:.1f} % | {gib:.2f} |",
-            flush=True,
-        )
+        command = [sys.executable, __file__, "--here", "--only", name]
+        command += [f"--{key}={getattr(options, key)}" for key in ("batch", "length", "steps")]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        print(done.stdout.strip() or f"| {name} | status {done.returncode} |", flush=True)
+
+
+def row(name: str, make: Callable[[], Step], options: argparse.Namespace) -> str:
+    """The line of one stack."""
+    weights, layers = 1_235_814_400, 16
+    flops = 6 * weights + 12 * layers * 2048 * options.length
+    resolve("cuda")
+    peak = peak_tflops(torch.cuda.get_device_name(), "bf16") or float("nan")
+    try:
+        seconds, gib = measure(make(), options.batch, options.length, options.steps)
+    except (RuntimeError, TypeError) as error:
+        return f"| {name} | {str(error).splitlines()[0][:80]} |"
+    speed = options.batch * options.length / seconds
+    mfu = speed * flops / peak / 1e10
+    return f"| {name} | {1e3 * seconds:.1f} | {speed:,.0f} | {mfu:.1f} % | {gib:.2f} |"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ ROWS = {
     "`feed_forward`: tiled": [{"feed_forward": "tiled"}],
     "`loss_head`: full": [{"loss_head": "full"}],
     "`loss_head`: chunked, fused": [{"loss_head": "chunked"}, {"loss_head": "fused"}],
+    "`loss_head`: cce": [{"loss_head": "cce", "precision": "bf16"}],
     "`optimizer`: all values but muon": [
         {"optimizer": value} for value in OPTIMIZER_VALUES if value != "muon"
     ],

@@ -219,8 +219,9 @@ def test_offload_is_bit_equal_at_full_speed_and_takes_the_same_each_time(axes, d
     """Copies run beside the computation: a missing wait would show in one of many steps."""
     model = DecoderConfig(layers=8, d_model=256, d_ff=1024, dropout=0.0)
     data = tokens(64, 512, device)
-    plain = make(device, model, precision="bf16", attention="sdpa", **axes)
-    moved = make(device, model, precision="bf16", attention="sdpa", offload="activations", **axes)
+    axes = {"precision": "bf16", "attention": "math"} | axes  # flash kernels differ from run to run
+    plain = make(device, model, **axes)
+    moved = make(device, model, offload="activations", **axes)
     moved.model.load_state_dict(plain.model.state_dict())
     plain.loss_sum(*data).backward()
     expected = [p.grad.clone() for p in plain.model.parameters()]

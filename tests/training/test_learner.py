@@ -298,6 +298,9 @@ def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
     assert size("fused", 16_384, 896, 151_936) == 192
     assert size("fused", 8192, 2048, 128_256) == 352
     assert size("fused", 8192, 4096, 128_256) == 352
+    copied = logits.fused_logits_beside_a_copy
+    assert logits.chunk_size(16_384, 128_256, copied(2048, 128_256)) == 512
+    assert logits.chunk_size(512 * 256, 12_000, copied(128, 12_000)) == 2432
     assert size("chunked", 512 * 256, 128, 12_000) == 2432
     assert size("chunked", 1_000_000, 4096, 128_256) == 768
     assert size("chunked", 1000, 16, 1000) == 63

@@ -27,7 +27,7 @@ from torch.nn import functional
 from vramlab.config.targets import IGNORED
 from vramlab.model.cross_entropy import cross_entropy_
 from vramlab.model.language_model import OutputEmbedding
-from vramlab.model.logits import chunks, fused_logits, logits_of
+from vramlab.model.logits import chunks, fused_logits, fused_logits_beside_a_copy, logits_of
 from vramlab.model.triton import has_triton
 
 _SMALL = 4
@@ -175,7 +175,8 @@ class _Fused(torch.autograd.Function):
         trained = ctx.needs_input_grad[1]
         cast_bias = None if bias is None else bias.to(dtype)
         output = OutputEmbedding(weight.to(dtype), cast_bias, chunking.softcap)
-        pieces = list(chunks(hidden, output, targets, chunking.tokens, fused_logits))
+        most_logits = fused_logits if weight.dtype == dtype else fused_logits_beside_a_copy
+        pieces = list(chunks(hidden, output, targets, chunking.tokens, most_logits))
         tokens = len(pieces[0][1])
         gradients = _Gradients(
             hidden,

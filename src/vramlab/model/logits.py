@@ -35,6 +35,15 @@ def fused_logits(width: int, vocabulary: int) -> int:
     return max(LEAST, min(MOST_FUSED, width // _WIDTH_OF_CHUNK * vocabulary))
 
 
+def fused_logits_beside_a_copy(width: int, vocabulary: int) -> int:
+    """The same where autocast copies the weight: its gradient then has 32 bits.
+
+    A chunk reads and writes twice the bytes, and half of the copy's for logits add little to it.
+    """
+    copied = min(MOST_CHUNKED, width * vocabulary // 4)
+    return max(fused_logits(width, vocabulary), copied)
+
+
 def chunked_logits(width: int, vocabulary: int) -> int:
     """The most logits in a chunk of the head `chunked`."""
     return max(LEAST, min(MOST_CHUNKED, width * vocabulary // 2))

@@ -93,7 +93,8 @@ class CudaCounter(Counter):
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
         if func is torch.ops.prim.device.default:  # asked once for each node of the graph
             return args[0].fake_device
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+        run = _layer_norm if func is _ATEN.native_layer_norm.default else func
+        result = super().__torch_dispatch__(run, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
         for library, size in _workspaces_of(func, args).items():
             in_backward = torch._C._current_autograd_node() is not None
@@ -114,6 +115,12 @@ class CudaCounter(Counter):
 
     def _size(self, storage: torch.UntypedStorage) -> int:
         return granules(storage.nbytes())
+
+
+def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Its mean and deviation: CUDA keeps them in float32, a CPU in the type of the input."""
+    out, mean, deviation = _ATEN.native_layer_norm.default(*args)
+    return out, mean.float(), deviation.float()
 
 
 def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
