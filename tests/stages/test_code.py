@@ -34,7 +34,7 @@ def test_the_script_itself_is_code_as_well(code):
 
 
 COMMON = """
-base/files base/provenance
+base/allocator_setting base/files base/provenance
 config/axes config/base config/measure config/model config/model_files config/targets
 config/technique
 config/workload

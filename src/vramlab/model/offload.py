@@ -8,9 +8,12 @@ On CUDA the copies run on a stream of their own, beside the computation:
 - Backward, when a block asks for its first tensor, the copies back of the block before it begin,
   in the order in which they will be needed. Each tensor is waited for by itself.
 
-So at most two blocks' tensors are on the device. All of them are allocated and freed on the stream
-of the computation, in an order that does not depend on the time that a copy takes, so that peaks
-repeat. A step is not slowed down as long as a block's bytes cross PCIe while another one computes.
+What is moved is the storage of a tensor, once for all of its views (the queries, keys and values of
+one product, say), and a view that comes back has its strides: with others, a kernel could round
+otherwise. So at most two blocks' tensors are on the device. All of them are allocated and freed on
+the stream of the computation, in an order that does not depend on the time that a copy takes, so
+that peaks repeat. A step is not slowed down as long as a block's bytes cross PCIe while another one
+computes.
 Sources: Rhu et al., 2016 (arXiv:1602.08124), also for the prefetch; torch's save_on_cpu, which also
 copies parameters, and waits.
 """
@@ -21,7 +24,7 @@ import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +35,8 @@ OffloadContext = Callable[[Iterable[nn.Parameter]], contextlib.AbstractContextMa
 
 SMALLEST = 2**16
 """Bytes; smaller tensors stay on the device, because a transfer costs more than it saves."""
+LARGEST_STORAGE = 4
+"""A storage more than so many times as large as its view is not moved for it: the view alone is."""
 
 
 class Host(Protocol):
@@ -114,13 +119,13 @@ def _cuda_host(device: torch.device) -> CudaHost:
 
 
 class _Saved:
-    """One tensor that autograd saves; whatever keeps this keeps the tensor."""
+    """The values of a storage that autograd saves; whatever keeps this keeps them."""
 
-    def __init__(self, group: _Group, tensor: Tensor) -> None:
+    def __init__(self, group: _Group, values: Tensor) -> None:
         self.group = group
-        self._tensor: Tensor | None = tensor
+        self._tensor: Tensor | None = values
         """On the device, from its copy back or until its copy to the host is complete."""
-        self._kept = group.host.store(tensor)
+        self._kept = group.host.store(values)
         self._copy: Any = None
         """The copy back, until the computation waits for it."""
 
@@ -151,6 +156,20 @@ class _Saved:
             self._copy = None
 
 
+class _View(NamedTuple):
+    """A tensor that autograd saves: where it lies in what was moved."""
+
+    saved: _Saved
+    shape: torch.Size
+    stride: tuple[int, ...]
+    offset: int | torch.SymInt
+
+    def on_device(self) -> Tensor:
+        """The tensor, for the computation that follows."""
+        self.saved.group.use()
+        return self.saved.on_device().as_strided(self.shape, self.stride, self.offset)
+
+
 class _Group:
     """What one block saves; autograd's graph keeps it."""
 
@@ -160,20 +179,21 @@ class _Group:
         self._saved: weakref.WeakValueDictionary[Any, _Saved] = weakref.WeakValueDictionary()
         self._loading = False
 
-    def save(self, tensor: Tensor) -> _Saved:
-        """One object for each tensor, however many operations save it."""
-        key = (
-            tensor.untyped_storage()._cdata,
-            tensor.storage_offset(),
-            tensor.shape,
-            tensor.stride(),
-            tensor.dtype,
-        )
+    def save(self, tensor: Tensor) -> _View:
+        """One copy of each storage, however many operations save it or a part of it."""
+        tensor = tensor.detach()  # with its graph, a tensor would keep itself
+        storage = tensor.untyped_storage()
+        if storage.nbytes() > LARGEST_STORAGE * tensor.nbytes:
+            values = torch.empty_like(tensor).copy_(tensor)
+            view = _View(_Saved(self, values), tensor.shape, values.stride(), 0)
+            self._saved[id(view.saved)] = view.saved
+            return view
+        key = storage._cdata, tensor.dtype
         saved = self._saved.get(key)
         if saved is None:
-            # Detached: with its graph, a tensor would keep itself.
-            saved = self._saved[key] = _Saved(self, tensor.detach())
-        return saved
+            size = storage.nbytes() // tensor.itemsize
+            saved = self._saved[key] = _Saved(self, tensor.as_strided((size,), (1,), 0))
+        return _View(saved, tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def release(self) -> None:
         """Free what was copied to the host."""
@@ -210,9 +230,10 @@ class Offload:
         before = None if self._last is None else self._last()
         group: _Group | None = None
 
-        def pack(tensor: Tensor) -> Tensor | _Saved:
+        def pack(tensor: Tensor) -> Tensor | _View:
             nonlocal group
-            if tensor.nbytes < SMALLEST or tensor.untyped_storage()._cdata in storages:
+            storage = tensor.untyped_storage()
+            if min(tensor.nbytes, storage.nbytes()) < SMALLEST or storage._cdata in storages:
                 return tensor
             if group is None:
                 group = _Group(self._host_of(tensor.device), before)
@@ -226,11 +247,8 @@ class Offload:
                 before.release()
 
 
-def _unpack(packed: Tensor | _Saved) -> Tensor:
-    if isinstance(packed, Tensor):
-        return packed
-    packed.group.use()
-    return packed.on_device()
+def _unpack(packed: Tensor | _View) -> Tensor:
+    return packed if isinstance(packed, Tensor) else packed.on_device()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vramlab.base.allocator_setting import use_expandable_segments
 from vramlab.base.errors import Stopped, VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import IN_THE_LOG_ONLY, PlainFormatter, Terminal
@@ -43,6 +44,7 @@ def stage(snakemake: Any) -> Iterator[None]:
     An error that the user can fix ends the script with a one-sentence message and exit status 1;
     for any other exception, the traceback is logged as well.
     """
+    use_expandable_segments()
     gc.freeze()  # stages collect garbage often: do not scan the imported modules each time
     path = Path(snakemake.log[0])
     terminal = Terminal(job_name(snakemake.rule, snakemake.wildcards))

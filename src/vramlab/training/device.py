@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import platform
 from pathlib import Path
 
 import psutil
 import torch
 
+from vramlab.base.allocator_setting import use_expandable_segments
 from vramlab.base.errors import DeviceError
 from vramlab.base.provenance import Device
 from vramlab.config.measure import Device as DeviceName
+
+log = logging.getLogger(__name__)
 
 
 def resolve(name: DeviceName) -> torch.device:
@@ -20,7 +23,11 @@ def resolve(name: DeviceName) -> torch.device:
     Raises:
         DeviceError: a GPU is configured, but torch finds none.
     """
-    _use_expandable_segments()
+    if use_expandable_segments() and torch.cuda.is_initialized():
+        log.warning(
+            "CUDA was initialised before its allocator was set to expandable segments, so only a "
+            "smaller batch may fit; set PYTORCH_ALLOC_CONF=expandable_segments:True"
+        )
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise DeviceError(
@@ -30,13 +37,6 @@ def resolve(name: DeviceName) -> torch.device:
     if present and name != "cpu":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
-
-
-def _use_expandable_segments() -> None:
-    """Reduce fragmentation so that larger batches fit; call this before CUDA is initialised."""
-    names = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
-    if not any(name in os.environ for name in names):  # keep the user's setting
-        os.environ[names[0]] = "expandable_segments:True"
 
 
 def describe(device: torch.device) -> Device:
