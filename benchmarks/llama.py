@@ -11,23 +11,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from offload import LLAMA
+from llama_1b import CONFIG, LAYERS, Step, measure, step_of
 
 from vramlab.base.cards import peak_tflops
-from vramlab.config.model import TransformersConfig
-from vramlab.config.technique import Technique
-from vramlab.config.workload import Workload
 from vramlab.training.device import resolve
-from vramlab.training.learner import build
-from vramlab.training.step import train_step, warm_up
 
 BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused"}
 FUSED, PURE = {"loss_head": "fused"}, {"precision": "pure-bf16"}
@@ -53,30 +47,13 @@ PEERS = {
     "Liger": (True, False, False),
     "Liger, compiled, bf16 weights": (True, True, True),
 }
-Step = Callable[[torch.Tensor], None]
-
-
-def ours(axes: dict[str, Any], length: int) -> Step:
-    """A training step of a technique."""
-    config = LLAMA | {"num_hidden_layers": 16}
-    workload = Workload(
-        technique=Technique.model_validate(axes),
-        model=TransformersConfig(source="transformers", config=config),
-        vocab_size=LLAMA["vocab_size"],
-        length=length,
-        seed=9,
-    )
-    learner = build(workload, resolve("cuda"))
-    warm_up(learner)
-    optimizer = learner.optimizer(1e-4)
-    return lambda tokens: train_step(learner, optimizer, [(tokens, tokens)]) and None
 
 
 def peer(liger: bool, compiled: bool, pure: bool) -> Step:
     """A training step of transformers' own model and loss."""
     from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: PLC0415
 
-    config = LlamaConfig(**LLAMA, num_hidden_layers=16, use_cache=False)
+    config = LlamaConfig(**CONFIG, num_hidden_layers=LAYERS, use_cache=False)
     dtype = torch.bfloat16 if pure else torch.float32
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
@@ -98,21 +75,6 @@ def peer(liger: bool, compiled: bool, pure: bool) -> Step:
     return step
 
 
-def measure(step: Step, batch: int, length: int, steps: int) -> tuple[float, float]:
-    """Median seconds of a step, and its peak in GiB."""
-    tokens = torch.randint(LLAMA["vocab_size"], (batch, length), device="cuda")
-    times = []
-    for number in range(3 + steps):
-        if number == 3:
-            torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        step(tokens)
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[3:]), torch.cuda.max_memory_allocated() / 2**30
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -123,8 +85,8 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="one row, in this process")
     options = parser.parse_args()
     makers: dict[str, Callable[[], Step]] = {
-        **{name: lambda flags=flags: peer(*flags) for name, flags in PEERS.items()},
-        **{name: lambda axes=axes: ours(axes, options.length) for name, axes in TECHNIQUES.items()},
+        **{name: partial(peer, *flags) for name, flags in PEERS.items()},
+        **{name: partial(step_of, axes, options.length) for name, axes in TECHNIQUES.items()},
     }
     names = [name for name in makers if not options.only or name in options.only]
     if options.here:
@@ -143,17 +105,17 @@ def main() -> None:
 
 def row(name: str, make: Callable[[], Step], options: argparse.Namespace) -> str:
     """The line of one stack."""
-    weights, layers = 1_235_814_400, 16
-    flops = 6 * weights + 12 * layers * 2048 * options.length
+    weights = 1_235_814_400
+    flops = 6 * weights + 12 * LAYERS * CONFIG["hidden_size"] * options.length
     resolve("cuda")
     peak = peak_tflops(torch.cuda.get_device_name(), "bf16") or float("nan")
     try:
-        seconds, gib = measure(make(), options.batch, options.length, options.steps)
+        took = measure(make(), options.batch, options.length, options.steps)
     except (RuntimeError, TypeError) as error:
         return f"| {name} | {str(error).splitlines()[0][:80]} |"
-    speed = options.batch * options.length / seconds
+    speed = options.batch * options.length / took.seconds
     mfu = speed * flops / peak / 1e10
-    return f"| {name} | {1e3 * seconds:.1f} | {speed:,.0f} | {mfu:.1f} % | {gib:.2f} |"
+    return f"| {name} | {1e3 * took.seconds:.1f} | {speed:,.0f} | {mfu:.1f} % | {took.gib:.2f} |"
 
 
 if __name__ == "__main__":

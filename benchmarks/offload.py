@@ -10,32 +10,17 @@ and back, over the speed of one copy of 256 MiB of pinned memory.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from typing import Any
 
+import llama_1b
 import torch
+from llama_1b import Measured
 
-from vramlab.config.model import TransformersConfig
-from vramlab.config.technique import Technique
-from vramlab.config.workload import Workload
 from vramlab.memory.allocator import free_memory
 from vramlab.model import offload
 from vramlab.training.device import resolve
-from vramlab.training.learner import build
-from vramlab.training.step import train_step, warm_up
 
-LLAMA: dict[str, Any] = {
-    "model_type": "llama",
-    "hidden_size": 2048,
-    "intermediate_size": 8192,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 64,
-    "vocab_size": 128_256,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 131_072,
-}
 BASE = {"precision": "bf16", "attention": "sdpa", "loss_head": "fused", "optimizer": "fused"}
 TECHNIQUES = {
     "none": {},
@@ -73,43 +58,25 @@ def bandwidth(device: torch.device, size: int = 2**28) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def measure(axes: dict[str, str], layers: int, length: int, steps: int) -> tuple[float, float, int]:
-    """Median milliseconds of a step, its peak in GiB, and the bytes that went to the host."""
-    device = resolve("cuda")
+def measure(axes: dict[str, str], layers: int, length: int, steps: int) -> tuple[Measured, int]:
+    """What a step takes, and the bytes that go to the host in it."""
     free_memory()
-    config = LLAMA | {"num_hidden_layers": layers}
-    workload = Workload(
-        technique=Technique.model_validate(BASE | axes),
-        model=TransformersConfig(source="transformers", config=config),
-        vocab_size=LLAMA["vocab_size"],
-        length=length,
-        seed=9,
-    )
-    learner = build(workload, device)
-    if "offload" in axes:
-        host = Counted(device)
-        learner.model.offload = offload.Offload(lambda _: host)
-    warm_up(learner)
-    optimizer = learner.optimizer(1e-4)
-    tokens = torch.randint(LLAMA["vocab_size"], (1, length), device=device)
-    times = []
-    for step in range(2 + steps):
+    host = Counted(resolve("cuda"))
+    moved = offload.Offload(lambda _: host) if "offload" in axes else None
+    step = llama_1b.step_of(BASE | axes, length, layers, moved)
+
+    def counted(tokens: torch.Tensor) -> None:
         Counted.bytes = 0
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        train_step(learner, optimizer, [(tokens, tokens)])
-        torch.cuda.synchronize()
-        if step >= 2:
-            times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times), torch.cuda.max_memory_allocated() / 2**30, Counted.bytes
+        step(tokens)
+
+    return llama_1b.measure(counted, 1, length, steps), Counted.bytes
 
 
 def main() -> None:
     """Print a table a length."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lengths", type=int, nargs="*", default=[4096, 16_384])
-    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=llama_1b.LAYERS)
     parser.add_argument("--steps", type=int, default=6)
     options = parser.parse_args()
     out, back = bandwidth(resolve("cuda"))
@@ -122,17 +89,17 @@ def main() -> None:
         plain = None
         for name, axes in TECHNIQUES.items():
             try:
-                ms, peak, moved = measure(axes, options.layers, length, options.steps)
+                took, moved = measure(axes, options.layers, length, options.steps)
             except torch.OutOfMemoryError:
                 print(f"| {name} | does not fit |", flush=True)
                 plain = None
                 continue
-            bus = 1e3 * moved * (1 / out + 1 / back)
+            ms, bus = 1e3 * took.seconds, 1e3 * moved * (1 / out + 1 / back)
             if "offload" not in axes:
                 plain = ms
             ratio = "" if plain is None or not moved else f"{ms / plain:.2f}"
             print(
-                f"| {name} | {ms:.1f} | {peak:.2f} | {moved / 1e9:.2f} | {bus:.0f} | {ratio} |",
+                f"| {name} | {ms:.1f} | {took.gib:.2f} | {moved / 1e9:.2f} | {bus:.0f} | {ratio} |",
                 flush=True,
             )
 
