@@ -292,7 +292,8 @@ def test_chunks_that_do_not_divide_give_the_same_loss(rows, length, chunk_tokens
 
 def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
     def size(head, tokens, width, vocabulary):
-        return logits.chunk_size(tokens, vocabulary, logits.CHUNK_LOGITS[head](width, vocabulary))
+        most = {"fused": logits.fused_logits, "chunked": logits.chunked_logits}[head]
+        return logits.chunk_size(tokens, vocabulary, most(width, vocabulary))
 
     assert size("fused", 512 * 256, 128, 12_000) == 2432
     assert size("fused", 16_384, 896, 151_936) == 192

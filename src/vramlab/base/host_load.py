@@ -81,12 +81,12 @@ class _Used:
 def _used() -> _Used | None:
     """Up to now; None where the system does not tell."""
     try:
-        of_cores = psutil.cpu_times(percpu=True)
+        of_cores, cores = psutil.cpu_times(percpu=True), _cores()
         # Times of guests are in that of user already.
         busy = sum(
             getattr(times, name, 0.0)
             for place, times in enumerate(of_cores)
-            if place in _cores()
+            if place in cores
             for name in ("user", "nice", "system", "irq", "softirq")
         )
         return _Used(busy, sum(map(_seconds, _run())))

@@ -78,7 +78,8 @@ def _of_model(model: str, found: Arguments) -> dict[str, Any]:
     for path in found.configfiles:
         given |= experiment.read_file(path)
     told = command_line.values(found.config)
-    values: dict[str, Any] = {"model": _section(model)}
+    section = _section(model)
+    values: dict[str, Any] = {"model": section}
     if "experiment" not in given:
         values["experiment"] = f"estimate-{_slug(model)}"
     if found.configfiles:
@@ -87,7 +88,7 @@ def _of_model(model: str, found: Arguments) -> dict[str, Any]:
         values |= {key: defaults[key] for key in needed if key not in given | told}
     else:
         found.configfiles = [str(ours)]
-    makes_rows = _section(model)["source"] == "python"  # as many as the tokenizer has tokens
+    makes_rows = section["source"] == "python"  # as many as the tokenizer has tokens
     if not (makes_rows and "tokenizer" in given) and "tokenizer" not in told:
         values["tokenizer"] = {"source": "sentencepiece", "vocab_size": _tokens(model)}
     return values

@@ -10,7 +10,7 @@ chunk beside, so that fewer logits than half of the weight's values would save l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -49,15 +49,20 @@ def chunked_logits(width: int, vocabulary: int) -> int:
     return max(LEAST, min(MOST_CHUNKED, width * vocabulary // 2))
 
 
-CHUNK_LOGITS: Mapping[str, Logits] = {"chunked": chunked_logits, "fused": fused_logits}
-"""By the value of the axis `loss_head`."""
-
-
 def chunk_size(tokens: int, vocabulary: int, most_logits: int) -> int:
     """Default number of tokens in a chunk, of a batch of `tokens`."""
     most = most_logits // vocabulary
     most = most // _ROWS * _ROWS or most
     return max(1, min(math.ceil(tokens / CHUNKS), most))
+
+
+def tokens_in_chunk(
+    tokens: int, output: OutputEmbedding, chunk_tokens: int | None, most_logits: Logits
+) -> int:
+    """Tokens in a chunk, of a batch of `tokens`: as many as are asked for, or the default."""
+    assert output.weight is not None  # a model that returns logits has the head `full` only
+    vocabulary, width = output.weight.shape
+    return chunk_tokens or chunk_size(tokens, vocabulary, most_logits(width, vocabulary))
 
 
 def chunks(
@@ -68,10 +73,7 @@ def chunks(
     most_logits: Logits,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states [tokens, width] and targets [tokens] of each chunk of a batch."""
-    assert output.weight is not None  # a model that returns logits has the head `full` only
-    vocabulary, width = output.weight.shape
-    default = chunk_size(targets.numel(), vocabulary, most_logits(width, vocabulary))
-    size = chunk_tokens or default
+    size = tokens_in_chunk(targets.numel(), output, chunk_tokens, most_logits)
     return zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
 
 

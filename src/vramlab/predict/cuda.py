@@ -35,6 +35,7 @@ from vramlab.model.offload import Offload
 from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.cut_cross_entropy import CutCrossEntropy
+from vramlab.predict.replaced import replaced
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
 
@@ -63,15 +64,12 @@ def emulate_cuda() -> Iterator[None]:
     A TorchFunctionMode is not enough: torch disables it in the backward pass, where checkpointing
     calls these functions again.
     """
-    before = {place: getattr(*place) for place in _FUNCTIONS}
-    try:
-        for place, function in _FUNCTIONS.items():
-            setattr(*place, functools.partial(function, before[place]))
-        with autocast_as_on_cuda():
-            yield
-    finally:
-        for place, function in before.items():
-            setattr(*place, function)
+    functions = {
+        place: functools.partial(function, getattr(*place))
+        for place, function in _FUNCTIONS.items()
+    }
+    with replaced(functions), autocast_as_on_cuda():
+        yield
 
 
 class CudaCounter(Counter):

@@ -21,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 from vramlab.model import fused_head, loss_heads
 from vramlab.model.language_model import OutputEmbedding
-from vramlab.model.logits import Logits, chunk_size
+from vramlab.model.logits import Logits, tokens_in_chunk
+from vramlab.predict.replaced import replaced
 from vramlab.predict.scratch import granules
 
 FIRST, LAST = 3, 2
@@ -37,21 +38,15 @@ def few_chunks(cuda: bool) -> Iterator[None]:
         cuda: whether tensors are rounded up as by CUDA's allocator.
     """
     between = _Between(granules if cuda else lambda size: size)
-    replaced: Mapping[tuple[ModuleType, str], Any] = {
+    functions: Mapping[tuple[ModuleType, str], Callable[..., Any]] = {
         (loss_heads, "chunks"): between.chunks,
         (loss_heads, "checkpoint"): between.checkpoint,
         (fused_head, "chunks"): between.chunks,
         (fused_head, "_by_kernel"): between.by_kernel,
         (fused_head, "_by_torch"): between.by_torch,
     }
-    before = {place: getattr(*place) for place in replaced}
-    try:
-        for place, function in replaced.items():
-            setattr(*place, function)
+    with replaced(functions):
         yield
-    finally:
-        for place, function in before.items():
-            setattr(*place, function)
 
 
 class _Between:
@@ -74,9 +69,8 @@ class _Between:
         most_logits: Logits,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The chunks of a batch; those between the first and the last are one piece."""
-        assert output.weight is not None
-        tokens, (vocabulary, width) = targets.numel(), output.weight.shape
-        size = chunk_tokens or chunk_size(tokens, vocabulary, most_logits(width, vocabulary))
+        tokens = targets.numel()
+        size = tokens_in_chunk(tokens, output, chunk_tokens, most_logits)
         last = tokens % size or size
         between = tokens - last - (FIRST + LAST - 1) * size
         self._hidden, self._chunk_tokens = None, size
