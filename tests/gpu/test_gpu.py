@@ -5,6 +5,8 @@ import functools
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,6 +216,15 @@ def test_offload_takes_what_the_blocks_save_off_the_card(device):
     assert kept["offload"] < 0.5 * kept["fp32"]
 
 
+@pytest.fixture
+def deterministic():
+    """No additions in the order of threads, as in torch's usual gradient of an embedding."""
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(mode=False)
+
+
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("axes", [{}, {"checkpointing": "block"}])
 def test_offload_is_bit_equal_at_full_speed_and_takes_the_same_each_time(axes, device):
     """Copies run beside the computation: a missing wait would show in one of many steps."""
@@ -223,17 +234,22 @@ def test_offload_is_bit_equal_at_full_speed_and_takes_the_same_each_time(axes, d
     plain = make(device, model, **axes)
     moved = make(device, model, offload="activations", **axes)
     moved.model.load_state_dict(plain.model.state_dict())
-    plain.loss_sum(*data).backward()
-    expected = [p.grad.clone() for p in plain.model.parameters()]
+
+    def gradients(learner):
+        learner.model.zero_grad(set_to_none=True)
+        learner.loss_sum(*data).backward()
+        return [p.grad.clone() for p in learner.model.parameters()]
+
+    expected = gradients(plain)
+    for _ in range(3):  # which is so only with the algorithms that the fixture asks for
+        assert all(map(torch.equal, expected, gradients(plain)))
     peaks = set()
     for step in range(8):
-        moved.model.zero_grad(set_to_none=True)
         torch.cuda.reset_peak_memory_stats()
-        moved.loss_sum(*data).backward()
+        found = gradients(moved)
         if step:
             peaks.add(torch.cuda.max_memory_allocated())
-        found = [p.grad for p in moved.model.parameters()]
-        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True)), step
+        assert all(map(torch.equal, expected, found)), step
     assert len(peaks) == 1
 
 
@@ -458,3 +474,23 @@ def test_a_batch_beyond_a_kernel_s_grid_is_told_from_memory(attention, device):
         assert found == MOST_SEQUENCES
         assert by_size[found + 1].kernel_limit == MOST_SEQUENCES
     assert by_size[found].fits
+
+
+WARM_START = """
+import sys
+sys.path.insert(0, 'tests')
+import torch
+from stages.test_warm_start import params
+from vramlab.stages.warm_start import warm_start
+warm_start(params({"precision": "bf16"}, memory_limit_gib=%s))
+print(torch.cuda.is_initialized(), torch.cuda.is_initialized() and torch.cuda.memory_allocated())
+"""
+
+
+@pytest.mark.parametrize(("limit", "found"), [(None, "False False"), (1.0, "True 0")])
+def test_a_warm_start_leaves_no_memory_allocated(limit, found):
+    code = WARM_START % limit
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines()[-1] == found

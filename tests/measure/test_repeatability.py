@@ -63,3 +63,25 @@ def test_the_first_model_is_gone_when_the_second_is_made(monkeypatch):
     finally:
         gc.enable()
     assert len(models) == 2
+
+
+def test_a_fingerprint_depends_on_each_bit_and_its_place(monkeypatch):
+    monkeypatch.setattr(repeatability, "_PART", 7)
+    values = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    seen = [repeatability.fingerprint(values)]
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        typed = values.to(dtype)
+        assert repeatability.fingerprint(typed) == repeatability.fingerprint(typed.clone())
+        for place in range(typed.numel()):
+            other = typed.clone().flatten()
+            other[place] = torch.nextafter(other[place], other.new_tensor(9.0))
+            seen.append(repeatability.fingerprint(other))
+    for first, second in ((0, 1), (0, 7), (7, 14)):  # in one part, and in two
+        swapped = values.clone().flatten()
+        swapped[[first, second]] = swapped[[second, first]]
+        seen.append(repeatability.fingerprint(swapped))
+    negative = torch.tensor([0.0, -0.0])
+    seen += map(repeatability.fingerprint, (negative[:1], negative[1:]))
+    assert len({int(value) for value in seen}) == len(seen)
+    assert repeatability.fingerprint(values.t()) == repeatability.fingerprint(values.t().clone())
+    assert repeatability.fingerprint(torch.empty(0)) == 0

@@ -8,8 +8,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from vramlab.base.gpus import Gpu, gpus
 from vramlab.check.finding import Finding, error, warning
 from vramlab.config.axes import (
     ADAPTER_VALUES,
@@ -30,13 +31,6 @@ _MODULES = {"flash-attn": "flash_attn"}
 """Names of packages in Python, where they differ."""
 
 
-class Gpu(NamedTuple):
-    """A card of this machine."""
-
-    name: str
-    memory_bytes: int
-
-
 def findings(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> list[Finding]:
     """What the machine lacks.
 
@@ -52,21 +46,6 @@ def findings(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> l
         found += _devices(measure, techniques, gpus())
     found += _packages(techniques)
     return [*found, *_disk(sections, results, corpus_bytes)]
-
-
-def gpus() -> list[Gpu]:
-    """The cards of NVIDIA, as their driver lists them; none where there is no driver."""
-    try:
-        import pynvml  # noqa: PLC0415  not in every environment
-
-        pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001  each way in which it is not there is the same answer
-        return []
-    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-    return [
-        Gpu(str(pynvml.nvmlDeviceGetName(h)), int(pynvml.nvmlDeviceGetMemoryInfo(h).total))
-        for h in handles
-    ]
 
 
 def _devices(

@@ -222,7 +222,8 @@ def _snapshot(path: Path | None, device: torch.device) -> Iterator[None]:
     if path is None or device.type != "cuda":
         yield
         return
-    torch.cuda.memory._record_memory_history(max_entries=100_000)
+    # With the frames of C++ code as well, writing it takes seconds.
+    torch.cuda.memory._record_memory_history(max_entries=100_000, stacks="python")
     try:
         yield
         with atomic_path(path) as temporary:

@@ -180,7 +180,10 @@ class _Group:
         self._loading = False
 
     def save(self, tensor: Tensor) -> _View:
-        """One copy of each storage, however many operations save it or a part of it."""
+        """One copy of each storage, however many operations save it or a part of it.
+
+        What was written to in place since has another version, and is another copy.
+        """
         tensor = tensor.detach()  # with its graph, a tensor would keep itself
         storage = tensor.untyped_storage()
         if storage.nbytes() > LARGEST_STORAGE * tensor.nbytes:
@@ -188,7 +191,7 @@ class _Group:
             view = _View(_Saved(self, values), tensor.shape, values.stride(), 0)
             self._saved[id(view.saved)] = view.saved
             return view
-        key = storage._cdata, tensor.dtype
+        key = storage._cdata, tensor.dtype, tensor._version
         saved = self._saved.get(key)
         if saved is None:
             size = storage.nbytes() // tensor.itemsize

@@ -17,6 +17,7 @@ from vramlab.stages.first_guess import first_guess
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
+from vramlab.stages.warm_start import warm_start
 from vramlab.training.parallel import ranks_of
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def main(snakemake: Any) -> None:
     """Run the stage."""
     with stage(snakemake):
         predicted = first_guess(snakemake.params)
+        warm_start(snakemake.params)
         with gpu_lock(snakemake.params.measure):
             record = _record(Job.of(snakemake), snakemake.params.micro_batches, predicted)
             write(record, snakemake.output[0])

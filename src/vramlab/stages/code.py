@@ -24,10 +24,11 @@ UNWATCHED = frozenset(
         "vramlab.stages.frame",
         "vramlab.stages.gpu_lock",
         "vramlab.stages.job_lock",
+        "vramlab.stages.warm_start",
     }
 )
-"""Messages, progress bars, locks, and where a search begins cannot change a result: editing them
-reruns nothing."""
+"""Messages, progress bars, locks, where a search begins and what a job does before its turn cannot
+change a result: editing them reruns nothing."""
 
 
 def code_finder(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
-
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.predict.estimate import predicted_peaks
 from vramlab.stages.job import CPU_LIMIT
+from vramlab.training.device import memory_of_gpu
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ def first_guess(params: Any) -> PredictedPeaks | None:
         params: of the rule `batch_size`.
     """
     measure = MeasureConfig.model_validate(params.measure)
-    memory = None if measure.device == "cpu" else _memory_of_gpu()
+    memory = None if measure.device == "cpu" else memory_of_gpu()
     limit = CPU_LIMIT if memory is None else memory
     if measure.memory_limit_gib is not None:
         limit = int(measure.memory_limit_gib * 2**30)
@@ -40,16 +39,3 @@ def first_guess(params: Any) -> PredictedPeaks | None:
     if found is not None:
         log.info("predicted: %d sequences in %.4g GiB", found.largest(limit), limit / 2**30)
     return found
-
-
-def _memory_of_gpu() -> int | None:
-    """Bytes of the first GPU; None if there is none that torch can use."""
-    if torch.version.cuda is None:
-        return None
-    import pynvml  # noqa: PLC0415  only with a GPU
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
-    except pynvml.NVMLError:
-        return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,7 +44,6 @@ def stage(snakemake: Any) -> Iterator[None]:
     for any other exception, the traceback is logged as well.
     """
     use_expandable_segments()
-    gc.freeze()  # stages collect garbage often: do not scan the imported modules each time
     path = Path(snakemake.log[0])
     terminal = Terminal(job_name(snakemake.rule, snakemake.wildcards))
     logging.basicConfig(level=logging.INFO, handlers=[terminal], force=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import time
@@ -27,10 +26,10 @@ _SECONDS_TO_END = 60
 def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     """Wait until no other vramlab job uses the GPUs visible to this one, and lock them.
 
-    Two processes on one GPU would compete for memory and distort each other's timings. Enter it
-    before any CUDA call, because a CUDA context alone occupies memory. The operating system
-    holds the lock, so it is released even if the process is killed. If no memory limit is set,
-    also wait for the previous process to exit: its CUDA context would reduce the free memory.
+    Two processes on one GPU would compete for memory and distort each other's timings. What a job
+    can do before its turn is in `warm_start`. The operating system holds the lock, so it is
+    released even if the process is killed. If no memory limit is set, also wait for the previous
+    process to exit: its CUDA context would reduce the free memory.
 
     Args:
         measure: the configuration's section `measure`; a CPU needs no lock.
@@ -38,7 +37,6 @@ def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     if measure["device"] == "cpu":
         yield
         return
-    importlib.import_module("torch._dynamo")  # slow, so import it before taking the lock
     path = lock_path()
     lock = FileLock(path, timeout=0)
     start = time.monotonic()
@@ -52,9 +50,11 @@ def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     if measure["memory_limit_gib"] is None:
         _wait_for_the_end(holder)
     write_private(holder, str(os.getpid()))
+    start = time.monotonic()
     try:
         yield
     finally:
+        log.info("held the GPU for %.1f s", time.monotonic() - start)
         free_memory()  # cached blocks would stay occupied until this process exits
         lock.release()
 

@@ -14,6 +14,7 @@ from vramlab.results.longest_sequence import UNIT, LengthTrial, LongestSequenceR
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
+from vramlab.stages.warm_start import warm_start
 from vramlab.training.parallel import ranks_of
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,11 @@ log = logging.getLogger(__name__)
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), gpu_lock(snakemake.params.measure):
-        record = _record(Job.of(snakemake), snakemake.params.micro_batches)
-        write(record, snakemake.output[0])
+    with stage(snakemake):
+        warm_start(snakemake.params)
+        with gpu_lock(snakemake.params.measure):
+            record = _record(Job.of(snakemake), snakemake.params.micro_batches)
+            write(record, snakemake.output[0])
 
 
 def _record(job: Job, micro_batches: int) -> LongestSequenceRecord:

@@ -13,14 +13,17 @@ from vramlab.results.profile import ProfileRecord
 from vramlab.stages.frame import stage
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
+from vramlab.stages.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), gpu_lock(snakemake.params.measure):
-        write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
+    with stage(snakemake):
+        warm_start(snakemake.params)
+        with gpu_lock(snakemake.params.measure):
+            write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
 def _record(job: Job, snakemake: Any) -> ProfileRecord:

@@ -1,0 +1,73 @@
+"""What a job does before it takes the lock of the GPU, so that it holds it for its steps only.
+
+A process's first step takes seconds more than its second: packages are imported, CUDA starts,
+libraries are loaded with their kernels. None of that needs the GPU for itself. But a CUDA context
+occupies memory, so CUDA starts here only where the memory limit leaves room for those of all jobs
+that may be waiting.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from typing import Any
+
+import torch
+
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.model import DecoderConfig
+from vramlab.config.technique import Technique
+from vramlab.config.workload import Workload
+from vramlab.memory.allocator import free_memory
+from vramlab.training.device import memory_of_gpu
+from vramlab.training.learner import build
+from vramlab.training.machine import Machine, obstacle
+from vramlab.training.step import warm_up
+
+log = logging.getLogger(__name__)
+
+ROOM = 16 * 2**30
+"""Bytes that a limit must leave of the card, for the contexts of waiting jobs: one takes 0.6 GiB on
+an H100, and up to 0.8 with kernels and workspaces."""
+
+
+def warm_start(params: Any) -> None:
+    """Import what a job's workload needs, and start CUDA where that disturbs nobody.
+
+    Args:
+        params: of a rule that measures a workload.
+    """
+    start = time.monotonic()
+    _import_and_load(params)
+    gc.collect()
+    gc.freeze()  # each trial collects garbage: do not scan all that was imported each time
+    log.info("ready for the GPU after %.1f s", time.monotonic() - start)
+
+
+def _import_and_load(params: Any) -> None:
+    workload = Workload.model_validate(params.workload)
+    measure = MeasureConfig.model_validate(params.measure)
+    memory = None if measure.device == "cpu" else memory_of_gpu()
+    machine = Machine.with_gpus((0, 0)) if memory is None else Machine.with_gpus((99, 0))
+    obstacle(workload, machine)  # the job asks again, of this machine
+    if memory is None:
+        return
+    torch.compiler.reset()  # which imports the compiler, and ends each trial
+    if workload.technique.parallel != "none":
+        return  # its processes start CUDA
+    limit = measure.memory_limit_gib
+    if limit is not None and limit * 2**30 + ROOM <= memory:
+        _load_kernels(workload)
+
+
+def _load_kernels(workload: Workload) -> None:
+    """Run a tiny step of the default model, which uses the libraries that every model uses."""
+    autocast = workload.technique.precision in {"bf16", "pure-bf16", "fp8"}
+    technique = Technique(precision="bf16" if autocast else "fp32", attention="sdpa")
+    model = DecoderConfig(layers=1)
+    tiny = workload.model_copy(update={"model": model, "technique": technique, "vocab_size": 1024})
+    warm_up(build(tiny, torch.device("cuda")))
+    # What the job measures must not hold a workspace that its own model would not have.
+    torch._C._cuda_clearCublasWorkspaces()
+    free_memory()
