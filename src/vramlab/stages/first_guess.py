@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
+from vramlab.base.gpus import gpus
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.predict.estimate import predicted_peaks
 from vramlab.stages.job import CPU_LIMIT
-from vramlab.training.device import memory_of_gpu
 
 log = logging.getLogger(__name__)
 
@@ -39,3 +41,9 @@ def first_guess(params: Any) -> PredictedPeaks | None:
     if found is not None:
         log.info("predicted: %d sequences in %.4g GiB", found.largest(limit), limit / 2**30)
     return found
+
+
+def memory_of_gpu() -> int | None:
+    """Bytes of the first GPU, without starting CUDA; None if there is none that torch can use."""
+    cards = gpus() if torch.version.cuda is not None else []
+    return cards[0].memory_bytes if cards else None

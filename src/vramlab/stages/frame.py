@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ def stage(snakemake: Any) -> Iterator[None]:
     logging.captureWarnings(capture=True)
     # torch writes its warnings to the terminal itself; torchao, which peft imports, causes some.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it has a handler of its own
     try:
         note_code(
             snakemake.input.get("code", [])

@@ -20,7 +20,7 @@ from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.memory.allocator import free_memory
-from vramlab.training.device import memory_of_gpu
+from vramlab.stages.first_guess import memory_of_gpu
 from vramlab.training.learner import build
 from vramlab.training.machine import Machine, obstacle
 from vramlab.training.step import warm_up

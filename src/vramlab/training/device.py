@@ -11,7 +11,6 @@ import torch
 
 from vramlab.base.allocator_setting import use_expandable_segments
 from vramlab.base.errors import DeviceError
-from vramlab.base.gpus import gpus
 from vramlab.base.provenance import Device
 from vramlab.config.measure import Device as DeviceName
 
@@ -38,12 +37,6 @@ def resolve(name: DeviceName) -> torch.device:
     if present and name != "cpu":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
-
-
-def memory_of_gpu() -> int | None:
-    """Bytes of the first GPU, without starting CUDA; None if there is none that torch can use."""
-    cards = gpus() if torch.version.cuda is not None else []
-    return cards[0].memory_bytes if cards else None
 
 
 def describe(device: torch.device) -> Device:

@@ -46,9 +46,7 @@ def evaluate(
             release(error)
         free_memory()
         batch_size //= 2
-        log.warning(
-            "validation ran out of memory; it is retried with batches of %d sequences", batch_size
-        )
+        log.info("validation ran out of memory; retrying with batches of %d sequences", batch_size)
     if not math.isfinite(total):
         raise Diverged(f"the validation loss is {total}; lower training.learning_rate")
     mean = total / sequences.tokens
