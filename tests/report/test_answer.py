@@ -22,7 +22,7 @@ def test_each_need_has_a_sentence_with_its_cost(found):
     memory, speed = answer.answers(found)
     assert memory.text == (
         "Take `chunked`: 7.12× the batch (5,184 sequences instead of 728), 0.405× the time of a "
-        "step, perplexity unchanged within 1% (479.8 against 476.8)."
+        "step, perplexity at the same batch unchanged within 1% (479.8 against 476.8)."
     )
     assert yaml.safe_load(memory.entry) == {
         "chunked": {"precision": "bf16", "loss_head": "chunked"}

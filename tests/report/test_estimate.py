@@ -3,6 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 from report import made_up
+from report.test_tables import replaced
 
 from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
@@ -15,6 +16,7 @@ from vramlab.report.estimate import (
     predictions,
 )
 from vramlab.results.base import write
+from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.stages.estimate_tables import write_predictions
 
@@ -41,6 +43,50 @@ def test_an_error_above_the_tolerance_says_why(results):
     assert found["peak_error_percent"] == pytest.approx(10 * rest / (state + rest), abs=1e-2)
     assert found["batch_error_percent"] == pytest.approx(100 * (974 / 1072 - 1), abs=1e-2)
     assert found["note"] == "its scratch space is not known"
+
+
+@pytest.mark.parametrize(
+    ("largest", "missing", "note"),
+    [
+        (
+            900,
+            300,
+            "the tensors take what was predicted; at a batch of 901 the allocator lost 2,164 MiB "
+            "or more to gaps between them, where 0 were expected",
+        ),
+        (
+            990,
+            0,
+            "the tensors take what was predicted; the allocator lost less than the 0 MiB to gaps "
+            "between them that were expected",
+        ),
+    ],
+)
+def test_gaps_between_tensors_are_named(largest, missing, note, results):
+    """A batch that fits by the sizes of all tensors, and yet did not."""
+    per_sequence = (made_up.LIMIT - made_up.STATE) / 944
+
+    def trial(batch_size, error=0.0, **values):
+        peak = round((made_up.STATE + per_sequence * batch_size) * (1 + error))
+        return Trial(
+            batch_size=batch_size, seconds=1, peak_allocated=peak, peak_reserved=peak, **values
+        )
+
+    def found(error=0.0):
+        trials = [
+            trial(largest, error, fits=True),
+            trial(largest + 1, fits=False, missing=missing * 2**20),
+        ]
+        changed = replaced(
+            results,
+            lambda r: isinstance(r, BatchSizeRecord) and r.technique == "bf16",
+            max_batch_size=largest,
+            trials=trials,
+        )
+        return rows(comparison(changed))["bf16", 256]["note"]
+
+    assert found() == note
+    assert found(error=0.02).startswith("not explained")  # its tensors take something else
 
 
 def test_where_no_step_was_profiled_the_search_is_compared(results):

@@ -264,9 +264,9 @@ def _quality(run: Run, facts: _Facts) -> str:
     change = own / other - 1
     values = {"own": metric.text(own), "base": metric.text(other)}
     if change < -pareto.TOLERANCE:
-        return say("a lower perplexity ({own} against {base})", **values)
+        return say("a lower perplexity at the same batch ({own} against {base})", **values)
     return say(
-        "perplexity unchanged within {tolerance} ({own} against {base})",
+        "perplexity at the same batch unchanged within {tolerance} ({own} against {base})",
         tolerance=percent(pareto.TOLERANCE),
         **values,
     )

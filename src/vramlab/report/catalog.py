@@ -434,7 +434,7 @@ TABLES = (
         mark(
             "What was predicted without running anything, beside what was measured: the largest "
             "batch, and the peak at the baseline's largest batch. Where a prediction is off by "
-            "more than 3%, a note says what the model leaves out."
+            "more than 1%, a note says why."
         ),
         needs=_predicted,
         records=("estimate", "batch_size", "profile"),

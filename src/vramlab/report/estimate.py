@@ -18,7 +18,7 @@ from vramlab.report.wording import code, integer
 from vramlab.results.batch_size import BatchSizeRecord
 from vramlab.results.estimate import Estimate, EstimateRecord
 
-TOLERANCE = 3.0
+TOLERANCE = 1.0
 """Percent of error above which the table says why."""
 _UNKNOWN = mark("not explained: what kernels take for themselves is counted only where it is known")
 
@@ -269,7 +269,9 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         largest = PredictedPeaks(estimate.peaks).largest(limit)
         error = _percent(largest, search.max_batch_size)
     error_of_peak = _percent(predicted, peak)
-    large = max(abs(error), abs(error_of_peak)) > TOLERANCE
+    note = ""
+    if max(abs(error), abs(error_of_peak)) > TOLERANCE:
+        note = _fragmented(search, estimate, largest) or _why(estimate) or say(_UNKNOWN)
     return {
         "technique": search.technique,
         "sequence_length": search.sequence_length,
@@ -280,8 +282,40 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         "predicted_peak_mib": predicted / wording.MIB,
         "peak_mib": peak / wording.MIB,
         "peak_error_percent": error_of_peak,
-        "note": (_why(estimate) or say(_UNKNOWN)) if large else "",
+        "note": note,
     }
+
+
+def _fragmented(search: BatchSizeRecord, estimate: Estimate, largest: int | None) -> str:
+    """The sentence where tensors take what was predicted, and another batch fits all the same.
+
+    A batch that fails asks for more than the limit, gaps included, before its tensors have reached
+    their peak; so the gaps are at least what the limit and the missing bytes exceed that peak by.
+    """
+    trials = {trial.batch_size: trial for trial in search.trials}
+    fits, fails = (trials.get((search.max_batch_size or 0) + more) for more in (0, 1))
+    if largest in {None, search.max_batch_size} or fits is None or fails is None:
+        return ""
+    peaks = PredictedPeaks(estimate.peaks)
+    measured = fits.peak_allocated
+    if measured is None or abs(_percent(peaks.at(fits.batch_size), measured)) > TOLERANCE:
+        return ""
+    expected = integer(round(estimate.fragmentation / wording.MIB))
+    limit = search.memory_limit - search.headroom
+    lost = limit + (fails.missing or 0) - peaks.at(fails.batch_size)
+    if lost <= estimate.fragmentation:
+        return say(
+            "the tensors take what was predicted; the allocator lost less than the {expected} MiB "
+            "to gaps between them that were expected",
+            expected=expected,
+        )
+    return say(
+        "the tensors take what was predicted; at a batch of {batch} the allocator lost {lost} MiB "
+        "or more to gaps between them, where {expected} were expected",
+        batch=integer(fails.batch_size),
+        lost=integer(round(lost / wording.MIB)),
+        expected=expected,
+    )
 
 
 def _why(estimate: Estimate) -> str:
