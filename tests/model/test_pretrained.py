@@ -1,6 +1,7 @@
 """Weights of a folder: those of transformers, or one sentence that says why not."""
 
 import json
+import socket
 import math
 import time
 
@@ -203,3 +204,23 @@ def test_a_missing_hub_is_one_sentence_and_quick(monkeypatch):
     assert time.monotonic() - began < 20  # a limit against hanging
     assert "is no folder here, and the hub cannot be asked" in sentence
     assert "give a folder with config.json" in sentence
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    """transformers asks six times, for half a minute, and says so each time."""
+    from huggingface_hub import constants
+
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        began = time.monotonic()
+        sentence = refusal(of("there-is-no-such-folder", weights="random"))
+    assert time.monotonic() - began < 15
+    assert sentence.startswith("model.path there-is-no-such-folder: is no folder here, and the hub")
+    assert "refused" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_name_that_can_be_none_is_not_asked_for():
+    sentence = refusal(of("no/such folder/here", weights="random"))
+    assert "is no folder here, and the hub cannot be asked" in sentence

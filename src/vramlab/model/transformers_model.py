@@ -37,6 +37,7 @@ neither mask nor window, saves the same tensors."""
 _WINDOWED = frozenset({"full_attention", "sliding_attention"})
 """The kinds of layers whose attention can have a window."""
 _META = torch.device("meta")
+_SECONDS_FOR_HUB = 10
 _REFUSED = (ValueError, ImportError, NotImplementedError)
 """What transformers raises for an attention kernel that a model does not have."""
 
@@ -238,6 +239,8 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
             model_files.read_folder(folder)
         except ConfigError as error:
             raise ModelError(str(error)) from None
+    elif why := _unreachable(model.path):
+        raise ModelError(_not_on_the_hub(model.path, why))
     try:
         return package.AutoConfig.from_pretrained(
             model.path, trust_remote_code=model.trust_remote_code
@@ -245,12 +248,35 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
     except (OSError, RuntimeError) as error:
         if folder is not None:
             raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
-        raise ModelError(
-            f"model.path {model.path}: is no folder here, and the hub cannot be asked for a model "
-            f"of that name ({_first(error)}); give a folder with config.json"
-        ) from None
+        raise ModelError(_not_on_the_hub(model.path, _first(error))) from None
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
         raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
+
+
+def _not_on_the_hub(path: str, why: str) -> str:
+    return (
+        f"model.path {path}: is no folder here, and the hub cannot be asked for a model of that "
+        f"name ({why}); give a folder with config.json"
+    )
+
+
+def _unreachable(path: str) -> str | None:
+    """Why the hub does not answer, asked once, since transformers asks for half a minute.
+
+    None if it answers, whatever it says, or if the model was fetched before.
+    """
+    hub: Any = importlib.import_module("huggingface_hub")
+    errors: Any = importlib.import_module("huggingface_hub.errors")
+    httpx: Any = importlib.import_module("httpx")
+    try:
+        if isinstance(hub.try_to_load_from_cache(path, "config.json"), str):
+            return None
+        hub.get_hf_file_metadata(hub.hf_hub_url(path, "config.json"), timeout=_SECONDS_FOR_HUB)
+    except errors.HfHubHTTPError:
+        return None  # transformers asks again, and says what the answer means
+    except (httpx.TransportError, errors.OfflineModeIsEnabled, errors.HFValidationError) as error:
+        return _first(error)
+    return None
 
 
 def _why(error: Exception, model: TransformersConfig) -> str:
