@@ -1,8 +1,8 @@
 """Weights of a folder: those of transformers, or one sentence that says why not."""
 
 import json
-import socket
 import math
+import socket
 import time
 
 import pytest
@@ -212,7 +212,8 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
     with socket.socket() as taken:  # bound, and not listening
         taken.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/{{repo_id}}/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
         began = time.monotonic()
         sentence = refusal(of("there-is-no-such-folder", weights="random"))
     assert time.monotonic() - began < 15
@@ -222,5 +223,5 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
 
 def test_a_name_that_can_be_none_is_not_asked_for():
-    sentence = refusal(of("no/such folder/here", weights="random"))
+    sentence = refusal(of("no such/model", weights="random"))
     assert "is no folder here, and the hub cannot be asked" in sentence
