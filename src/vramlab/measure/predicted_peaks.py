@@ -16,6 +16,8 @@ class PredictedPeaks:
     """Bytes, by batch size; at least one."""
     complete: bool = True
     """Whether all that takes memory was modelled."""
+    begin: int | None = None
+    """The batch to try first, where the gaps between tensors were predicted too."""
 
     def at(self, batch_size: int) -> int:
         """The peak of a batch size, in bytes."""

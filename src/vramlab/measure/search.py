@@ -205,6 +205,8 @@ class _Guess:
     def _first(self) -> int:
         if self.predicted is None:
             return FIRST_PROBE
+        if self.predicted.begin is not None:
+            return self.predicted.begin
         largest = self.predicted.largest(self.limit.memory - self.limit.fragmentation)
         return largest if self.predicted.complete else max(largest // 2, FIRST_PROBE)
 

@@ -94,7 +94,7 @@ class CudaCounter(Counter):
         run = _layer_norm if func is _ATEN.native_layer_norm.default else func
         result = super().__torch_dispatch__(run, types, args, kwargs)
         self._peak = max(self._peak, self._live + scratch(func, args))
-        for library, size in _workspaces_of(func, args).items():
+        for library, size in workspaces_of(func, args).items():
             in_backward = torch._C._current_autograd_node() is not None
             self._workspaces[library, in_backward] = size
         return result
@@ -121,7 +121,7 @@ def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return out, mean.float(), deviation.float()
 
 
-def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
+def workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
     """The workspaces that an operation needs; cuBLASLt adds vectors only."""
     if func.overloadpacket in {_ATEN.addmm, _ATEN.addmm_} and args[0].dim() != 1:
         return _CUBLAS

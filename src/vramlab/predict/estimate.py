@@ -1,7 +1,8 @@
 """Predict the largest batch of each technique on each card, and its peak memory.
 
 fake_run predicts the peak of a batch; the search that measured trials use as well then finds the
-largest batch below the limit of each card.
+largest batch below the limit of each card. Where that is so small that one sequence matters, a
+trial on fake tensors tells for the configured limit what the gaps between tensors take.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
+from vramlab.predict.fake_trial import largest_that_fits
 from vramlab.results.estimate import Estimate
 from vramlab.results.longest_sequence import UNIT, units_within
 from vramlab.training.machine import Machine, missing_here, torch_version
@@ -47,6 +49,8 @@ _FIRST_TOKENS = (2**13, 2**17)
 _MOST_TENTHS = 10 * 2**20
 """Tenths of a GiB, a card of which nothing exceeds."""
 _CPU, _CUDA = _MACHINES
+_FEW = 100
+"""Sequences up to which a batch is tried on fake tensors: one more or less is 1 % or more."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,27 @@ def estimates(
         yield estimate
 
 
+@dataclass(frozen=True)
+class Room:
+    """The memory that a search has, as far as it is known before."""
+
+    limit: int
+    """Bytes."""
+    upper: int
+    """The largest batch size to consider."""
+    trial_steps: int | None = None
+    """Steps of a trial, where one may take exactly the limit; else None."""
+
+
 def predicted_peaks(
-    workload: Workload, cuda: bool, limit: int, upper: int, micro_batches: int = 1
+    workload: Workload, cuda: bool, room: Room, micro_batches: int = 1
 ) -> PredictedPeaks | None:
     """The peaks of some batches, among them the largest within a limit; None if unpredictable.
 
     Args:
         workload: what is predicted.
         cuda: for a CUDA device instead of a CPU.
-        limit: bytes.
-        upper: the largest batch size to consider.
+        room: the limit.
         micro_batches: per step.
     """
     technique = workload.technique
@@ -128,10 +143,20 @@ def predicted_peaks(
     try:
         with FakeRun.of(workload, cuda, micro_batches) as run:
             batches = _curve_of_batches(run)
-            batches.largest(limit, upper)
+            begin, steps = batches.largest(room.limit, room.upper), room.trial_steps
+            tried = cuda and steps is not None and _is_tried(technique, begin)
+            if tried and steps is not None:
+                # The search tries one more by itself.
+                begin = largest_that_fits(run, begin, room.limit, steps, upper=begin)
     except UnsuitableModel:
         return None
-    return PredictedPeaks(batches.peaks, complete=not (cuda and caveats(technique)))
+    complete = not (cuda and caveats(technique))
+    return PredictedPeaks(batches.peaks, complete, begin if tried else None)
+
+
+def _is_tried(technique: Technique, batch_size: int) -> bool:
+    """Whether a trial on fake tensors tells more than the peaks do."""
+    return 0 < batch_size <= _FEW and not caveats(technique)
 
 
 def unmodelled(technique: Technique) -> str | None:
@@ -181,6 +206,9 @@ def _batches(
     batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest(limit, upper)
+    if limit is not None and own and device == _CUDA and _is_tried(run.technique, own):
+        whole = limit + fragmentation(device)
+        own = largest_that_fits(run, own, whole, limits.measure.confirm_steps, upper)
     cards, free = limits.cards if device == _CUDA else (), limits.measure.headroom
     on_cards = _on_cards(batches, cards, upper, free)
     if batch_size is None:

@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from vramlab.config.model import DecoderConfig
+from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
@@ -100,8 +101,7 @@ class FakeRun:
         with self._counting():
             self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
             _first_update(self._learner, self._optimizer)
-        model = self._learner.model
-        self._counter.include([*model.parameters(), *model.buffers()])
+        self._counter.include(self.weights())
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
 
@@ -137,6 +137,11 @@ class FakeRun:
     def close() -> None:
         """Remove fake tensors from caches that real steps use."""
         causal_mask.cache_clear()
+
+    @property
+    def technique(self) -> Technique:
+        """The technique that runs, without compilation."""
+        return self._learner.technique
 
     @property
     def length(self) -> int:
@@ -213,15 +218,46 @@ class FakeRun:
                     segments.enter(following[phase])
 
             learner = dataclasses.replace(self._learner, loss_head=head)
-            feed = self._batches(batch_size)
+            feed = self._batches(batch_size, self._micro_batches)
             micro_batches = [next(feed) for _ in range(self._micro_batches)]
             with segments.watching():
                 train_step(learner, self._optimizer, micro_batches, on_phase)
         return segments.peaks()
 
-    def _batches(self, batch_size: int) -> Iterator[Batch]:
-        """The micro-batches of a step, as in training: on CUDA, their indices are live too."""
-        parts = [np.zeros(batch_size, np.int64)] * self._micro_batches
+    @contextlib.contextmanager
+    def counted_by(self, counter: Counter) -> Iterator[None]:
+        """Count by another counter in the block, which begins with no optimizer's state."""
+        before = self._counter, self._optimizer
+        self._counter = counter
+        self._optimizer = (cuda_optimizer if self._cuda else Learner.optimizer)(self._learner, 1e-3)
+        try:
+            yield
+        finally:
+            self._learner.model.zero_grad(set_to_none=True)
+            self._counter, self._optimizer = before
+
+    def weights(self) -> list[Tensor]:
+        """What the model consists of."""
+        return [*self._learner.model.parameters(), *self._learner.model.buffers()]
+
+    def warm_up(self) -> None:
+        """Run the tiny step that loads libraries, as a trial does."""
+        tokens = torch.zeros((1, 8), dtype=torch.int64)
+        with self._counting():
+            self._learner.eager_loss_sum(tokens, tokens).backward()
+        self._learner.model.zero_grad(set_to_none=True)
+
+    def whole_steps(self, batch_size: int, steps: int) -> None:
+        """Run steps of all blocks, one after another."""
+        with self._counting():
+            feed = self._batches(batch_size, steps * self._micro_batches)
+            for _ in range(steps):
+                micro_batches = [next(feed) for _ in range(self._micro_batches)]
+                train_step(self._learner, self._optimizer, micro_batches)
+
+    def _batches(self, batch_size: int, count: int) -> Iterator[Batch]:
+        """Micro-batches as in training: on CUDA, their indices are live too."""
+        parts = [np.zeros(batch_size, np.int64)] * count
         if self._cuda:
             yield from resident(self._sequences, parts, _CPU)
             return

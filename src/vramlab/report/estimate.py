@@ -37,8 +37,8 @@ def comparison(results: Results) -> pd.DataFrame:
 
     The error is that of the prediction, in percent of what was measured.
     """
-    found: dict[tuple[int, str, str | None], Estimate] = {
-        (e.sequence_length, e.technique, e.device): e
+    found: dict[tuple[int, str, str | None], tuple[EstimateRecord, Estimate]] = {
+        (e.sequence_length, e.technique, e.device): (record, e)
         for record in results.records(EstimateRecord)
         for e in record.estimates
         if e.status == "ok"
@@ -48,9 +48,9 @@ def comparison(results: Results) -> pd.DataFrame:
         for name in results.measured(length):
             search = results.searches[length, name]
             device = search.provenance.device.kind if search.provenance.device else None
-            estimate = found.get((length, name, device))
-            if estimate is not None and search.status == "ok":
-                rows.append(_compared(results, search, estimate))
+            predicted = found.get((length, name, device))
+            if predicted is not None and search.status == "ok":
+                rows.append(_compared(results, search, *predicted))
     return frame(rows or [{"technique": say("nothing that was predicted was measured")}])
 
 
@@ -260,13 +260,14 @@ def smallest_cards(records: Sequence[EstimateRecord]) -> str:
     return "\n".join(lines)
 
 
-def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> Row:
+def _compared(
+    results: Results, search: BatchSizeRecord, record: EstimateRecord, estimate: Estimate
+) -> Row:
     batch_size, peak = _peak(results, search)
     predicted = PredictedPeaks(estimate.peaks).at(batch_size)
     largest, error = None, 0.0
     if search.max_batch_size and search.bounded_by == "memory":
-        limit = search.memory_limit - search.headroom - estimate.fragmentation
-        largest = PredictedPeaks(estimate.peaks).largest(limit)
+        largest = _largest(search, record, estimate)
         error = _percent(largest, search.max_batch_size)
     error_of_peak = _percent(predicted, peak)
     note = ""
@@ -284,6 +285,16 @@ def _compared(results: Results, search: BatchSizeRecord, estimate: Estimate) -> 
         "peak_error_percent": error_of_peak,
         "note": note,
     }
+
+
+def _largest(search: BatchSizeRecord, record: EstimateRecord, estimate: Estimate) -> int:
+    """The predicted batch for the limit that the search had, which can be lower than configured."""
+    configured = record.memory_limit_gib
+    as_configured = configured is not None and int(configured * 2**30) == search.memory_limit
+    if as_configured and estimate.max_batch_size is not None:
+        return estimate.max_batch_size
+    limit = search.memory_limit - search.headroom - estimate.fragmentation
+    return PredictedPeaks(estimate.peaks).largest(limit)
 
 
 def _fragmented(search: BatchSizeRecord, estimate: Estimate, largest: int | None) -> str:

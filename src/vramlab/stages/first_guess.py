@@ -11,7 +11,8 @@ from vramlab.base.gpus import gpus
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.measure.predicted_peaks import PredictedPeaks
-from vramlab.predict.estimate import predicted_peaks
+from vramlab.memory.headroom import headroom
+from vramlab.predict.estimate import Room, predicted_peaks
 from vramlab.stages.job import CPU_LIMIT
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 def first_guess(params: Any) -> PredictedPeaks | None:
     """Predict the peaks of some batches, up to about the largest that fits; None where it cannot.
 
-    It takes a second or two on the host, before the job waits for its GPU, and makes no CUDA
-    context, so the memory limit is known only roughly here.
+    It takes some seconds on the host, before the job waits for its GPU, and makes no CUDA context,
+    so that without a configured limit the memory is known only roughly here.
 
     Args:
         params: of the rule `batch_size`.
@@ -29,17 +30,21 @@ def first_guess(params: Any) -> PredictedPeaks | None:
     measure = MeasureConfig.model_validate(params.measure)
     memory = None if measure.device == "cpu" else memory_of_gpu()
     limit = CPU_LIMIT if memory is None else memory
+    steps = None
     if measure.memory_limit_gib is not None:
         limit = int(measure.memory_limit_gib * 2**30)
+        if memory is not None:
+            steps = measure.confirm_steps
+            limit -= headroom(torch.device("cuda"), limit, measure.headroom)
     found = predicted_peaks(
         Workload.model_validate(params.workload),
         cuda=memory is not None,
-        limit=limit,
-        upper=measure.max_batch_size,
+        room=Room(limit, measure.max_batch_size, steps),
         micro_batches=params.micro_batches,
     )
     if found is not None:
-        log.info("predicted: %d sequences in %.4g GiB", found.largest(limit), limit / 2**30)
+        largest = found.largest(limit) if found.begin is None else found.begin
+        log.info("predicted: %d sequences in %.4g GiB", largest, limit / 2**30)
     return found
 
 
