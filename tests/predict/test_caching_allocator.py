@@ -70,7 +70,7 @@ def test_gaps_cost_memory_only_within_pages():
 @pytest.mark.parametrize("seed", range(5))
 def test_blocks_never_overlap_and_nothing_is_lost(seed):
     draw = random.Random(seed)
-    allocator = CachingAllocator(3000 * MIB)
+    allocator = CachingAllocator(1000 * MIB)
     blocks = []
     failed = 0
     for _ in range(3000):

@@ -25,10 +25,12 @@ from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.predict.scratch import granules
 
 _LARGEST_SMALL = 2**20
-_PAGE, _LARGE_PAGE = 2 * 2**20, 20 * 2**20
+_PAGE = 2 * 2**20
+LARGE_PAGE = 20 * 2**20
+"""Bytes of a page for requests above 1 MiB; by about one, a GPU differs from what is said here."""
 _ROUNDED_TO_PAGES = 10 * 2**20
 """Bytes from which a request counts against the limit by itself, and not as a large page."""
-_RANGE = 2**24 * _LARGE_PAGE
+_RANGE = 2**24 * LARGE_PAGE
 """Bytes of the addresses of a range: whole pages, and more than any device has."""
 
 
@@ -140,7 +142,7 @@ class CachingAllocator:
         self.reserved = 0
         """Bytes that are mapped."""
         self.peak_reserved = 0
-        self._small, self._large = _Pool(_PAGE), _Pool(_LARGE_PAGE)
+        self._small, self._large = _Pool(_PAGE), _Pool(LARGE_PAGE)
 
     def allocate(self, nbytes: int) -> Block:
         """A block of at least `nbytes`.
@@ -155,7 +157,7 @@ class CachingAllocator:
         if block is None:
             counted = -(-size // _PAGE) * _PAGE
             if not small and size < _ROUNDED_TO_PAGES:
-                counted = _LARGE_PAGE
+                counted = LARGE_PAGE
             if self.reserved + counted > self.limit:
                 self.empty_cache()
             missing = self.reserved + counted - self.limit

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vramlab.memory.out_of_memory import OutOfMemory
-from vramlab.predict.caching_allocator import Block, CachingAllocator
+from vramlab.predict.caching_allocator import LARGE_PAGE, Block, CachingAllocator
 from vramlab.predict.cuda import CudaCounter, workspaces_of
 from vramlab.predict.fake_run import FakeRun
 from vramlab.predict.scratch import scratch
@@ -84,9 +84,9 @@ def fake_trial(run: FakeRun, batch_size: int, limit: int, steps: int) -> int:
 
 
 def fits(run: FakeRun, batch_size: int, limit: int, steps: int) -> bool:
-    """Whether a trial fits; see `fake_trial`."""
+    """Whether a trial fits, with a page to spare; see `fake_trial`."""
     try:
-        fake_trial(run, batch_size, limit, steps)
+        fake_trial(run, batch_size, limit - LARGE_PAGE, steps)
     except OutOfMemory:
         return False
     return True
