@@ -74,7 +74,11 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented  # tensor subclass: the plain tensors inside it are counted
-        result = func(*args, **(kwargs or {}))
+        return self._counted(func, args, kwargs or {})
+
+    def _counted(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of an operation on plain tensors, after it and they were counted."""
+        result = func(*args, **kwargs)
         self._count(result)
         self._count_inputs(args)
         self._peak = max(self._peak, self._live)
