@@ -10,7 +10,7 @@ are anything else is left to FakeTensorMode each time, and so is one seen for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import (
 
 _ATEN = torch.ops.aten
 _VIEWS = frozenset({_ATEN.view.default, _ATEN._unsafe_view.default})
-"""Views that FakeTensorMode works out in Python, and torch's own code does in a tenth of the time."""
+"""Views that FakeTensorMode works out in Python; torch's own code takes a tenth of the time."""
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format}
 )
@@ -33,7 +33,7 @@ class _Recipe(NamedTuple):
     """How to make one result."""
 
     argument: int | None
-    """Index of the tensor, among those of the arguments, that the result is or views."""
+    """Index of the tensor, among those of the arguments, that the result is, or views."""
     layout: tuple[Any, ...] | None
     """Shape, strides, offset and type; None for the argument itself, or a constant."""
     constant: Any = None
@@ -67,7 +67,7 @@ class StepMode(FakeTensorMode):
         kwargs = kwargs or {}
         tensors: list[FakeTensor] = []
         try:
-            key = func, torch.get_default_dtype(), self._key(args, tensors)
+            key: tuple[Any, ...] = func, torch.get_default_dtype(), self._key(args, tensors)
             if kwargs:
                 key = *key, tuple(kwargs), self._key(kwargs.values(), tensors)
         except _Unlike:
@@ -78,9 +78,10 @@ class StepMode(FakeTensorMode):
                 return self.dispatch(func, types, args, kwargs)
             form, recipes = known
             return form([self._made(recipe, tensors) for recipe in recipes])
+        before = [*map(_layout, tensors)]
         result = self._first(func, types, args, kwargs)
         try:
-            self._seen[key] = _form(result), self._recipes(result, tensors)
+            self._seen[key] = _form(result), self._recipes(func, result, tensors, before)
         except _Unlike:
             self._seen[key] = None
         return result
@@ -99,7 +100,7 @@ class StepMode(FakeTensorMode):
         for value in values:
             kind = type(value)
             if kind is FakeTensor:
-                if value.constant is not None or value._fake_device != self._device:
+                if not self._is_usual(value):
                     raise _Unlike
                 tensors.append(value)
                 key.append(_layout(value))
@@ -113,36 +114,49 @@ class StepMode(FakeTensorMode):
                 raise _Unlike
         return tuple(key)
 
-    def _recipes(self, result: Any, tensors: Sequence[FakeTensor]) -> list[_Recipe]:
-        by_storage = {_storage(tensor): i for i, tensor in reversed([*enumerate(tensors)])}
-        made: set[int] = set()
-        return [self._recipe(part, tensors, by_storage, made) for part in _parts(result)]
+    def _is_usual(self, tensor: FakeTensor) -> bool:
+        """Whether shape, strides, offset and type are all that an operation makes of a tensor."""
+        return (
+            tensor.constant is None
+            and tensor._fake_device == self._device
+            and tensor.layout is torch.strided
+            and not tensor.dtype.is_complex
+            and not tensor.is_neg()
+        )
 
-    def _recipe(
-        self,
-        part: Any,
-        tensors: Sequence[FakeTensor],
-        by_storage: Mapping[int, int],
-        made: set[int],
-    ) -> _Recipe:
-        """How to make a result; `made`: the storages of those before it."""
-        if type(part) in _PLAIN:
-            return _Recipe(None, None, part)
-        if type(part) is not FakeTensor:
+    def _recipes(
+        self, func: Any, result: Any, tensors: Sequence[FakeTensor], before: Sequence[Any]
+    ) -> list[_Recipe]:
+        """How to make the results again; `before`: the layouts of the arguments before the run.
+
+        Raises:
+            _Unlike: it cannot be told, or the operation changed an argument's shape.
+        """
+        if torch.Tag.inplace_view in func.tags or [*map(_layout, tensors)] != before:
             raise _Unlike
-        for i, tensor in enumerate(tensors):
-            if part is tensor:
-                return _Recipe(i, None)
-        storage = _storage(part)
-        unlike = part.constant is not None or part._fake_device != self._device
-        if unlike or part.requires_grad or storage in made:
-            raise _Unlike
-        if storage in by_storage:
-            return _Recipe(by_storage[storage], _layout(part))
-        made.add(storage)
-        if part.storage_offset():
-            raise _Unlike
-        return _Recipe(None, _layout(part))
+        storages = [*map(_storage, tensors)]
+        recipes, made = [], set()
+        for part in result if isinstance(result, list | tuple) else [result]:
+            if type(part) in _PLAIN:
+                recipes.append(_Recipe(None, None, part))
+                continue
+            if type(part) is not FakeTensor or not self._is_usual(part):
+                raise _Unlike
+            storage = _storage(part)
+            count = storages.count(storage)
+            # Two arguments of one storage: another time it may be only one that the result views.
+            if part.requires_grad or count > 1 or storage in made:
+                raise _Unlike
+            if not count:
+                if part.storage_offset():
+                    raise _Unlike
+                made.add(storage)
+                recipes.append(_Recipe(None, _layout(part)))
+                continue
+            index = storages.index(storage)
+            itself = part is tensors[index]
+            recipes.append(_Recipe(index, None if itself else _layout(part)))
+        return recipes
 
     def _made(self, recipe: _Recipe, tensors: Sequence[FakeTensor]) -> Any:
         index, layout, constant = recipe
@@ -161,21 +175,15 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
-def _parts(result: Any) -> Iterator[Any]:
-    """The tensors of a result, which is one, a flat list or tuple of some, or None."""
-    if isinstance(result, list | tuple):
-        yield from result
-    elif result is not None:
-        yield result
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _form(result: Any) -> Callable[[list[Any]], Any]:
-    """What puts the parts of a result together."""
-    if result is None:
-        return lambda _: None
-    if isinstance(result, list | tuple):
-        return list if isinstance(result, list) else tuple
-    return lambda parts: parts[0]
+    """What puts the parts of a result together: that of a list, of a tuple, or of one part."""
+    if isinstance(result, list):
+        return list
+    return tuple if isinstance(result, tuple) else _only
+
+
+def _only(parts: list[Any]) -> Any:
+    return parts[0]

@@ -12,9 +12,12 @@ then; and after IDLE_SECONDS without a question, so that a long run does not kee
 
 from __future__ import annotations
 
+import atexit
 import gc
+import importlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,7 +57,9 @@ def start(workers: int) -> None:
     Args:
         workers: number of processes; each answers one question at a time.
     """
-    path = Path(tempfile.mkdtemp(prefix="vramlab-")) / "predictor"
+    folder = tempfile.mkdtemp(prefix="vramlab-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "predictor"
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
@@ -89,7 +94,7 @@ def answer(question: Question, code: Iterable[str | Path] = ()) -> list[Estimate
 
 def predict(question: Question) -> list[Estimate]:
     """Predict in this process."""
-    from vramlab.predict.estimate import Limits, estimates  # imports torch
+    from vramlab.predict.estimate import Limits, estimates  # noqa: PLC0415  imports torch
 
     measure = MeasureConfig.model_validate(question["measure"])
     return [
@@ -129,8 +134,8 @@ def _all(connection: socket.socket) -> bytes:
 def _serve(path: Path, listener: socket.socket, workers: int) -> None:
     """Answer questions, until there are none or Snakemake has ended."""
     gc.disable()  # nothing of what an import makes is garbage
-    import torch._dynamo
-    import vramlab.predict.estimate  # noqa: F401
+    importlib.import_module("torch._dynamo")  # otherwise in the first step of each worker
+    importlib.import_module("vramlab.predict.estimate")
 
     gc.freeze()
     gc.enable()
@@ -153,7 +158,7 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
 def _end_with_snakemake(path: Path) -> None:
     """End this process when the pipe to its standard input is closed."""
     sys.stdin.buffer.read()
-    path.unlink(missing_ok=True)
+    shutil.rmtree(path.parent, ignore_errors=True)
     os._exit(0)
 
 
