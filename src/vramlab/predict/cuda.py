@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vramlab.config.axes import ATTENTION_VALUES
-from vramlab.memory.counter import Counter
+from vramlab.memory.counter import Counter, hold_tensors
 from vramlab.model import cut_head, fused_head
 from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import Offload
@@ -96,7 +96,7 @@ class CudaCounter(Counter):
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
         if func is torch.ops.prim.device.default:  # asked once for each node of the graph
             return args[0].fake_device
-        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+        if hold_tensors(types):
             return NotImplemented
         run = _layer_norm if func is _ATEN.native_layer_norm.default else func
         result = self._counted(run, args, kwargs or {})
