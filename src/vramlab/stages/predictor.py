@@ -2,9 +2,10 @@
 
 A job of the stage `estimates` is a process, and most of its time would go to importing torch, and
 to work that the job before it did as well. So Snakemake's process starts a server where a run has
-several such jobs on this machine: it imports once, and then becomes as many workers as there are
-cores. A job sends its question through a socket and waits for the answer; where there is none, as
-on a cluster or after a failure, it predicts for itself, with the same result.
+several such jobs on this machine: it imports once, answers the first job, and then becomes as many
+workers as there are cores. A job sends its question through a socket and waits for the answer;
+where there is none, as on a cluster or after a failure, it predicts for itself, with the same
+result.
 
 The server ends with Snakemake, however that ends, since the pipe to its standard input is closed
 then; and after IDLE_SECONDS without a question, so that a long run does not keep its memory.
@@ -13,6 +14,7 @@ then; and after IDLE_SECONDS without a question, so that a long run does not kee
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -132,34 +134,51 @@ def _all(connection: socket.socket) -> bytes:
 
 
 def _serve(path: Path, listener: socket.socket, workers: int) -> None:
-    """Answer questions, until there are none or Snakemake has ended."""
+    """Answer questions, until there are none or Snakemake has ended.
+
+    The first one, which is the baseline's and which the others wait for, is answered before there
+    are more processes: these then have what it took to answer it.
+    """
     gc.disable()  # nothing of what an import makes is garbage
     importlib.import_module("torch._dynamo")  # otherwise in the first step of each worker
     importlib.import_module("vramlab.predict.estimate")
-
     gc.freeze()
     gc.enable()
     listener.settimeout(IDLE_SECONDS)
-    for _ in range(workers - 1):
-        if not os.fork():
-            break
-    threading.Thread(target=_end_with_snakemake, args=[path], daemon=True).start()
+    _end_with_snakemake(path)
     try:
+        # With CUDA, torch has threads for the backward pass, which a forked process lacks.
+        if not importlib.import_module("torch.cuda").is_available():
+            _answer_next(listener)
+        for _ in range(workers - 1):
+            if not os.fork():
+                _end_with_snakemake(path)
+                break
         while True:
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(None)
-                found = predict(json.loads(_all(connection)))
-                connection.sendall(_ANSWER.dump_json(found))
+            _answer_next(listener)
     except TimeoutError:
         return
 
 
+def _answer_next(listener: socket.socket) -> None:
+    """Wait for a question and answer it; where that fails, the job predicts for itself."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(None)
+        found = predict(json.loads(_all(connection)))
+        with contextlib.suppress(ConnectionError):  # the job was stopped
+            connection.sendall(_ANSWER.dump_json(found))
+
+
 def _end_with_snakemake(path: Path) -> None:
-    """End this process when the pipe to its standard input is closed."""
-    sys.stdin.buffer.read()
-    shutil.rmtree(path.parent, ignore_errors=True)
-    os._exit(0)
+    """Let a thread end this process when the pipe to its standard input is closed."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        shutil.rmtree(path.parent, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":
