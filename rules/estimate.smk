@@ -1,3 +1,5 @@
+from vramlab.stages import predictor
+
 # A record for each technique and sequence length: a new technique alone is predicted.
 ESTIMATES = [
     f"{RESULTS}/estimate/{length}/{name}.json" for name, length in CONFIG.searches()
@@ -76,3 +78,11 @@ rule estimate:
 
 
 RECORDS["estimate"] = ESTIMATES if CONFIG.estimate.in_report else []
+
+
+# Where the jobs are processes of this machine and of this Python, one server predicts for them all.
+onstart:
+    planned = [j for j in workflow.dag.needrun_jobs() if j.rule.name == "estimates"]
+    elsewhere = workflow.deployment_settings.deployment_method
+    if len(planned) > 1 and workflow.local_exec and not elsewhere:
+        predictor.start(min(len(planned), workflow.cores))

@@ -11,6 +11,14 @@ TECHNIQUES = ("fp32", "flash", "checkpointing", "chunked", "least_memory")
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
+def megabytes_of_the_job(folder, technique):
+    """The largest resident memory that Snakemake saw of a technique's job."""
+    path = folder.parent / f"benchmarks/estimate/64/{technique}.tsv"
+    with path.open() as stream:
+        (row,) = csv.DictReader(stream, delimiter="\t")
+    return float(row["max_rss"])
+
+
 def test_the_demo_is_predicted_and_shown(fresh):
     demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
     # Each kind of technique once, and one card: the fewer, the sooner.
@@ -31,6 +39,8 @@ def test_the_demo_is_predicted_and_shown(fresh):
     with (folder / "estimate.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(found)
+    for name in TECHNIQUES:  # by a server: torch alone takes twice as much
+        assert megabytes_of_the_job(folder, name) < 150
     table = (folder / "estimate.md").read_text()
     assert table.startswith("| Technique")
     assert table in shown
@@ -42,6 +52,7 @@ def test_the_demo_is_predicted_and_shown(fresh):
     fresh.configure({**demo, "techniques": more, "estimate": {"cards": [24]}})
     fresh.run("estimate")  # a new technique alone
     now = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    assert megabytes_of_the_job(folder, "bf16") > 250  # a single job predicts for itself
     assert now == made | {folder / "64/bf16.json": now[folder / "64/bf16.json"]}
 
 

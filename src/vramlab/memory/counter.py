@@ -72,9 +72,13 @@ class Counter(TorchDispatchMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
-            return NotImplemented  # tensor subclass: the plain tensors inside it are counted
-        result = func(*args, **(kwargs or {}))
+        if hold_tensors(types):
+            return NotImplemented  # the plain tensors inside it are counted
+        return self._counted(func, args, kwargs or {})
+
+    def _counted(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of an operation on plain tensors, after it and they were counted."""
+        result = func(*args, **kwargs)
         self._count(result)
         self._count_inputs(args)
         self._peak = max(self._peak, self._live)
@@ -113,3 +117,8 @@ class Counter(TorchDispatchMode):
 
     def _remove(self, key: int, _: object) -> None:
         self._live -= self._seen.pop(key)[1]
+
+
+def hold_tensors(types: Iterable[type]) -> bool:
+    """Whether one of these subclasses of a tensor is made of plain tensors."""
+    return any(hasattr(kind, "__tensor_flatten__") for kind in types)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vramlab.config.axes import ATTENTION_VALUES
-from vramlab.memory.counter import Counter
+from vramlab.memory.counter import Counter, hold_tensors
 from vramlab.model import cut_head, fused_head
 from vramlab.model.attention import SelfAttention
 from vramlab.model.offload import Offload
@@ -80,6 +80,11 @@ class CudaCounter(Counter):
         self._host_storages: set[int] = set()
         self._workspaces: dict[tuple[str, bool], int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: a predicted step is never compiled, and the guard takes longer than counting."""
+        return False
+
     def leave_out(self, tensors: Iterable[Tensor]) -> None:
         """Stop counting tensors that are in host memory when training on CUDA."""
         for tensor in tensors:
@@ -91,8 +96,10 @@ class CudaCounter(Counter):
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
         if func is torch.ops.prim.device.default:  # asked once for each node of the graph
             return args[0].fake_device
+        if hold_tensors(types):
+            return NotImplemented
         run = _layer_norm if func is _ATEN.native_layer_norm.default else func
-        result = super().__torch_dispatch__(run, types, args, kwargs)
+        result = self._counted(run, args, kwargs or {})
         self._peak = max(self._peak, self._live + scratch(func, args))
         for library, size in workspaces_of(func, args).items():
             in_backward = torch._C._current_autograd_node() is not None

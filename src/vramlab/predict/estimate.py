@@ -8,7 +8,6 @@ trial on fake tensors tells for the configured limit what the gaps between tenso
 from __future__ import annotations
 
 import importlib.util
-import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +30,6 @@ from vramlab.predict.fake_trial import largest_that_fits
 from vramlab.results.estimate import Estimate
 from vramlab.results.longest_sequence import UNIT, units_within
 from vramlab.training.machine import Machine, missing_here, torch_version
-
-log = logging.getLogger(__name__)
 
 VISIBLE_SHARE = 0.985
 """Share of the memory in a card's name that torch can see: 0.98 on an RTX 4090, 0.985 on an A100 of
@@ -101,7 +98,7 @@ def estimates(
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
-        estimate = Estimate(
+        yield Estimate(
             **identity,
             status="ok",
             **found,
@@ -110,8 +107,6 @@ def estimates(
             fragmentation=fragmentation(device),
             caveats=caveats(workload.technique) if device == _CUDA else [],
         )
-        _log(estimate)
-        yield estimate
 
 
 @dataclass(frozen=True)
@@ -265,15 +260,6 @@ def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) 
     """The largest size on each card; the largest card first, since smaller ones follow from it."""
     found = {card: curve.largest(usable(card, free), upper) for card in sorted(cards, reverse=True)}
     return [found[card] for card in cards]
-
-
-def _log(estimate: Estimate) -> None:
-    batches = [b for b in (estimate.max_batch_size, *estimate.cards) if b is not None]
-    log.info(
-        "%s at %d tokens on %s: %s",
-        *(estimate.technique, estimate.sequence_length, estimate.device),
-        ", ".join(f"{batch:,}" for batch in batches) or "no limit to look for",
-    )
 
 
 def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:

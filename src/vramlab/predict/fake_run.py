@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensorMode,
     UnsupportedOperatorException,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -39,6 +38,7 @@ from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.few_chunks import few_chunks
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
+from vramlab.predict.step_mode import StepMode
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
 
@@ -77,7 +77,7 @@ class FakeRun:
         self._micro_batches = micro_batches
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._mode = StepMode()
         self._learner = _learner(_eager(workload), self._mode)
         if cuda:
             adapt_to_cuda(self._learner)
@@ -300,6 +300,11 @@ class _Scalars(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._below: Any = WeakTensorKeyDictionary()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: a predicted step is never compiled."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return 0.0 if args[0] in self._below else 1.0
@@ -316,7 +321,7 @@ def _eager(workload: Workload) -> Workload:
     return workload.model_copy(update={"technique": technique})
 
 
-def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
+def _learner(workload: Workload, mode: StepMode) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
     with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
         learner = build(workload, _META)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from vramlab.base.provenance import provenance
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.workload import Workload
-from vramlab.predict.estimate import Limits, estimates
 from vramlab.results.base import read, write
-from vramlab.results.estimate import EstimateRecord
+from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.stages.frame import stage
+from vramlab.stages.predictor import Question, answer
+
+log = logging.getLogger(__name__)
 
 
 def main(snakemake: Any) -> None:
@@ -21,20 +23,37 @@ def main(snakemake: Any) -> None:
 
 def _record(snakemake: Any) -> EstimateRecord:
     params, name = snakemake.params, snakemake.wildcards.technique
-    limits = Limits(MeasureConfig.model_validate(params.measure), params.cards)
-    workload = Workload.model_validate(params.workload)
-    compared_at: dict[str, int | None] = {
-        estimate.device: estimate.batch_size
-        for path in snakemake.input.baseline
-        for estimate in read(EstimateRecord, path).estimates
-    }
-    found = estimates(name, workload, limits, params.micro_batches, compared_at)
+    measure = MeasureConfig.model_validate(params.measure)
+    question = Question(
+        name=name,
+        workload=dict(params.workload),
+        measure=dict(params.measure),
+        cards=list(params.cards),
+        micro_batches=params.micro_batches,
+        compared_at={
+            estimate.device: estimate.batch_size
+            for path in snakemake.input.baseline
+            for estimate in read(EstimateRecord, path).estimates
+        },
+    )
+    found = answer(question, snakemake.input.code)
+    for estimate in found:
+        _log(estimate)
     return EstimateRecord(
         provenance=provenance(dict(params.items())),
         technique=name,
-        sequence_length=workload.length,
-        memory_limit_gib=limits.measure.memory_limit_gib,
-        headroom=limits.measure.headroom,
+        sequence_length=params.workload["length"],
+        memory_limit_gib=measure.memory_limit_gib,
+        headroom=measure.headroom,
         cards=params.cards,
-        estimates=list(found),
+        estimates=found,
+    )
+
+
+def _log(estimate: Estimate) -> None:
+    batches = [b for b in (estimate.max_batch_size, *estimate.cards) if b is not None]
+    log.info(
+        "%s at %d tokens on %s: %s",
+        *(estimate.technique, estimate.sequence_length, estimate.device),
+        ", ".join(f"{batch:,}" for batch in batches) or estimate.reason or "no limit to look for",
     )

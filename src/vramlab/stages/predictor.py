@@ -1,0 +1,185 @@
+"""Processes that predict for the jobs of one run, so that a job need not import torch for itself.
+
+A job of the stage `estimates` is a process, and most of its time would go to importing torch, and
+to work that the job before it did as well. So Snakemake's process starts a server where a run has
+several such jobs on this machine: it imports once, answers the first job, and then becomes as many
+workers as there are cores. A job sends its question through a socket and waits for the answer;
+where there is none, as on a cluster or after a failure, it predicts for itself, with the same
+result.
+
+The server ends with Snakemake, however that ends, since the pipe to its standard input is closed
+then; and after IDLE_SECONDS without a question, so that a long run does not keep its memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import TypeAdapter
+
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.workload import Workload
+from vramlab.results.estimate import Estimate
+
+VARIABLE = "VRAMLAB_PREDICTOR"
+"""Environment variable of the jobs: the path of the server's socket."""
+IDLE_SECONDS = 60.0
+_ANSWER = TypeAdapter(list[Estimate])
+_started: list[subprocess.Popen[bytes]] = []  # the pipe to a server is open as long as this is
+
+
+class Question(TypedDict):
+    """The arguments of `vramlab.predict.estimate.estimates`, as plain values."""
+
+    name: str
+    workload: dict[str, Any]
+    measure: dict[str, Any]
+    cards: list[float]
+    micro_batches: int
+    compared_at: dict[str, int | None]
+
+
+def start(workers: int) -> None:
+    """Start a server for the jobs that this process starts; it accepts questions at once.
+
+    Args:
+        workers: number of processes; each answers one question at a time.
+    """
+    folder = tempfile.mkdtemp(prefix="vramlab-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "predictor"
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+    except OSError:  # the path of the temporary folder is too long for a socket
+        return
+    with listener:
+        listener.listen(128)
+        # A session of its own: the terminal's Ctrl-C is for Snakemake, which ends its jobs.
+        command = [sys.executable, "-m", __name__, str(path), str(listener.fileno()), str(workers)]
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+    _started.append(server)
+    os.environ[VARIABLE] = str(path)
+
+
+def answer(question: Question, code: Iterable[str | Path] = ()) -> list[Estimate]:
+    """Predict, by the server of this run if there is one.
+
+    Args:
+        question: what to predict.
+        code: source files; where one has changed since the server was started, it is not asked.
+    """
+    asked = _ask(question, code)
+    return predict(question) if asked is None else asked
+
+
+def predict(question: Question) -> list[Estimate]:
+    """Predict in this process."""
+    from vramlab.predict.estimate import Limits, estimates  # noqa: PLC0415  imports torch
+
+    measure = MeasureConfig.model_validate(question["measure"])
+    return [
+        *estimates(
+            question["name"],
+            Workload.model_validate(question["workload"]),
+            Limits(measure, question["cards"]),
+            question["micro_batches"],
+            question["compared_at"],
+        )
+    ]
+
+
+def _ask(question: Question, code: Iterable[str | Path]) -> list[Estimate] | None:
+    """The server's answer; None if there is none."""
+    path = Path(os.environ.get(VARIABLE, ""))
+    try:
+        began = path.stat().st_mtime_ns
+        if any(Path(file).stat().st_mtime_ns > began for file in code):
+            return None
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(json.dumps(question).encode())
+            connection.shutdown(socket.SHUT_WR)
+            found = _all(connection)
+    except OSError:
+        return None
+    return _ANSWER.validate_json(found) if found else None
+
+
+def _all(connection: socket.socket) -> bytes:
+    """What the other side sends, to its end."""
+    with connection.makefile("rb") as stream:
+        return stream.read()
+
+
+def _serve(path: Path, listener: socket.socket, workers: int) -> None:
+    """Answer questions, until there are none or Snakemake has ended.
+
+    The first one, which is the baseline's and which the others wait for, is answered before there
+    are more processes: these then have what it took to answer it.
+    """
+    gc.disable()  # nothing of what an import makes is garbage
+    importlib.import_module("torch._dynamo")  # otherwise in the first step of each worker
+    importlib.import_module("vramlab.predict.estimate")
+    gc.freeze()
+    gc.enable()
+    listener.settimeout(IDLE_SECONDS)
+    _end_with_snakemake(path)
+    try:
+        # With CUDA, torch has threads for the backward pass, which a forked process lacks.
+        if not importlib.import_module("torch.cuda").is_available():
+            _answer_next(listener)
+        for _ in range(workers - 1):
+            if not os.fork():
+                _end_with_snakemake(path)
+                break
+        while True:
+            _answer_next(listener)
+    except TimeoutError:
+        return
+
+
+def _answer_next(listener: socket.socket) -> None:
+    """Wait for a question and answer it; where that fails, the job predicts for itself."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(None)
+        found = predict(json.loads(_all(connection)))
+        with contextlib.suppress(ConnectionError):  # the job was stopped
+            connection.sendall(_ANSWER.dump_json(found))
+
+
+def _end_with_snakemake(path: Path) -> None:
+    """Let a thread end this process when the pipe to its standard input is closed."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        shutil.rmtree(path.parent, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))

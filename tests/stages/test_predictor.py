@@ -1,0 +1,98 @@
+"""Answers of the server, and predictions in the job itself where there is none."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from workloads import workload
+
+from vramlab.config.measure import MeasureConfig
+from vramlab.config.model import DecoderConfig
+from vramlab.stages import predictor
+from vramlab.stages.predictor import Question
+
+
+@pytest.fixture
+def question():
+    small = DecoderConfig(d_model=16, layers=1, heads=2, d_ff=32)
+    return Question(
+        name="bf16",
+        workload=workload({"precision": "bf16"}, small, vocab_size=300, length=16).model_dump(
+            mode="json"
+        ),
+        measure=MeasureConfig().model_dump(mode="json"),
+        cards=[24.0],
+        micro_batches=1,
+        compared_at={"cuda": 100},
+    )
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv(predictor.VARIABLE, "")
+    monkeypatch.setattr(predictor, "_started", [])
+    predictor.start(2)
+    (process,) = predictor._started
+    yield process
+    process.stdin.close()
+    process.wait(timeout=60)
+
+
+def in_the_job(monkeypatch):
+    """The names that were predicted in this process from now on."""
+    names, predict = [], predictor.predict
+
+    def noted(question):
+        names.append(question["name"])
+        return predict(question)
+
+    monkeypatch.setattr(predictor, "predict", noted)
+    return names
+
+
+def test_the_server_answers_what_the_job_would_find(server, question, monkeypatch):
+    expected = predictor.predict(question)
+    names = in_the_job(monkeypatch)
+    for _ in range(3):
+        assert predictor.answer(question, [__file__]) == expected
+    assert not names
+    assert expected[0].cards[0] > 0
+
+
+def test_code_that_is_newer_than_the_server_runs_in_the_job(
+    server, question, monkeypatch, tmp_path
+):
+    names = in_the_job(monkeypatch)
+    edited = tmp_path / "edited.py"
+    edited.touch()
+    os.utime(edited, (time.time() + 60,) * 2)
+    assert predictor.answer(question, [edited])[0].status == "ok"
+    assert names == ["bf16"]
+
+
+def test_an_error_is_that_of_the_job(server, question):
+    question["workload"]["length"] = "none"
+    with pytest.raises(ValueError, match="length"):
+        predictor.answer(question)
+
+
+def test_without_a_server_the_job_predicts(question, monkeypatch):
+    monkeypatch.delenv(predictor.VARIABLE, raising=False)
+    names = in_the_job(monkeypatch)
+    assert predictor.answer(question)[0].status == "ok"
+    assert names == ["bf16"]
+
+
+def test_the_server_ends_with_the_process_that_started_it(server, question, monkeypatch):
+    folder = Path(os.environ[predictor.VARIABLE]).parent
+    assert predictor.answer(question)
+    server.stdin.close()  # as the system does, however a process ends
+    assert server.wait(timeout=60) == 0
+    deadline = time.monotonic() + 60
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+    names = in_the_job(monkeypatch)
+    assert predictor.answer(question)[0].status == "ok"
+    assert names == ["bf16"]
