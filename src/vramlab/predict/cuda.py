@@ -107,6 +107,10 @@ class CudaCounter(Counter):
         """
         return sum(self._workspaces.values())
 
+    def add_workspaces(self, other: CudaCounter) -> None:
+        """Count the workspaces that another counter saw, for the same two threads."""
+        self._workspaces |= other._workspaces
+
     def _add(self, storage: torch.UntypedStorage) -> None:
         if id(storage) not in self._host_storages:
             super()._add(storage)

@@ -27,6 +27,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import DecoderConfig
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
@@ -37,6 +38,7 @@ from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.few_chunks import few_chunks
+from vramlab.predict.regions import Regions
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
@@ -77,7 +79,12 @@ class FakeRun:
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self._learner = _learner(_eager(workload), self._mode)
+        self._regions = None
+        if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
+            linear = ATTENTION_VALUES[workload.technique.attention].predicted_as_flash
+            self._regions = Regions(self._counter, linear)
+        workload = _eager(workload) if self._regions is None else _without_graphs(workload)
+        self._learner = _learner(workload, self._mode, self._regions)
         if cuda:
             adapt_to_cuda(self._learner)
         dtype = np.min_scalar_type(workload.vocab_size - 1)
@@ -159,8 +166,10 @@ class FakeRun:
             before.stream[: max(2 * length + 1, len(before.stream))], length
         )
         self._forget_length()
+        by_length = contextlib.nullcontext() if self._regions is None else self._regions.by_length()
         try:
-            return self._step(batch_size)
+            with by_length:
+                return self._step(batch_size)
         finally:
             self._sequences = before
             self._forget_length()
@@ -200,19 +209,27 @@ class FakeRun:
         if count is not None and self._blocks is not None:
             shortened = only(self._blocks, count)
         with shortened, self._counting():
-            segments = SegmentPeaks(self._counter, self._learner.model.running_blocks())
+            # What is compiled is one operation, and has no segments.
+            blocks = [] if self._regions else self._learner.model.running_blocks()
+            segments = SegmentPeaks(self._counter, blocks)
+            compiled = self._learner.compiled
+            own_head = self._learner.loss_head if compiled is None else compiled[1]
 
             def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
                 segments.enter("head forward")
                 hidden.register_hook(lambda _: segments.enter("norm backward"))
-                return self._learner.loss_head(hidden, output, targets)
+                return own_head(hidden, output, targets)
 
             def on_phase(phase: Phase) -> None:
                 following = {"after_forward": "head backward", "after_backward": "optimizer"}
                 if phase in following:
                     segments.enter(following[phase])
 
-            learner = dataclasses.replace(self._learner, loss_head=head)
+            learner = dataclasses.replace(
+                self._learner,
+                loss_head=head,
+                compiled=None if compiled is None else (compiled[0], head),
+            )
             feed = self._batches(batch_size)
             micro_batches = [next(feed) for _ in range(self._micro_batches)]
             with segments.watching():
@@ -280,10 +297,17 @@ def _eager(workload: Workload) -> Workload:
     return workload.model_copy(update={"technique": technique})
 
 
-def _learner(workload: Workload, mode: FakeTensorMode) -> Learner:
+def _without_graphs(workload: Workload) -> Workload:
+    """The same workload without CUDA graphs."""
+    technique = workload.technique.model_copy(update={"cuda_graphs": False})
+    return workload.model_copy(update={"technique": technique})
+
+
+def _learner(workload: Workload, mode: FakeTensorMode, regions: Regions | None) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
+    compiler = torch.compile if regions is None else regions.compile
     with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
-        learner = build(workload, _META)
+        learner = build(workload, _META, compiler)
     made: dict[Tensor, nn.Parameter] = {}  # a tied parameter stays one
     with mode:
         for module in learner.model.modules():

@@ -1,0 +1,265 @@
+"""Compiled parts of a step, each as one operation whose memory was found before.
+
+To compile takes seconds, and a search asks for many sizes. But the memory of a region, as of any
+part of a step, is a sum of tensors, each constant or proportional to the size. So a region is
+compiled for a few sizes. Its forward and backward pass run there by themselves, and the counter
+says what they take above what was there, and what is kept between them. In a step of any size, the
+region then is one operation that takes, and keeps, what a line through two of these sizes tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo import config as dynamo_config
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map
+
+from vramlab.predict import inductor
+from vramlab.predict.cuda import CudaCounter
+from vramlab.predict.curve import through
+
+COMPILED_TOKENS = (2**9, 2**13, 2**17)
+"""Tokens of the batches that are compiled, about."""
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """The memory of a region, in bytes."""
+
+    forward: int
+    """Highest in the forward pass, above what is there when it begins."""
+    kept: int
+    """For the backward pass, beside the inputs and the output."""
+    backward: int
+    """Highest in the backward pass, above what is there when it begins, `kept` among it."""
+    keeps_output: bool
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    """Of the output."""
+    without_gradient: frozenset[int]
+    """Inputs that the region does not use, by position."""
+
+
+class Regions:
+    """The compiled regions of a learner."""
+
+    def __init__(self, counter: CudaCounter, linear: bool = True) -> None:
+        """`linear`: whether memory is linear in the length of a sequence as it is in the batch."""
+        self._counter = counter
+        self._linear = linear
+        self._by_length = False
+        inductor.prepare()
+
+    def compile(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """In place of torch.compile."""
+        return _Region(function, self)
+
+    @contextlib.contextmanager
+    def by_length(self) -> Iterator[None]:
+        """For a block in which the length changes, and not the batch."""
+        self._by_length = True
+        try:
+            yield
+        finally:
+            self._by_length = False
+
+    def sizes(self, batch_size: int, length: int) -> list[tuple[int, int]]:
+        """The sizes that are compiled for one, as batch and length; those on a line with it."""
+        if self._by_length:
+            if not self._linear:
+                return [(batch_size, length)]
+            first = {64 * max(tokens // batch_size // 64, 1) for tokens in COMPILED_TOKENS}
+            near = _near(sorted(first), length)
+            return [(batch_size, size) for size in near]
+        first = {max(tokens // length, 1) for tokens in COMPILED_TOKENS}
+        return [(size, length) for size in _near(sorted(first), batch_size)]
+
+
+def _near(sizes: Sequence[int], size: int) -> Sequence[int]:
+    """The two sizes around one, or the two nearest to it; the size itself where it is one."""
+    if size in sizes:
+        return [size]
+    start = min(max(bisect_left(sizes, size) - 1, 0), max(len(sizes) - 2, 0))
+    return sizes[start : start + 2]
+
+
+class _Region:
+    """A compiled function."""
+
+    def __init__(self, function: Callable[..., Any], regions: Regions) -> None:
+        self._function, self._regions = function, regions
+        self._known: dict[Any, _Figures] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        inputs = self._inputs(args)
+        tokens = next(t for t in tree_leaves(args) if _is_tokens(t))
+        batch_size, length = (*tokens.shape, 1)[:2]
+        sizes = self._regions.sizes(batch_size, length)
+        known = [self._figures(args, inputs, size) for size in sizes]
+        axis = [size[self._regions._by_length] for size in sizes]
+        at = (batch_size, length)[self._regions._by_length]
+        figures = _on_line(dict(zip(axis, known, strict=True)), at)
+        out: Tensor = _Replayed.apply(figures, *inputs)  # type: ignore[no-untyped-call]
+        return out
+
+    def _inputs(self, args: Any) -> list[Tensor]:
+        """The tensors that may need a gradient; each once."""
+        tensors = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
+        if isinstance(self._function, nn.Module):
+            tensors += self._function.parameters()
+        return list({id(t): t for t in tensors if t.requires_grad}.values())
+
+    def _figures(self, args: Any, inputs: list[Tensor], size: tuple[int, int]) -> _Figures:
+        blocks = len(inputs)
+        if (size, blocks) not in self._known:
+            with _uncounted(), dynamo_config.patch(recompile_limit=2**10):
+                try:
+                    self._known[size, blocks] = self._measured(args, size)
+                finally:
+                    inductor.forget()
+        return self._known[size, blocks]
+
+    def _measured(self, args: Any, size: tuple[int, int]) -> _Figures:
+        """Compile, then run both passes, and count."""
+        tokens = next(t for t in tree_leaves(args) if _is_tokens(t))
+
+        def resized(value: Any) -> Any:
+            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+                return value
+            if value.shape[: tokens.dim()] != tokens.shape:
+                return value
+            shape = (*size[: tokens.dim()], *value.shape[tokens.dim() :])
+            made = torch.empty(shape, dtype=value.dtype, device=value.device)
+            return made.requires_grad_(value.requires_grad)
+
+        args = tree_map(resized, args)
+        inputs = self._inputs(args)
+        function = inductor.compiled(self._function)
+
+        def run() -> Tensor:
+            out: Tensor = function(*args)
+            return out
+
+        # The first run compiles.
+        torch.autograd.grad(run().sum(), inputs, allow_unused=True)
+        counter = CudaCounter()
+        buffers = self._function.buffers() if isinstance(self._function, nn.Module) else ()
+        counter.include([*buffers, *(t for t in tree_leaves((args, inputs)) if isinstance(t, Tensor))])
+        with counter:
+            before = counter.point().allocated
+            out = run()
+            forward = counter.peak().allocated - before
+            with_output = counter.point().allocated - before
+            shape, stride, dtype = tuple(out.shape), tuple(out.stride()), out.dtype
+            probe = _Probe.apply(out, counter)
+            start = probe.grad_fn.start
+            output_bytes = counter._size(out.untyped_storage())
+            with_probe = counter.point().allocated
+            del out
+            keeps_output = counter.point().allocated == with_probe
+            gradients = torch.autograd.grad(
+                probe, inputs, torch.empty_like(probe), allow_unused=True
+            )
+            backward = counter.peak().allocated - start[0]
+        self._regions._counter.add_workspaces(counter)
+        return _Figures(
+            forward,
+            with_output - output_bytes,
+            backward,
+            keeps_output,
+            *(shape, stride, dtype),
+            frozenset(i for i, g in enumerate(gradients) if g is None),
+        )
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.int64
+
+
+@contextlib.contextmanager
+def _uncounted() -> Iterator[None]:
+    """Leave all modes but that of fake tensors, since Dynamo compiles nothing inside of others."""
+    with _disable_current_modes() as modes, contextlib.ExitStack() as stack:
+        for mode in modes:
+            if isinstance(mode, FakeTensorMode):
+                stack.enter_context(mode)
+        yield
+
+
+def _on_line(known: Mapping[int, _Figures], at: int) -> _Figures:
+    """The figures at a size, on the line through those at two others, or one."""
+    one, *_ = every = list(known.values())
+
+    def numbers(values: Sequence[int]) -> int:
+        return max(through(dict(zip(known, values, strict=True)), at), 0)
+
+    def each(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        return tuple(numbers(values) for values in zip(*rows, strict=True))
+
+    return _Figures(
+        numbers([f.forward for f in every]),
+        numbers([f.kept for f in every]),
+        numbers([f.backward for f in every]),
+        one.keeps_output,
+        each([f.shape for f in every]),
+        each([f.stride for f in every]),
+        one.dtype,
+        one.without_gradient,
+    )
+
+
+class _Probe(torch.autograd.Function):
+    """Its gradient is made when the backward pass of what came before begins."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, counter: CudaCounter) -> Tensor:
+        ctx.counter, ctx.start = counter, []
+        ctx.like = (out.shape, out.stride(), out.dtype)
+        return out.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        shape, stride, dtype = ctx.like
+        gradient = torch.empty_strided(shape, stride, dtype=dtype)
+        ctx.start.append(ctx.counter.point().allocated)
+        ctx.counter.reset_peak()
+        return gradient, None
+
+
+class _Replayed(torch.autograd.Function):
+    """The region, by its figures."""
+
+    @staticmethod
+    def forward(ctx: Any, figures: _Figures, *inputs: Tensor) -> Tensor:
+        kept = _bytes(figures.kept)
+        out = torch.empty_strided(figures.shape, figures.stride, dtype=figures.dtype)
+        size = out.untyped_storage().nbytes()
+        _bytes(figures.forward - figures.kept - size)
+        ctx.figures, ctx.likes = figures, [(t.shape, t.dtype) for t in inputs]
+        ctx.save_for_backward(kept, *([out] if figures.keeps_output else ()))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        figures = ctx.figures
+        _bytes(figures.backward)
+        kept = ctx.saved_tensors[0]
+        kept.untyped_storage().resize_(0)
+        gradients = [
+            None if i in figures.without_gradient else torch.empty(shape, dtype=dtype)
+            for i, (shape, dtype) in enumerate(ctx.likes)
+        ]
+        return None, *gradients
+
+
+def _bytes(count: int) -> Tensor:
+    return torch.empty(max(count, 0), dtype=torch.uint8)
