@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,14 +38,14 @@ from torch._inductor.graph import GraphLowering
 from torch._inductor.runtime.hints import DeviceProperties
 from torch._inductor.select_algorithm import extern_kernels
 from torch._inductor.utils import set_tracing_context_output_strides
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _triton
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from vramlab.predict.scratch import PROCESSORS, THREADS
 
-_CUDA = torch.device("cuda", 0)
+_CUDA, _CPU = torch.device("cuda", 0), torch.device("cpu")
 _CAPABILITY = (9, 0)
 _REGISTERS = 65536
 """Registers of a multiprocessor of a Hopper card."""
@@ -103,6 +104,10 @@ def _device_on_cuda(value: Any) -> Any:
     return _CUDA if isinstance(value, torch.device) and value.type == "cpu" else value
 
 
+def _device_on_cpu(value: Any) -> Any:
+    return _CPU if isinstance(value, torch.device) and value.type == "cuda" else value
+
+
 def _to_cuda(graph: fx.GraphModule, inputs: Sequence[Any], *_: Any) -> Any:
     """Let the fake tensors of a graph be CUDA's, in place of computing them anew.
 
@@ -136,11 +141,13 @@ def _as_with_hopper() -> Iterator[None]:
             warp_size=32,
         )
 
-    answers: Mapping[tuple[Any, str], Callable[..., Any]] = {
-        (DeviceProperties, "create"): create,
-        (CudaInterface, "get_device_properties"): lambda *_: properties,
-        (CudaInterface, "get_compute_capability"): lambda *_: capability,
-        (CudaInterface, "is_bf16_supported"): lambda *_, **__: True,
+    answers: Mapping[tuple[Any, str], Any] = {
+        (DeviceProperties, "create"): staticmethod(create),
+        (CudaInterface, "get_device_properties"): staticmethod(lambda *_: properties),
+        (CudaInterface, "get_compute_capability"): staticmethod(lambda *_: capability),
+        (CudaInterface, "is_bf16_supported"): staticmethod(lambda *_, **__: True),
+        (Tensor, "copy_"): _copy_,
+        (FakeTensorMode, "dispatch"): functools.partialmethod(_dispatch, FakeTensorMode.dispatch),
         (torch.cuda, "get_device_properties"): lambda *_: properties,
         (torch.cuda, "get_device_capability"): lambda *_: _CAPABILITY,
         (scheduler, "has_triton"): lambda: True,
@@ -148,9 +155,39 @@ def _as_with_hopper() -> Iterator[None]:
     }
     with contextlib.ExitStack() as stack:
         for (place, name), answer in answers.items():
-            replacement: Any = staticmethod(answer) if isinstance(place, type) else answer
-            stack.enter_context(mock.patch.object(place, name, replacement))
+            stack.enter_context(mock.patch.object(place, name, answer))
         yield
+
+
+def _dispatch(
+    mode: FakeTensorMode, original: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
+) -> Any:
+    """Run an operation on fake CUDA tensors as one on fake CPU tensors.
+
+    Inside of an operation, torch's Python code indexes tensors, which asks for CUDA's driver.
+    """
+    given = tree_leaves((args, kwargs))
+    fakes = {id(t): t for t in given if isinstance(t, FakeTensor) and t.fake_device == _CUDA}
+    if not fakes and _CUDA not in [g for g in given if isinstance(g, torch.device)]:
+        return original(mode, func, types, args, kwargs)
+    args, kwargs = tree_map(_device_on_cpu, (args, kwargs))
+    for fake in fakes.values():
+        fake.fake_device = _CPU
+    try:
+        result = original(mode, func, types, args, kwargs)
+    finally:
+        for fake in fakes.values():
+            fake.fake_device = _CUDA
+    for made in tree_leaves(result):
+        if isinstance(made, FakeTensor):
+            made.fake_device = _CUDA
+    return result
+
+
+def _copy_(self: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """The method asks for the driver of the device; the operation does not."""
+    copied: Tensor = torch.ops.aten.copy_.default(self, source, non_blocking)
+    return copied
 
 
 def _executable(source: str) -> Callable[[list[Any]], Any]:
