@@ -35,6 +35,7 @@ from vramlab.model.offload import Offload
 from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.cut_cross_entropy import CutCrossEntropy
+from vramlab.predict.flash_attention import flash_attention
 from vramlab.predict.replaced import replaced
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
@@ -134,10 +135,12 @@ def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
 
 def adapt_to_cuda(learner: Learner) -> None:
     """Replace the attention and offload of a learner whose code needs CUDA; changes it in place."""
-    if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
+    attention = learner.technique.attention
+    if ATTENTION_VALUES[attention].predicted_as_flash:
+        compiled_flash = attention == "flash" and learner.compiled is not None
         for module in learner.model.modules():
             if isinstance(module, SelfAttention):
-                module.kernel = _flash_kernel
+                module.kernel = flash_attention if compiled_flash else _flash_kernel
     if learner.technique.offload != "none":
         learner.model.offload = Offload(lambda _: _Uncounted())
 

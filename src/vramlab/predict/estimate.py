@@ -94,6 +94,7 @@ def estimates(
                 found = _batches(run, device, limit, (compared_at or {}).get(device.type))
                 longest = _longest(run, limits) if device == _CUDA else []
                 length_peaks = _length_peaks(run, device, limits)
+                left_out = [*run.caveats, *caveats(workload.technique)] if device == _CUDA else []
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
@@ -104,7 +105,7 @@ def estimates(
             longest=longest,
             length_peaks=length_peaks,
             fragmentation=fragmentation(device),
-            caveats=caveats(workload.technique) if device == _CUDA else [],
+            caveats=left_out,
         )
         _log(estimate)
         yield estimate
@@ -129,9 +130,10 @@ def predicted_peaks(
         with FakeRun.of(workload, cuda, micro_batches) as run:
             batches = _curve_of_batches(run)
             batches.largest(limit, upper)
+            left_out = [*run.caveats, *caveats(technique)] if cuda else []
     except UnsuitableModel:
         return None
-    return PredictedPeaks(batches.peaks, complete=not (cuda and caveats(technique)))
+    return PredictedPeaks(batches.peaks, complete=not left_out)
 
 
 def unmodelled(technique: Technique) -> str | None:
@@ -277,8 +279,8 @@ def least_card(peak: int, free: Headroom = MEASURED) -> float:
 def caveats(technique: Technique) -> list[str]:
     """What the prediction for CUDA ignores, in sentences without a full stop."""
     left_out = {
-        "compiled code is counted as if it were not; the compiler chooses what to keep": (
-            technique.compile != "none"
+        "the kernels that max-autotune would choose by running them are not known": (
+            technique.compile == "max-autotune"
         ),
         "the pools of CUDA graphs, which keep what they ever used, are not counted": (
             technique.cuda_graphs

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -38,10 +40,12 @@ from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.few_chunks import few_chunks
-from vramlab.predict.regions import Regions
+from vramlab.predict.regions import COMPILED_TOKENS, Regions
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
+
+log = logging.getLogger(__name__)
 
 NEEDS_VALUES = (
     DataDependentOutputException,
@@ -50,6 +54,11 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+AS_IF_NOT_COMPILED = (
+    "compiled code is counted as if it were not; the compiler chooses what to keep"
+)
+AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
+"""Caveats of compiled code."""
 DEEP = 8
 """Blocks above which a step runs with a few of them only."""
 CONFIRMED = 2**18
@@ -71,18 +80,19 @@ class FakeRun:
         """Build the model, and create the optimizer's state by a first step.
 
         Args:
-            workload: compiled code is counted as if it were not compiled.
+            workload: on a CPU, compiled code is counted as if it were not compiled.
             cuda: predict for a CUDA device instead of a CPU.
             micro_batches: per step.
         """
+        self.caveats: list[str] = []
+        """What the prediction ignores because of this workload, in sentences without a stop."""
         self._micro_batches = micro_batches
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._regions = None
         if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
-            linear = ATTENTION_VALUES[workload.technique.attention].predicted_as_flash
-            self._regions = Regions(self._counter, linear)
+            self._regions = Regions(self._counter, _keeps_no_scores(workload.technique.attention))
         workload = _eager(workload) if self._regions is None else _without_graphs(workload)
         self._learner = _learner(workload, self._mode, self._regions)
         if cuda:
@@ -122,6 +132,8 @@ class FakeRun:
         """
         try:
             run = cls(workload, cuda, micro_batches)
+            if run._regions is not None:
+                run = run._unless_it_cannot_compile(workload)
             yield run
         except NEEDS_VALUES as error:
             raise UnsuitableModel(
@@ -144,6 +156,19 @@ class FakeRun:
     def close() -> None:
         """Remove fake tensors from caches that real steps use."""
         causal_mask.cache_clear()
+
+    def _unless_it_cannot_compile(self, workload: Workload) -> FakeRun:
+        """This run, or one without compiled code where the compiler fails on the technique."""
+        try:
+            self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
+        except (TorchDynamoException, NotImplementedError) as error:
+            log.info("the compiler fails without a GPU: %s", str(error).splitlines()[0])
+            run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
+            run.caveats.append(AS_IF_NOT_COMPILED)
+            return run
+        if workload.technique.attention == "flash" and not isinstance(workload.model, DecoderConfig):
+            self.caveats.append(AS_TORCHS_FLASH)
+        return self
 
     @property
     def length(self) -> int:
@@ -194,6 +219,8 @@ class FakeRun:
             return self._run(batch_size)
         shallow, deeper = (self._run(batch_size, count) for count in (SHALLOW, DEEPER))
         found = of_depth(shallow, deeper, len(self._blocks))
+        if self._regions:  # all blocks would take minutes to compile
+            return found
         tokens = batch_size * self._sequences.length
         if tokens < CONFIRM_AGAIN * self._confirmed_at:
             return found
@@ -288,6 +315,11 @@ class _Scalars(TorchDispatchMode):
         if func.overloadpacket is torch.ops.aten.lt and result.dim() == 0:
             self._below[result] = True
         return result
+
+
+def _keeps_no_scores(attention: str) -> bool:
+    """Whether what attention keeps is linear in the length of the sequences, in 16 bits."""
+    return attention == "sdpa" or ATTENTION_VALUES[attention].predicted_as_flash
 
 
 def _eager(workload: Workload) -> Workload:
