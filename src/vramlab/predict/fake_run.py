@@ -54,9 +54,7 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
-AS_IF_NOT_COMPILED = (
-    "compiled code is counted as if it were not; the compiler chooses what to keep"
-)
+AS_IF_NOT_COMPILED = "compiled code is counted as if it were not; the compiler chooses what to keep"
 AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
 """Caveats of compiled code."""
 DEEP = 8
@@ -166,7 +164,9 @@ class FakeRun:
             run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
             run.caveats.append(AS_IF_NOT_COMPILED)
             return run
-        if workload.technique.attention == "flash" and not isinstance(workload.model, DecoderConfig):
+        if workload.technique.attention == "flash" and not isinstance(
+            workload.model, DecoderConfig
+        ):
             self.caveats.append(AS_TORCHS_FLASH)
         return self
 

@@ -233,9 +233,36 @@ class _Kernel:
         """Nothing."""
 
 
+class _HigherOrder:
+    """Operations that run others: recomputed ones that may draw the same random numbers again."""
+
+    @staticmethod
+    def run_and_save_rng_state(operation: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+        """The state of the random numbers, which is on the host, and the result."""
+        return torch.empty(16, dtype=torch.uint8, device="meta"), operation(*args, **kwargs)
+
+    @staticmethod
+    def run_with_rng_state(_: Tensor, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        """The result."""
+        return operation(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch.ops.higher_order, name)
+
+
+class _Operations:
+    """torch.ops, but for those above."""
+
+    higher_order = _HigherOrder()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch.ops, name)
+
+
 class _Torch:
     """The module torch, but for the current device."""
 
+    ops = _Operations()
     cuda = types.SimpleNamespace(
         _DeviceGuard=lambda _: contextlib.nullcontext(), set_device=lambda _: None
     )

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo_config
+from torch.autograd.graph import saved_tensors_hooks
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
@@ -121,7 +122,9 @@ class _Region:
     def _figures(self, args: Any, inputs: list[Tensor], size: tuple[int, int]) -> _Figures:
         blocks = len(inputs)
         if (size, blocks) not in self._known:
-            with _uncounted(), dynamo_config.patch(recompile_limit=2**10):
+            # Not the hooks of checkpointing, in which the head `chunked` calls its region.
+            hooks = saved_tensors_hooks(_same, _same)
+            with _uncounted(), hooks, dynamo_config.patch(recompile_limit=2**10):
                 try:
                     self._known[size, blocks] = self._measured(args, size)
                 finally:
@@ -153,7 +156,9 @@ class _Region:
         torch.autograd.grad(run().sum(), inputs, allow_unused=True)
         counter = CudaCounter()
         buffers = self._function.buffers() if isinstance(self._function, nn.Module) else ()
-        counter.include([*buffers, *(t for t in tree_leaves((args, inputs)) if isinstance(t, Tensor))])
+        counter.include(
+            [*buffers, *(t for t in tree_leaves((args, inputs)) if isinstance(t, Tensor))]
+        )
         with counter:
             before = counter.point().allocated
             out = run()
@@ -179,6 +184,10 @@ class _Region:
             *(shape, stride, dtype),
             frozenset(i for i, g in enumerate(gradients) if g is None),
         )
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _is_tokens(value: Any) -> bool:
