@@ -13,12 +13,11 @@ import functools
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -40,10 +39,12 @@ from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.optimizers import InBackward
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.few_chunks import few_chunks
-from vramlab.predict.regions import COMPILED_TOKENS, Regions
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
+
+if TYPE_CHECKING:
+    from vramlab.predict.regions import Regions
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +89,10 @@ class FakeRun:
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self._regions = None
+        self._regions: Regions | None = None
         if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
+            from vramlab.predict.regions import Regions  # noqa: PLC0415  slow: the compiler
+
             self._regions = Regions(self._counter, _keeps_no_scores(workload.technique.attention))
         workload = _eager(workload) if self._regions is None else _without_graphs(workload)
         self._learner = _learner(workload, self._mode, self._regions)
@@ -157,6 +160,10 @@ class FakeRun:
 
     def _unless_it_cannot_compile(self, workload: Workload) -> FakeRun:
         """This run, or one without compiled code where the compiler fails on the technique."""
+        from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415  slow
+
+        from vramlab.predict.regions import COMPILED_TOKENS  # noqa: PLC0415
+
         try:
             self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
         except (TorchDynamoException, NotImplementedError) as error:

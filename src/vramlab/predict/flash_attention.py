@@ -14,9 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FORWARD, _BACKWARD = "vramlab_predict::flash_forward", "vramlab_predict::flash_backward"
+torch.library.define(
+    _FORWARD,
+    "(Tensor q, Tensor k, Tensor v) -> (Tensor out, Tensor sums, Tensor state)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+torch.library.define(
+    _BACKWARD,
+    "(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor sums, Tensor state, "
+    "Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
+)
 
-@torch.library.custom_op("vramlab_predict::flash_forward", mutates_args=())
-def flash_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+
+@torch.library.register_fake(_FORWARD)
+def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The result, its log-sum-exp, and the state of the random numbers.
 
     Args:
@@ -24,38 +37,15 @@ def flash_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tens
         k: keys [batch, time, heads or fewer, head width].
         v: values, as k.
     """
-    raise NotImplementedError("only on tensors without values")
-
-
-@flash_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    batch, time, heads, _ = q.shape
+    batch, time, heads = q.shape[:3]
     sums = torch.empty((batch, heads, time), dtype=torch.float32, device=q.device)
     return torch.empty_like(q), sums, torch.empty(2, dtype=torch.int64, device=q.device)
 
 
-@torch.library.custom_op(
-    "vramlab_predict::flash_backward", mutates_args=("grad_q", "grad_k", "grad_v")
-)
-def flash_backward(
-    grad_out: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    grad_q: Tensor,
-    grad_k: Tensor,
-    grad_v: Tensor,
-    state: Tensor,
-) -> Tensor:
-    """Write the gradients; returns for each row the sum of the result times its gradient."""
-    raise NotImplementedError("only on tensors without values")
-
-
-@flash_backward.register_fake
+@torch.library.register_fake(_BACKWARD)
 def _(grad_out: Tensor, q: Tensor, *_: Tensor) -> Tensor:
-    batch, time, heads, _ = q.shape
+    """For each row, padded, the sum of the result times its gradient; the gradients are written."""
+    batch, time, heads = q.shape[:3]
     rows = -(-time // 128) * 128
     return torch.empty((batch, heads, rows), dtype=torch.float32, device=q.device)
 
@@ -63,15 +53,16 @@ def _(grad_out: Tensor, q: Tensor, *_: Tensor) -> Tensor:
 class _Flash(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out, sums, state = flash_forward(q, k, v)
+        out, sums, state = torch.ops.vramlab_predict.flash_forward(q, k, v)
         ctx.save_for_backward(q, k, v, out, sums, state)
-        return out[..., : q.shape[-1]]
+        attended: Tensor = out[..., : q.shape[-1]]
+        return attended
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, ...]:
         q, k, v, out, sums, state = ctx.saved_tensors
         gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        flash_backward(grad_out, q, k, v, out, sums, *gradients, state)
+        torch.ops.vramlab_predict.flash_backward(grad_out, q, k, v, out, sums, state, *gradients)
         return tuple(gradient[..., : grad_out.shape[-1]] for gradient in gradients)
 
 

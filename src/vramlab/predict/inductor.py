@@ -35,6 +35,7 @@ from torch._dynamo.device_interface import CudaInterface
 from torch._inductor import compile_fx, scheduler
 from torch._inductor.debug import DebugContext
 from torch._inductor.graph import GraphLowering
+from torch._inductor.output_code import CompiledFxGraph
 from torch._inductor.runtime.hints import DeviceProperties
 from torch._inductor.select_algorithm import extern_kernels
 from torch._inductor.utils import set_tracing_context_output_strides
@@ -95,6 +96,7 @@ def _compile_pass(graph: fx.GraphModule, inputs: Sequence[Any], **options: Any) 
         DebugContext(),
     ):
         code = compile_fx.fx_codegen_and_compile(graph, inputs, inputs_to_check=[], **options)
+        assert isinstance(code, CompiledFxGraph)
         # The backward pass is compiled for the strides that the forward pass chose.
         set_tracing_context_output_strides(inputs, code)
     return _executable(sources[-1])
@@ -159,22 +161,20 @@ def _as_with_hopper() -> Iterator[None]:
         yield
 
 
-def _dispatch(
-    mode: FakeTensorMode, original: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
-) -> Any:
+def _dispatch(mode: FakeTensorMode, original: Any, func: Any, types: Any, *call: Any) -> Any:
     """Run an operation on fake CUDA tensors as one on fake CPU tensors.
 
     Inside of an operation, torch's Python code indexes tensors, which asks for CUDA's driver.
     """
-    given = tree_leaves((args, kwargs))
+    given = tree_leaves(call)
     fakes = {id(t): t for t in given if isinstance(t, FakeTensor) and t.fake_device == _CUDA}
     if not fakes and _CUDA not in [g for g in given if isinstance(g, torch.device)]:
-        return original(mode, func, types, args, kwargs)
-    args, kwargs = tree_map(_device_on_cpu, (args, kwargs))
+        return original(mode, func, types, *call)
+    call = tree_map(_device_on_cpu, call)
     for fake in fakes.values():
         fake.fake_device = _CPU
     try:
-        result = original(mode, func, types, args, kwargs)
+        result = original(mode, func, types, *call)
     finally:
         for fake in fakes.values():
             fake.fake_device = _CUDA
@@ -196,7 +196,7 @@ def _executable(source: str) -> Callable[[list[Any]], Any]:
     It takes a list of inputs, which it empties, so that it can free them.
     """
     module = ast.parse(source)
-    names = _NAMES | dict.fromkeys(_kernels(module), _Kernel())
+    names: dict[str, Any] = {**_NAMES, **dict.fromkeys(_kernels(module), _Kernel())}
     calls = [
         node
         for part in module.body
@@ -205,7 +205,7 @@ def _executable(source: str) -> Callable[[list[Any]], Any]:
     ]
     (definition,) = calls
     is_method = len(definition.args.args) > 1
-    exec(compile(ast.Module([definition], []), "<Inductor>", "exec"), names)  # noqa: S102
+    exec(compile(ast.Module([definition], []), "<Inductor>", "exec"), names)
     call = names["call"]
 
     def run(inputs: list[Any]) -> Any:

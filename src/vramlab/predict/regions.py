@@ -10,6 +10,7 @@ region then is one operation that takes, and keeps, what a line through two of t
 from __future__ import annotations
 
 import contextlib
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import config as dynamo_config
-from torch.autograd.graph import saved_tensors_hooks
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -124,7 +124,8 @@ class _Region:
         if (size, blocks) not in self._known:
             # Not the hooks of checkpointing, in which the head `chunked` calls its region.
             hooks = saved_tensors_hooks(_same, _same)
-            with _uncounted(), hooks, dynamo_config.patch(recompile_limit=2**10):
+            with _uncounted(), hooks, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Dynamo's, on how it reads the model's code
                 try:
                     self._known[size, blocks] = self._measured(args, size)
                 finally:
@@ -165,7 +166,7 @@ class _Region:
             forward = counter.peak().allocated - before
             with_output = counter.point().allocated - before
             shape, stride, dtype = tuple(out.shape), tuple(out.stride()), out.dtype
-            probe = _Probe.apply(out, counter)
+            probe = _Probe.apply(out, counter)  # type: ignore[no-untyped-call]
             start = probe.grad_fn.start
             output_bytes = counter._size(out.untyped_storage())
             with_probe = counter.point().allocated

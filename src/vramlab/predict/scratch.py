@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vramlab.predict.flash_attention import flash_backward
+from vramlab.predict import flash_attention  # noqa: F401  makes the operations
 
 _ATEN = torch.ops.aten
 
@@ -148,7 +148,7 @@ def _round_up(number: int, multiple: int) -> int:
 
 _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN._scaled_dot_product_flash_attention_backward.default: _flash_backward,
-    flash_backward._opoverload: _flash_attn_backward,
+    torch.ops.vramlab_predict.flash_backward.default: _flash_attn_backward,
     _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     _ATEN.embedding_dense_backward.default: _embedding_backward,
     _ATEN.sum.dim_IntList: _sum,
