@@ -28,7 +28,7 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake(_FORWARD)
+@torch.library.register_fake(_FORWARD)  # type: ignore[untyped-decorator]
 def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The result, its log-sum-exp, and the state of the random numbers.
 
@@ -42,7 +42,7 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), sums, torch.empty(2, dtype=torch.int64, device=q.device)
 
 
-@torch.library.register_fake(_BACKWARD)
+@torch.library.register_fake(_BACKWARD)  # type: ignore[untyped-decorator]
 def _(grad_out: Tensor, q: Tensor, *_: Tensor) -> Tensor:
     """For each row, padded, the sum of the result times its gradient; the gradients are written."""
     batch, time, heads = q.shape[:3]

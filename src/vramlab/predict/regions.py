@@ -10,6 +10,7 @@ region then is one operation that takes, and keeps, what a line through two of t
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +24,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from vramlab.model.language_model import LanguageModel
 from vramlab.predict import inductor
 from vramlab.predict.cuda import CudaCounter
 from vramlab.predict.curve import through
+from vramlab.results.longest_sequence import UNIT
 
 COMPILED_TOKENS = (2**9, 2**13, 2**17)
 """Tokens of the batches that are compiled, about."""
@@ -73,24 +76,28 @@ class Regions:
         finally:
             self._by_length = False
 
-    def sizes(self, batch_size: int, length: int) -> list[tuple[int, int]]:
-        """The sizes that are compiled for one, as batch and length; those on a line with it."""
-        if self._by_length:
-            if not self._linear:
-                return [(batch_size, length)]
-            first = {64 * max(tokens // batch_size // 64, 1) for tokens in COMPILED_TOKENS}
-            near = _near(sorted(first), length)
-            return [(batch_size, size) for size in near]
-        first = {max(tokens // length, 1) for tokens in COMPILED_TOKENS}
-        return [(size, length) for size in _near(sorted(first), batch_size)]
+    def sizes(self, shape: Sequence[int]) -> tuple[int, list[int]]:
+        """Which dimension of the tokens varies, and its sizes that are compiled for one shape.
+
+        Args:
+            shape: of the tokens: [batch, time], or [tokens] of a chunk.
+        """
+        dimension = int(self._by_length and len(shape) > 1)
+        size = shape[dimension]
+        if dimension and not self._linear:
+            return dimension, [size]
+        unit = UNIT if dimension else 1
+        row = unit * math.prod(shape) // size
+        sizes = {unit * max(tokens // row, 1) for tokens in COMPILED_TOKENS}
+        return dimension, _near(sorted(sizes if len(sizes) > 1 else {*sizes, 2 * min(sizes)}), size)
 
 
-def _near(sizes: Sequence[int], size: int) -> Sequence[int]:
+def _near(sizes: Sequence[int], size: int) -> list[int]:
     """The two sizes around one, or the two nearest to it; the size itself where it is one."""
     if size in sizes:
         return [size]
-    start = min(max(bisect_left(sizes, size) - 1, 0), max(len(sizes) - 2, 0))
-    return sizes[start : start + 2]
+    start = min(max(bisect_left(sizes, size) - 1, 0), len(sizes) - 2)
+    return list(sizes[start : start + 2])
 
 
 class _Region:
@@ -102,13 +109,10 @@ class _Region:
 
     def __call__(self, *args: Any) -> Any:
         inputs = self._inputs(args)
-        tokens = next(t for t in tree_leaves(args) if _is_tokens(t))
-        batch_size, length = (*tokens.shape, 1)[:2]
-        sizes = self._regions.sizes(batch_size, length)
-        known = [self._figures(args, inputs, size) for size in sizes]
-        axis = [size[self._regions._by_length] for size in sizes]
-        at = (batch_size, length)[self._regions._by_length]
-        figures = _on_line(dict(zip(axis, known, strict=True)), at)
+        shape = _tokens(args).shape
+        dimension, sizes = self._regions.sizes(shape)
+        known = {size: self._figures(args, len(inputs), dimension, size) for size in sizes}
+        figures = _on_line(known, shape[dimension])
         out: Tensor = _Replayed.apply(figures, *inputs)  # type: ignore[no-untyped-call]
         return out
 
@@ -119,33 +123,38 @@ class _Region:
             tensors += self._function.parameters()
         return list({id(t): t for t in tensors if t.requires_grad}.values())
 
-    def _figures(self, args: Any, inputs: list[Tensor], size: tuple[int, int]) -> _Figures:
-        blocks = len(inputs)
-        if (size, blocks) not in self._known:
+    def _figures(self, args: Any, inputs: int, dimension: int, size: int) -> _Figures:
+        """Those at another size of a dimension; `inputs` tells depths of the model apart."""
+        shape = list(_tokens(args).shape)
+        shape[dimension] = size
+        key = (*shape, inputs)
+        if key not in self._known:
             # Not the hooks of checkpointing, in which the head `chunked` calls its region.
             hooks = saved_tensors_hooks(_same, _same)
-            with _uncounted(), hooks, warnings.catch_warnings():
+            with _uncounted(), hooks, self._buffers_kept(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Dynamo's, on how it reads the model's code
                 try:
-                    self._known[size, blocks] = self._measured(args, size)
+                    self._known[key] = self._measured(_resized(args, shape))
                 finally:
                     inductor.forget()
-        return self._known[size, blocks]
+        return self._known[key]
 
-    def _measured(self, args: Any, size: tuple[int, int]) -> _Figures:
+    @contextlib.contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        """Put back what the model makes for another length, such as positions."""
+        modules = list(self._function.modules()) if isinstance(self._function, nn.Module) else []
+        before = [dict(module._buffers) for module in modules]
+        try:
+            yield
+        finally:
+            for module, buffers in zip(modules, before, strict=True):
+                module._buffers.update(buffers)
+
+    def _measured(self, args: Any) -> _Figures:
         """Compile, then run both passes, and count."""
-        tokens = next(t for t in tree_leaves(args) if _is_tokens(t))
-
-        def resized(value: Any) -> Any:
-            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
-                return value
-            if value.shape[: tokens.dim()] != tokens.shape:
-                return value
-            shape = (*size[: tokens.dim()], *value.shape[tokens.dim() :])
-            made = torch.empty(shape, dtype=value.dtype, device=value.device)
-            return made.requires_grad_(value.requires_grad)
-
-        args = tree_map(resized, args)
+        tokens = _tokens(args)
+        if isinstance(self._function, LanguageModel):
+            self._function.reserve(tokens.shape[1])
         inputs = self._inputs(args)
         function = inductor.compiled(self._function)
 
@@ -160,7 +169,9 @@ class _Region:
         counter.include(
             [*buffers, *(t for t in tree_leaves((args, inputs)) if isinstance(t, Tensor))]
         )
-        with counter:
+        # Dynamo compares the modes of torch too. An error, where it finds nothing that is compiled.
+        compiled = torch.compiler.set_stance("default", skip_guard_eval_unsafe=True)
+        with compiled, counter:
             before = counter.point().allocated
             out = run()
             forward = counter.peak().allocated - before
@@ -191,8 +202,24 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _is_tokens(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dtype == torch.int64
+def _tokens(args: Any) -> Tensor:
+    """The inputs of a model or the targets of a loss head, [batch, time] or [tokens]."""
+    return next(t for t in tree_leaves(args) if isinstance(t, Tensor) and t.dtype == torch.int64)
+
+
+def _resized(args: Any, shape: Sequence[int]) -> Any:
+    """The arguments with other sizes of batch and time, all but the parameters."""
+    before = _tokens(args).shape
+
+    def resized(value: Any) -> Any:
+        if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+            return value
+        if value.shape[: len(before)] != before:
+            return value
+        made = value.new_empty((*shape, *value.shape[len(before) :]))
+        return made.requires_grad_(value.requires_grad)
+
+    return tree_map(resized, args)
 
 
 @contextlib.contextmanager
