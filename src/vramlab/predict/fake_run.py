@@ -160,14 +160,13 @@ class FakeRun:
 
     def _unless_it_cannot_compile(self, workload: Workload) -> FakeRun:
         """This run, or one without compiled code where the compiler fails on the technique."""
-        from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415  slow
-
-        from vramlab.predict.regions import COMPILED_TOKENS  # noqa: PLC0415
+        from vramlab.predict.regions import COMPILED_TOKENS  # noqa: PLC0415  slow
 
         try:
             self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
-        except (TorchDynamoException, NotImplementedError) as error:
-            log.info("the compiler fails without a GPU: %s", str(error).splitlines()[0])
+        except Exception as error:  # noqa: BLE001  each part of the compiler fails in its own way
+            reason = str(error) or type(error).__name__
+            log.info("the compiler fails without a GPU: %s", reason.splitlines()[0])
             run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
             run.caveats.append(AS_IF_NOT_COMPILED)
             return run

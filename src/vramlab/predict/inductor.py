@@ -14,7 +14,11 @@ only their answers to a few questions, so the real compiler runs:
    other operations that are not Triton's run as fake operations. So a dispatch mode that counts
    bytes sees what it would see on a GPU.
 
-Kernels are not tuned, as `max-autotune` does by running them: each product is cuBLAS's.
+Kernels are not tuned, as `max-autotune` does by running them: each product is cuBLAS's. Nor are
+matrices padded to a multiple of 8 columns, which Inductor decides by running both.
+
+Parts of torch that are private are used here. Where another version has others, an exception ends
+the compilation, and the code is counted as if it were not compiled (`FakeRun.of`).
 """
 
 from __future__ import annotations
@@ -152,6 +156,8 @@ def _as_with_hopper() -> Iterator[None]:
         (FakeTensorMode, "dispatch"): functools.partialmethod(_dispatch, FakeTensorMode.dispatch),
         (torch.cuda, "get_device_properties"): lambda *_: properties,
         (torch.cuda, "get_device_capability"): lambda *_: _CAPABILITY,
+        # Where there is a GPU, the search predicts before it makes a context there.
+        (compile_fx, "get_cuda_device_context"): lambda _: contextlib.nullcontext(),
         (scheduler, "has_triton"): lambda: True,
         (_triton, "triton_hash_with_backend"): lambda: "",
     }

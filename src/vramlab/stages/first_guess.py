@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 def first_guess(params: Any) -> PredictedPeaks | None:
     """Predict the peaks of some batches, up to about the largest that fits; None where it cannot.
 
-    It takes a second or two on the host, before the job waits for its GPU, and makes no CUDA
-    context, so the memory limit is known only roughly here.
+    It takes a second or two on the host, some 30 where code is compiled, before the job waits for
+    its GPU, and makes no CUDA context, so the memory limit is known only roughly here.
 
     Args:
         params: of the rule `batch_size`.
