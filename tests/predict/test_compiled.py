@@ -112,6 +112,26 @@ def test_lengths_are_on_a_line_too():
     assert line == pytest.approx(itself, rel=0.01)
 
 
+def test_which_sizes_are_compiled():
+    inductor.prepare()
+    found = Regions(CudaCounter())
+    assert found.sizes([512, 256]) == (0, [512])
+    assert found.sizes([100, 256]) == (0, [32, 512])
+    assert found.sizes([4000, 256]) == (0, [32, 512])
+    assert found.sizes([3, 2**18]) == (0, [1, 2])
+    assert found.sizes([2432]) == (0, [512, 8192])  # a chunk of a loss head
+    with found.by_length():
+        assert found.sizes([1, 1024]) == (1, [512, 8192])
+        assert found.sizes([2432]) == (0, [512, 8192])
+        found.longest = 1024
+        assert found.sizes([1, 768]) == (1, [512, 1024])
+        found.longest = 100
+        assert found.sizes([1, 64]) == (1, [64])
+    scores = Regions(CudaCounter(), linear=False)
+    with scores.by_length():
+        assert scores.sizes([1, 768]) == (1, [768])
+
+
 @pytest.mark.parametrize(
     ("axes", "saves"),
     [

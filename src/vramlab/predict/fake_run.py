@@ -30,6 +30,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import DecoderConfig
+from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
 from vramlab.data.sequences import Sequences
@@ -93,9 +94,11 @@ class FakeRun:
         if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
             from vramlab.predict.regions import Regions  # noqa: PLC0415  slow: the compiler
 
-            self._regions = Regions(self._counter, _keeps_no_scores(workload.technique.attention))
+            self._regions = Regions(self._counter, _keeps_no_scores(workload.technique))
         workload = _eager(workload) if self._regions is None else _without_graphs(workload)
         self._learner = _learner(workload, self._mode, self._regions)
+        if self._regions is not None:
+            self._regions.longest = self.positions
         if cuda:
             adapt_to_cuda(self._learner)
         dtype = np.min_scalar_type(workload.vocab_size - 1)
@@ -323,9 +326,14 @@ class _Scalars(TorchDispatchMode):
         return result
 
 
-def _keeps_no_scores(attention: str) -> bool:
-    """Whether what attention keeps is linear in the length of the sequences, in 16 bits."""
-    return attention == "sdpa" or ATTENTION_VALUES[attention].predicted_as_flash
+def _keeps_no_scores(technique: Technique) -> bool:
+    """Whether what attention keeps is linear in the length of the sequences for certain.
+
+    In 32 bits torch computes grouped heads by plain products, which keep all scores.
+    """
+    if technique.attention == "sdpa":
+        return technique.precision not in {"fp32", "tf32"}
+    return ATTENTION_VALUES[technique.attention].predicted_as_flash
 
 
 def _eager(workload: Workload) -> Workload:

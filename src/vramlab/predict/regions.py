@@ -61,6 +61,8 @@ class Regions:
         self._counter = counter
         self._linear = linear
         self._by_length = False
+        self.longest: int | None = None
+        """The most tokens of a sequence that the model takes; None for no bound."""
         inductor.prepare()
 
     def compile(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -89,12 +91,15 @@ class Regions:
         unit = UNIT if dimension else 1
         row = unit * math.prod(shape) // size
         sizes = {unit * max(tokens // row, 1) for tokens in COMPILED_TOKENS}
-        return dimension, _near(sorted(sizes if len(sizes) > 1 else {*sizes, 2 * min(sizes)}), size)
+        sizes |= {2 * min(sizes)} if len(sizes) == 1 else set()
+        if dimension and self.longest is not None:
+            sizes = {min(size, self.longest) for size in sizes}
+        return dimension, _near(sorted(sizes), size)
 
 
 def _near(sizes: Sequence[int], size: int) -> list[int]:
     """The two sizes around one, or the two nearest to it; the size itself where it is one."""
-    if size in sizes:
+    if size in sizes or len(sizes) == 1:
         return [size]
     start = min(max(bisect_left(sizes, size) - 1, 0), len(sizes) - 2)
     return list(sizes[start : start + 2])
