@@ -1,6 +1,6 @@
 """Peaks of training steps that GPUs took, for `tools/gpu_peaks.py` to measure again."""
 
-from vramlab.config.model import DecoderConfig
+from vramlab.config.model import DecoderConfig, TransformersConfig
 
 OF_THE_DEFAULT = {
     "fp32": ({}, {4: 342662656, 2855: 147510894080}),
@@ -63,3 +63,50 @@ ELSEWHERE = {
 }
 """Model, vocabulary, length, and bytes by batch size, of flash with the fused head: 2026-11-25, and
 the first and the last on an H100 of 2026-11-27."""
+
+_BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused", "compile": "default"}
+_FUSED = _BF16 | {"loss_head": "fused", "chunk_tokens": 8192}
+_RECOMPUTED = {"feed_forward": "recomputed"}
+_PURE = {"precision": "pure-bf16"}
+COMPILED = {
+    "full head": (_BF16, 7.10),
+    "fused head": (_FUSED, 4.39),
+    "both": (_FUSED | _RECOMPUTED, 3.89),
+    "both, chunks of 16,384": (_FUSED | _RECOMPUTED | {"chunk_tokens": 16_384}, 4.08),
+    "both, flash-attn": (_FUSED | _RECOMPUTED | {"attention": "flash"}, 3.14),
+    "both, pure-bf16": (_FUSED | _RECOMPUTED | _PURE, 3.53),
+    "recomputed, full head, pure-bf16": (_BF16 | _RECOMPUTED | _PURE, 6.24),
+}
+"""Axes and GiB of compiled steps of 512 sequences of 256 tokens, the default model with dropout:
+docs/performance.md, torch 2.11.0, an H200, 2026-11-24, when a chunk had 8,192 tokens."""
+
+COMPILED_HEAD = {
+    (131_072, 128, 12_000): 3008,
+    (8_192, 2_048, 128_256): 2004,
+    (16_384, 896, 151_936): 4748,
+    (8_192, 4_096, 128_256): 2004,
+}
+"""MiB of the compiled full head beyond inputs and gradients, by tokens, width and vocabulary:
+docs/techniques.md, torch 2.11, an H100, 2026-11-27."""
+
+LLAMA = TransformersConfig(
+    source="transformers",
+    config={
+        "model_type": "llama",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 128_256,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 131_072,
+    },
+)
+COMPILED_LLAMA = {
+    "full head": (_BF16, 42.80),
+    "fused head": (_BF16 | {"loss_head": "fused"}, 39.65),
+    "fused head, pure-bf16": (_BF16 | {"loss_head": "fused"} | _PURE, 27.96),
+}
+"""GiB of 8 x 2,048 tokens: docs/results/own_models.md, torch 2.11, an H100, 2026-11-27."""

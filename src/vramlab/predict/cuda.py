@@ -35,6 +35,7 @@ from vramlab.model.offload import Offload
 from vramlab.model.torchao_adamw import MINIMAL_SIZE
 from vramlab.predict.autocast import autocast_as_on_cuda
 from vramlab.predict.cut_cross_entropy import CutCrossEntropy
+from vramlab.predict.flash_attention import flash_attention
 from vramlab.predict.replaced import replaced
 from vramlab.predict.scratch import granules, scratch
 from vramlab.training.learner import Learner
@@ -114,6 +115,10 @@ class CudaCounter(Counter):
         """
         return sum(self._workspaces.values())
 
+    def add_workspaces(self, other: CudaCounter) -> None:
+        """Count the workspaces that another counter saw, for the same two threads."""
+        self._workspaces |= other._workspaces
+
     def _add(self, storage: torch.UntypedStorage) -> None:
         if id(storage) not in self._host_storages:
             super()._add(storage)
@@ -137,10 +142,12 @@ def workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
 
 def adapt_to_cuda(learner: Learner) -> None:
     """Replace the attention and offload of a learner whose code needs CUDA; changes it in place."""
-    if ATTENTION_VALUES[learner.technique.attention].predicted_as_flash:
+    attention = learner.technique.attention
+    if ATTENTION_VALUES[attention].predicted_as_flash:
+        compiled_flash = attention == "flash" and learner.compiled is not None
         for module in learner.model.modules():
             if isinstance(module, SelfAttention):
-                module.kernel = _flash_kernel
+                module.kernel = flash_attention if compiled_flash else _flash_kernel
     if learner.technique.offload != "none":
         learner.model.offload = Offload(lambda _: _Uncounted())
 

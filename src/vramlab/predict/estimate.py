@@ -95,6 +95,7 @@ def estimates(
                 found = _batches(run, device, limit, (compared_at or {}).get(device.type))
                 longest = _longest(run, limits) if device == _CUDA else []
                 length_peaks = _length_peaks(run, device, limits)
+                left_out = [*run.caveats, *caveats(workload.technique)] if device == _CUDA else []
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
@@ -105,7 +106,7 @@ def estimates(
             longest=longest,
             length_peaks=length_peaks,
             fragmentation=fragmentation(device),
-            caveats=caveats(workload.technique) if device == _CUDA else [],
+            caveats=left_out,
         )
 
 
@@ -139,19 +140,21 @@ def predicted_peaks(
         with FakeRun.of(workload, cuda, micro_batches) as run:
             batches = _curve_of_batches(run)
             begin, steps = batches.largest(room.limit, room.upper), room.trial_steps
-            tried = cuda and steps is not None and _is_tried(technique, begin)
+            left_out = [*run.caveats, *caveats(technique)] if cuda else []
+            tried = cuda and steps is not None and _is_tried(run, begin)
             if tried and steps is not None:
                 # The search tries one more by itself.
                 begin = largest_that_fits(run, begin, room.limit, steps, upper=begin)
     except UnsuitableModel:
         return None
-    complete = not (cuda and caveats(technique))
-    return PredictedPeaks(batches.peaks, complete, begin if tried else None)
+    return PredictedPeaks(batches.peaks, not left_out, begin if tried else None)
 
 
-def _is_tried(technique: Technique, batch_size: int) -> bool:
-    """Whether a trial on fake tensors tells more than the peaks do."""
-    return 0 < batch_size <= _FEW and not caveats(technique)
+def _is_tried(run: FakeRun, batch_size: int) -> bool:
+    """Whether a trial on fake tensors tells more than the peaks do; not of compiled code."""
+    technique = run.technique
+    known = technique.compile == "none" and not run.caveats and not caveats(technique)
+    return 0 < batch_size <= _FEW and known
 
 
 def unmodelled(technique: Technique) -> str | None:
@@ -201,7 +204,7 @@ def _batches(
     batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest(limit, upper)
-    if limit is not None and own and device == _CUDA and _is_tried(run.technique, own):
+    if limit is not None and own and device == _CUDA and _is_tried(run, own):
         whole = limit + fragmentation(device)
         own = largest_that_fits(run, own, whole, limits.measure.confirm_steps, upper)
     cards, free = limits.cards if device == _CUDA else (), limits.measure.headroom
@@ -291,8 +294,8 @@ def least_card(peak: int, free: Headroom = MEASURED) -> float:
 def caveats(technique: Technique) -> list[str]:
     """What the prediction for CUDA ignores, in sentences without a full stop."""
     left_out = {
-        "compiled code is counted as if it were not; the compiler chooses what to keep": (
-            technique.compile != "none"
+        "the kernels that max-autotune would choose by running them are not known": (
+            technique.compile == "max-autotune"
         ),
         "the pools of CUDA graphs, which keep what they ever used, are not counted": (
             technique.cuda_graphs

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensorMode,
     UnsupportedOperatorException,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
@@ -42,6 +45,11 @@ from vramlab.predict.step_mode import StepMode
 from vramlab.training.learner import Learner, build
 from vramlab.training.step import Phase, train_step
 
+if TYPE_CHECKING:
+    from vramlab.predict.regions import Regions
+
+log = logging.getLogger(__name__)
+
 NEEDS_VALUES = (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -49,6 +57,9 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+AS_IF_NOT_COMPILED = "compiled code is counted as if it were not; the compiler chooses what to keep"
+AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
+"""Caveats of compiled code."""
 DEEP = 8
 """Blocks above which a step runs with a few of them only."""
 CONFIRMED = 2**18
@@ -70,15 +81,26 @@ class FakeRun:
         """Build the model, and create the optimizer's state by a first step.
 
         Args:
-            workload: compiled code is counted as if it were not compiled.
+            workload: on a CPU, compiled code is counted as if it were not compiled.
             cuda: predict for a CUDA device instead of a CPU.
             micro_batches: per step.
         """
+        self.caveats: list[str] = []
+        """What the prediction ignores because of this workload, in sentences without a stop."""
         self._micro_batches = micro_batches
         self._cuda = cuda
         self._counter: Counter = CudaCounter() if cuda else Counter(sys.maxsize)
-        self._mode = StepMode()
-        self._learner = _learner(_eager(workload), self._mode)
+        self._mode: FakeTensorMode = StepMode()
+        self._regions: Regions | None = None
+        if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
+            from vramlab.predict.regions import Regions  # noqa: PLC0415  slow: the compiler
+
+            self._mode = FakeTensorMode(allow_non_fake_inputs=True)  # the compiler knows no other
+            self._regions = Regions(self._counter, _keeps_no_scores(workload.technique))
+        workload = _eager(workload) if self._regions is None else _without_graphs(workload)
+        self._learner = _learner(workload, self._mode, self._regions)
+        if self._regions is not None:
+            self._regions.longest = self.positions
         if cuda:
             adapt_to_cuda(self._learner)
         dtype = np.min_scalar_type(workload.vocab_size - 1)
@@ -115,6 +137,8 @@ class FakeRun:
         """
         try:
             run = cls(workload, cuda, micro_batches)
+            if run._regions is not None:
+                run = run._unless_it_cannot_compile(workload)
             yield run
         except NEEDS_VALUES as error:
             raise UnsuitableModel(
@@ -138,9 +162,27 @@ class FakeRun:
         """Remove fake tensors from caches that real steps use."""
         causal_mask.cache_clear()
 
+    def _unless_it_cannot_compile(self, workload: Workload) -> FakeRun:
+        """This run, or one without compiled code where the compiler fails on the technique."""
+        from vramlab.predict.regions import COMPILED_TOKENS  # noqa: PLC0415  slow
+
+        try:
+            self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
+        except Exception as error:  # noqa: BLE001  each part of the compiler fails in its own way
+            reason = str(error) or type(error).__name__
+            log.info("the compiler fails without a GPU: %s", reason.splitlines()[0])
+            run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
+            run.caveats.append(AS_IF_NOT_COMPILED)
+            return run
+        if workload.technique.attention == "flash" and not isinstance(
+            workload.model, DecoderConfig
+        ):
+            self.caveats.append(AS_TORCHS_FLASH)
+        return self
+
     @property
     def technique(self) -> Technique:
-        """The technique that runs, without compilation."""
+        """The technique that runs, without what is not modelled."""
         return self._learner.technique
 
     @property
@@ -164,8 +206,10 @@ class FakeRun:
             before.stream[: max(2 * length + 1, len(before.stream))], length
         )
         self._forget_length()
+        by_length = contextlib.nullcontext() if self._regions is None else self._regions.by_length()
         try:
-            return self._step(batch_size)
+            with by_length:
+                return self._step(batch_size)
         finally:
             self._sequences = before
             self._forget_length()
@@ -190,6 +234,8 @@ class FakeRun:
             return self._run(batch_size)
         shallow, deeper = (self._run(batch_size, count) for count in (SHALLOW, DEEPER))
         found = of_depth(shallow, deeper, len(self._blocks))
+        if self._regions:  # all blocks would take minutes to compile
+            return found
         tokens = batch_size * self._sequences.length
         if tokens < CONFIRM_AGAIN * self._confirmed_at:
             return found
@@ -205,19 +251,27 @@ class FakeRun:
         if count is not None and self._blocks is not None:
             shortened = only(self._blocks, count)
         with shortened, self._counting():
-            segments = SegmentPeaks(self._counter, self._learner.model.running_blocks())
+            # What is compiled is one operation, and has no segments.
+            blocks = [] if self._regions else self._learner.model.running_blocks()
+            segments = SegmentPeaks(self._counter, blocks)
+            compiled = self._learner.compiled
+            own_head = self._learner.loss_head if compiled is None else compiled[1]
 
             def head(hidden: Tensor, output: OutputEmbedding, targets: Tensor) -> Tensor:
                 segments.enter("head forward")
                 hidden.register_hook(lambda _: segments.enter("norm backward"))
-                return self._learner.loss_head(hidden, output, targets)
+                return own_head(hidden, output, targets)
 
             def on_phase(phase: Phase) -> None:
                 following = {"after_forward": "head backward", "after_backward": "optimizer"}
                 if phase in following:
                     segments.enter(following[phase])
 
-            learner = dataclasses.replace(self._learner, loss_head=head)
+            learner = dataclasses.replace(
+                self._learner,
+                loss_head=head,
+                compiled=None if compiled is None else (compiled[0], head),
+            )
             feed = self._batches(batch_size, self._micro_batches)
             micro_batches = [next(feed) for _ in range(self._micro_batches)]
             with segments.watching():
@@ -314,6 +368,16 @@ class _Scalars(TorchDispatchMode):
         return result
 
 
+def _keeps_no_scores(technique: Technique) -> bool:
+    """Whether what attention keeps is linear in the length of the sequences for certain.
+
+    In 32 bits torch computes grouped heads by plain products, which keep all scores.
+    """
+    if technique.attention == "sdpa":
+        return technique.precision not in {"fp32", "tf32"}
+    return ATTENTION_VALUES[technique.attention].predicted_as_flash
+
+
 def _eager(workload: Workload) -> Workload:
     """The same workload without compilation."""
     axes = {"compile": "none", "cuda_graphs": False}
@@ -321,10 +385,17 @@ def _eager(workload: Workload) -> Workload:
     return workload.model_copy(update={"technique": technique})
 
 
-def _learner(workload: Workload, mode: StepMode) -> Learner:
+def _without_graphs(workload: Workload) -> Workload:
+    """The same workload without CUDA graphs."""
+    technique = workload.technique.model_copy(update={"cuda_graphs": False})
+    return workload.model_copy(update={"technique": technique})
+
+
+def _learner(workload: Workload, mode: FakeTensorMode, regions: Regions | None) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
+    compiler = torch.compile if regions is None else regions.compile
     with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
-        learner = build(workload, _META)
+        learner = build(workload, _META, compiler)
     made: dict[Tensor, nn.Parameter] = {}  # a tied parameter stays one
     with mode:
         for module in learner.model.modules():

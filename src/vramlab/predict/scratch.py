@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from vramlab.predict import flash_attention  # noqa: F401  makes the operations
+
 _ATEN = torch.ops.aten
 
 
@@ -63,6 +65,13 @@ def _flash_backward(args: Any) -> Iterator[int]:
     if k.shape[1] != heads:  # grad_key and grad_value of each query head, before they are summed
         for _ in range(2):
             yield q.element_size() * batch * heads * time * width
+
+
+def _flash_attn_backward(args: Any) -> Iterator[int]:
+    """The same of flash-attn; it returns the row sums, and its arguments have heads after time."""
+    q, k = (x.transpose(1, 2) for x in args[1:3])
+    _, *others = _flash_backward((None, q, k))
+    yield from others
 
 
 def _efficient_backward(args: Any) -> Iterator[int]:
@@ -139,6 +148,7 @@ def _round_up(number: int, multiple: int) -> int:
 
 _SCRATCH: Mapping[Any, Callable[[Any], Iterator[int]]] = {
     _ATEN._scaled_dot_product_flash_attention_backward.default: _flash_backward,
+    torch.ops.vramlab_predict.flash_backward.default: _flash_attn_backward,
     _ATEN._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     _ATEN.embedding_dense_backward.default: _embedding_backward,
     _ATEN.sum.dim_IntList: _sum,

@@ -70,6 +70,8 @@ _KINDS = (
 
 _RECORDED = (
     mark("compiled code is counted as if it were not; the compiler chooses what to keep"),
+    mark("flash-attn in compiled code is counted as torch's flash kernel"),
+    mark("the kernels that max-autotune would choose by running them are not known"),
     mark("the pools of CUDA graphs, which keep what they ever used, are not counted"),
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),

@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 def first_guess(params: Any) -> PredictedPeaks | None:
     """Predict the peaks of some batches, up to about the largest that fits; None where it cannot.
 
-    It takes some seconds on the host, before the job waits for its GPU, and makes no CUDA context,
-    so that without a configured limit the memory is known only roughly here.
+    It takes some seconds on the host, some 30 where code is compiled, before the job waits for its
+    GPU, and makes no CUDA context, so that without a configured limit the memory is known only
+    roughly here.
 
     Args:
         params: of the rule `batch_size`.

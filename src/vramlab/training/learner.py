@@ -108,12 +108,21 @@ class Learner:
         return [p for p in self.model.parameters() if p.requires_grad]
 
 
-def build(workload: Workload, device: torch.device) -> Learner:
+def build(
+    workload: Workload,
+    device: torch.device,
+    compiler: Callable[..., Callable[..., Any]] = torch.compile,
+) -> Learner:
     """Build the learner of a workload; equal seeds give equal weights for all techniques.
 
     Sets torch's process-wide switches (TF32, and the inference path of MultiheadAttention), so one
     process runs one technique. All ranks of a parallel technique must call this together; each rank
     then computes the loss of its own rows.
+
+    Args:
+        workload: the model and the technique.
+        device: where the model is made.
+        compiler: torch.compile, or what stands in for it and takes the same options.
     """
     technique = workload.technique
     ranks = ranks_of(technique)
@@ -126,7 +135,7 @@ def build(workload: Workload, device: torch.device) -> Learner:
         device=device,
         model=model,
         loss_head=LOSS_HEADS[technique.loss_head](technique.chunk_tokens, _not_compiled),
-        compiled=_compile(technique, model),
+        compiled=_compile(technique, model, compiler),
         ranks=ranks,
     )
     if technique.parallel == "none":
@@ -136,7 +145,7 @@ def build(workload: Workload, device: torch.device) -> Learner:
 
 
 def _compile(
-    technique: Technique, model: LanguageModel
+    technique: Technique, model: LanguageModel, compile_: Callable[..., Callable[..., Any]]
 ) -> tuple[Callable[[Tensor], Tensor], LossHead] | None:
     if technique.compile == "none":
         return None
@@ -146,12 +155,11 @@ def _compile(
     head_mode = _COMPILED[technique.compile, graphs_in_head]
 
     def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = torch.compile(function, mode=head_mode, dynamic=False)
-        return compiled
+        return compile_(function, mode=head_mode, dynamic=False)
 
     # Compiled separately: unrolled into the model's graph, the chunks take minutes to compile.
     head = LOSS_HEADS[technique.loss_head](technique.chunk_tokens, compiler)
-    compiled_model = torch.compile(model, mode=mode, dynamic=False)
+    compiled_model = compile_(model, mode=mode, dynamic=False)
     if technique.checkpointing_budget is None:
         return compiled_model, head
 

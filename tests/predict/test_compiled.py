@@ -1,0 +1,172 @@
+"""Compiled code, as Inductor plans it without a GPU, against what GPUs took."""
+
+import pytest
+import torch
+from measured_peaks import COMPILED, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor import scheduler
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+from workloads import workload
+
+from vramlab.config.model import DecoderConfig
+from vramlab.model.language_model import OutputEmbedding
+from vramlab.model.logits import loss_of
+from vramlab.predict import inductor, regions
+from vramlab.predict.cuda import CudaCounter, emulate_cuda
+from vramlab.predict.estimate import predicted_peaks
+from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, FakeRun
+from vramlab.predict.regions import Regions
+
+pytestmark = pytest.mark.usefixtures("swift")
+
+SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
+WITH_DROPOUT = DecoderConfig(dropout=0.1)
+
+
+def small(length=32, **axes):
+    return workload({"compile": "default"} | axes, SMALL, vocab_size=1000, length=length)
+
+
+def peaks_of(tried, *batch_sizes):
+    with FakeRun.of(tried, cuda=True) as run:
+        assert run.caveats == []
+        return [run.peak(batch_size) for batch_size in batch_sizes]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_an_h200_took_what_is_predicted(name):
+    axes, measured = COMPILED[name]
+    (predicted,) = peaks_of(workload(axes, WITH_DROPOUT, 12_000, 256), 512)
+    assert predicted / 2**30 == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("name", COMPILED_LLAMA)
+def test_llama_took_what_is_predicted_from_a_few_of_its_blocks(name):
+    axes, measured = COMPILED_LLAMA[name]
+    (predicted,) = peaks_of(workload(axes, LLAMA, 128_256, 2048), 8)
+    assert predicted / 2**30 == pytest.approx(measured, rel=0.005)
+
+
+@pytest.mark.parametrize("sizes", COMPILED_HEAD)
+def test_the_head_alone_took_what_is_predicted(sizes):
+    tokens, width, vocabulary = sizes
+    inductor.prepare()
+    with FakeTensorMode(), emulate_cuda(), CudaCounter() as counter:
+        hidden, weight = (
+            torch.empty(rows, width, dtype=torch.bfloat16, requires_grad=True)
+            for rows in (tokens, vocabulary)
+        )
+        region = Regions(counter).compile(loss_of)
+        targets = torch.empty(tokens, dtype=torch.int64)
+        counter.reset_peak()
+        loss = region(hidden, OutputEmbedding(weight), targets)
+        gradients = torch.autograd.grad(loss, [hidden, weight])
+        extra = counter.peak().allocated - counter.point().allocated
+        assert [g.shape for g in gradients] == [hidden.shape, weight.shape]
+    assert extra / 2**20 == pytest.approx(COMPILED_HEAD[sizes], abs=1)
+
+
+def test_the_largest_batch_is_the_measured_one_or_beside_it():
+    grouped = DecoderConfig(d_model=512, layers=6, heads=8, kv_heads=2, d_ff=1408, dropout=0.0)
+    axes = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused", "compile": "default"}
+    found = predicted_peaks(workload(axes, grouped, 8000, 640), True, 10 * 2**30, 10**4)
+    # 146 fitted into 10 GiB, less the headroom and the fragmentation of the search.
+    limit = 10 * 2**30 - (128 + 26 + 96) * 2**20
+    assert found.largest(limit) == pytest.approx(146, abs=2)
+    assert found.complete
+
+
+def test_fused_operations_leave_no_tensors_between_them():
+    def function(tokens, x):
+        return (x.sin().cos() + tokens[..., None]).exp()
+
+    inductor.prepare()
+    with FakeTensorMode(), emulate_cuda(), CudaCounter() as counter:
+        region = Regions(counter).compile(function)
+        x = torch.empty(4, 128, 1024, requires_grad=True)
+        tokens = torch.empty(4, 128, dtype=torch.int64)
+        size = 4 * x.numel()
+        before = counter.point().allocated
+        counter.reset_peak()
+        out = region(tokens, x)
+        assert counter.peak().allocated - before == size  # the result, kept as exp's derivative
+        (gradient,) = torch.autograd.grad(out, x, torch.empty_like(out))
+        assert gradient.shape == x.shape
+        assert counter.peak().allocated - before == 3 * size  # and two gradients
+
+
+def test_a_size_on_the_line_takes_what_it_takes_when_compiled(monkeypatch):
+    between = 1000
+    (line,) = peaks_of(small(), between)
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**9, between * 32, 2**17))
+    (itself,) = peaks_of(small(), between)
+    assert line == pytest.approx(itself, rel=0.002)
+
+
+def test_lengths_are_on_a_line_too():
+    with FakeRun.of(small(precision="bf16", attention="sdpa"), cuda=True) as run:
+        line = run.peak_of_length(32_768)
+        assert len(run._learner.model.positions) <= 32  # what another length needed is gone
+    (itself,) = peaks_of(small(32_768, precision="bf16", attention="sdpa"), 1)
+    assert line == pytest.approx(itself, rel=0.01)
+
+
+def test_which_sizes_are_compiled():
+    inductor.prepare()
+    found = Regions(CudaCounter())
+    assert found.sizes([512, 256]) == (0, [512])
+    assert found.sizes([100, 256]) == (0, [32, 512])
+    assert found.sizes([4000, 256]) == (0, [32, 512])
+    assert found.sizes([3, 2**18]) == (0, [1, 2])
+    assert found.sizes([2432]) == (0, [512, 8192])  # a chunk of a loss head
+    with found.by_length():
+        assert found.sizes([1, 1024]) == (1, [512, 8192])
+        assert found.sizes([2432]) == (0, [512, 8192])
+        found.longest = 1024
+        assert found.sizes([1, 768]) == (1, [512, 1024])
+        found.longest = 100
+        assert found.sizes([1, 64]) == (1, [64])
+    scores = Regions(CudaCounter(), linear=False)
+    with scores.by_length():
+        assert scores.sizes([1, 768]) == (1, [768])
+
+
+@pytest.mark.parametrize(
+    ("axes", "saves"),
+    [
+        ({"checkpointing": "block"}, 0.3),
+        ({"checkpointing": {"budget": 0.5}, "attention": "sdpa", "precision": "bf16"}, 0.05),
+        ({"loss_head": "chunked"}, 0.1),
+    ],
+    ids=["block", "budget", "chunked"],
+)
+def test_techniques_that_save_memory_save_it_when_compiled(axes, saves):
+    base = {name: axes[name] for name in ("attention", "precision") if name in axes}
+    less, more = (peaks_of(small(**each), 4096)[0] for each in (axes, base))
+    assert less < (1 - saves) * more
+
+
+def test_where_the_compiler_fails_code_is_counted_as_before(monkeypatch, caplog):
+    def compiled(_):
+        raise TorchDynamoException("no kernel of this shape")
+
+    monkeypatch.setattr(inductor, "compiled", compiled)
+    caplog.set_level("INFO")
+    with FakeRun.of(small(), cuda=True) as run:
+        assert run.caveats == [AS_IF_NOT_COMPILED]
+        counted = run.peak(8)
+    assert "no kernel of this shape" in caplog.text
+    with FakeRun.of(small(compile="none"), cuda=True) as run:
+        assert run.peak(8) == counted
+
+
+def test_torch_is_as_before_after_a_prediction():
+    before = scheduler.has_triton, torch.Tensor.copy_, FakeTensorMode.dispatch
+    peaks_of(small(), 4096)
+    assert (scheduler.has_triton, torch.Tensor.copy_, FakeTensorMode.dispatch) == before
+    with _disable_current_modes() as modes:
+        assert modes == []
+    x = torch.ones(3, requires_grad=True)
+    torch.compile(lambda x: (2 * x).sum(), backend="eager")(x).backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
