@@ -16,6 +16,7 @@ from vramlab.config import report as config
 from vramlab.config.technique import Technique
 from vramlab.measure import flops
 from vramlab.predict.estimate import caveats
+from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, AS_TORCHS_FLASH
 from vramlab.report import (
     captions,
     catalog,
@@ -134,7 +135,7 @@ def test_the_names_of_kinds_and_axes_are_known():
 
 def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
     every = Technique.model_construct(
-        compile="default",
+        compile="max-autotune",
         cuda_graphs=True,
         attention="flex",
         precision="fp8",
@@ -142,6 +143,7 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
     )
     notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
     notes |= {flops.SKIPPED_TILES, flops.COMPILED_BUDGET, flops.BUDGET_OF_KERNEL}
+    notes |= {AS_IF_NOT_COMPILED, AS_TORCHS_FLASH}
     assert set(caveats(every)) | notes == set(wording._RECORDED)
 
 
