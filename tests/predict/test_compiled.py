@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from marks import long
 from measured_peaks import COMPILED, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
 from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import scheduler
@@ -14,13 +15,15 @@ from vramlab.model.language_model import OutputEmbedding
 from vramlab.model.logits import loss_of
 from vramlab.predict import inductor, regions
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
-from vramlab.predict.estimate import predicted_peaks
+from vramlab.predict.estimate import Room, predicted_peaks
 from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, FakeRun
 from vramlab.predict.regions import Regions
 
 pytestmark = pytest.mark.usefixtures("swift")
 
 SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
+SHOWN = {"full head", "fused head"}
+"""Of those that an H200 ran: the others, and models that take longer, run on demand."""
 WITH_DROPOUT = DecoderConfig(dropout=0.1)
 
 
@@ -34,13 +37,16 @@ def peaks_of(tried, *batch_sizes):
         return [run.peak(batch_size) for batch_size in batch_sizes]
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize(
+    "name", [name if name in SHOWN else pytest.param(name, marks=long) for name in COMPILED]
+)
 def test_an_h200_took_what_is_predicted(name):
     axes, measured = COMPILED[name]
     (predicted,) = peaks_of(workload(axes, WITH_DROPOUT, 12_000, 256), 512)
     assert predicted / 2**30 == pytest.approx(measured, rel=0.01)
 
 
+@long
 @pytest.mark.parametrize("name", COMPILED_LLAMA)
 def test_llama_took_what_is_predicted_from_a_few_of_its_blocks(name):
     axes, measured = COMPILED_LLAMA[name]
@@ -67,10 +73,11 @@ def test_the_head_alone_took_what_is_predicted(sizes):
     assert extra / 2**20 == pytest.approx(COMPILED_HEAD[sizes], abs=1)
 
 
+@long
 def test_the_largest_batch_is_the_measured_one_or_beside_it():
     grouped = DecoderConfig(d_model=512, layers=6, heads=8, kv_heads=2, d_ff=1408, dropout=0.0)
     axes = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused", "compile": "default"}
-    found = predicted_peaks(workload(axes, grouped, 8000, 640), True, 10 * 2**30, 10**4)
+    found = predicted_peaks(workload(axes, grouped, 8000, 640), True, Room(10 * 2**30, 10**4))
     # 146 fitted into 10 GiB, less the headroom and the fragmentation of the search.
     limit = 10 * 2**30 - (128 + 26 + 96) * 2**20
     assert found.largest(limit) == pytest.approx(146, abs=2)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from marks import long
 from pipeline import ROOT
 from pydantic import TypeAdapter
 from workloads import workload
@@ -27,7 +28,9 @@ LLAMA = {
 """Largest batches of config/llama.yaml on an H100 of 2026-11-27, and what the allocator held."""
 
 
-@pytest.mark.parametrize("name", LLAMA)
+@pytest.mark.parametrize(
+    "name", ["selective", "least_memory", pytest.param("checkpointing", marks=long)]
+)
 def test_the_batches_that_fitted_a_gpu_fit_and_no_larger_ones(name):
     """Two of them are one smaller than all tensors together allow."""
     pytest.importorskip("transformers", reason="the package transformers is absent")
