@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from vramlab.base.provenance import provenance
@@ -10,13 +11,14 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.results.base import read, write
 from vramlab.results.estimate import Estimate, EstimateRecord
 from vramlab.stages.frame import stage
-from vramlab.stages.predictor import Question, answer
+from vramlab.stages.predictor import NO_GPU, Question, answer
 
 log = logging.getLogger(__name__)
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
+    os.environ.update(NO_GPU)
     with stage(snakemake):
         write(_record(snakemake), snakemake.output[0])
 

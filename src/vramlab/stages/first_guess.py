@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from typing import Any
 
 import torch
+from pydantic import BaseModel, TypeAdapter
 
 from vramlab.base.gpus import gpus
 from vramlab.config.measure import MeasureConfig
@@ -14,8 +18,12 @@ from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.memory.headroom import headroom
 from vramlab.predict.estimate import Room, predicted_peaks
 from vramlab.stages.job import CPU_LIMIT
+from vramlab.stages.predictor import NO_GPU
 
 log = logging.getLogger(__name__)
+
+SECONDS_TO_COMPILE = 600
+_ANSWER: TypeAdapter[PredictedPeaks | None] = TypeAdapter(PredictedPeaks | None)
 
 
 def first_guess(params: Any) -> PredictedPeaks | None:
@@ -37,19 +45,66 @@ def first_guess(params: Any) -> PredictedPeaks | None:
         if memory is not None:
             steps = measure.confirm_steps
             limit -= headroom(torch.device("cuda"), limit, measure.headroom)
-    found = predicted_peaks(
-        Workload.model_validate(params.workload),
+    question = Question(
+        workload=Workload.model_validate(params.workload),
         cuda=memory is not None,
         room=Room(limit, measure.max_batch_size, steps),
         micro_batches=params.micro_batches,
     )
+    compiled = question.workload.technique.compile != "none"
+    found = _in_another_process(question) if compiled else question.answer()
     if found is not None:
         largest = found.largest(limit) if found.begin is None else found.begin
         log.info("predicted: %d sequences in %.4g GiB", largest, limit / 2**30)
     return found
 
 
+class Question(BaseModel):
+    """The arguments of `predicted_peaks`."""
+
+    workload: Workload
+    cuda: bool
+    room: Room
+    micro_batches: int
+
+    def answer(self) -> PredictedPeaks | None:
+        """Predict in this process."""
+        return predicted_peaks(self.workload, self.cuda, self.room, self.micro_batches)
+
+
+def _in_another_process(question: Question) -> PredictedPeaks | None:
+    """The prediction of a process that sees no GPU.
+
+    For compiled code, the compiler is told of a GPU that is not there, which is not to touch the
+    compiler and the GPU of this process.
+    """
+    command = [sys.executable, "-m", __name__]
+    asked = question.model_dump_json()
+    try:
+        done = subprocess.run(
+            command,
+            input=asked,
+            env={**os.environ, **NO_GPU},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_COMPILE,
+            check=True,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        log.info("compiled code is not predicted here: %s; %s", error, error.stderr)
+        return None
+    return _ANSWER.validate_json(done.stdout.splitlines()[-1])
+
+
 def memory_of_gpu() -> int | None:
     """Bytes of the first GPU, without starting CUDA; None if there is none that torch can use."""
     cards = gpus() if torch.version.cuda is not None else []
     return cards[0].memory_bytes if cards else None
+
+
+if __name__ == "__main__":
+    sys.stdout.write(
+        "\n"
+        + _ANSWER.dump_json(Question.model_validate_json(sys.stdin.read()).answer()).decode()
+        + "\n"
+    )

@@ -37,6 +37,8 @@ from vramlab.results.estimate import Estimate
 
 VARIABLE = "VRAMLAB_PREDICTOR"
 """Environment variable of the jobs: the path of the server's socket."""
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Environment of what predicts: no part of it is to start CUDA, nor compile for a real card."""
 IDLE_SECONDS = 60.0
 _ANSWER = TypeAdapter(list[Estimate])
 _started: list[subprocess.Popen[bytes]] = []  # the pipe to a server is open as long as this is
@@ -76,6 +78,7 @@ def start(workers: int) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **NO_GPU},
             pass_fds=[listener.fileno()],
             start_new_session=True,
         )
