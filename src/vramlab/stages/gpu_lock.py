@@ -54,7 +54,7 @@ def gpu_lock(measure: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        log.info("held the GPU for %.1f s", time.monotonic() - start)
+        log.info("held the lock for %.1f s", time.monotonic() - start)
         free_memory()  # cached blocks would stay occupied until this process exits
         lock.release()
 

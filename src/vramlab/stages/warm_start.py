@@ -39,26 +39,27 @@ def warm_start(params: Any) -> None:
         params: of a rule that measures a workload.
     """
     start = time.monotonic()
-    _import_and_load(params)
+    if _import_and_load(params):
+        log.info("ready for the GPU after %.1f s", time.monotonic() - start)
     gc.collect()
     gc.freeze()  # each trial collects garbage: do not scan all that was imported each time
-    log.info("ready for the GPU after %.1f s", time.monotonic() - start)
 
 
-def _import_and_load(params: Any) -> None:
+def _import_and_load(params: Any) -> bool:
+    """Do it; return whether there is a GPU."""
     workload = Workload.model_validate(params.workload)
     measure = MeasureConfig.model_validate(params.measure)
     memory = None if measure.device == "cpu" else memory_of_gpu()
     machine = Machine.with_gpus((0, 0)) if memory is None else Machine.with_gpus((99, 0))
     obstacle(workload, machine)  # the job asks again, of this machine
     if memory is None:
-        return
+        return False
     torch.compiler.reset()  # which imports the compiler, and ends each trial
-    if workload.technique.parallel != "none":
-        return  # its processes start CUDA
     limit = measure.memory_limit_gib
-    if limit is not None and limit * 2**30 + ROOM <= memory:
+    alone = workload.technique.parallel == "none"  # else its processes start CUDA
+    if alone and limit is not None and limit * 2**30 + ROOM <= memory:
         _load_kernels(workload)
+    return True
 
 
 def _load_kernels(workload: Workload) -> None:
