@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from vramlab.config.workload import Workload
 from vramlab.memory.allocator import free_memory
 from vramlab.stages.first_guess import memory_of_gpu
 from vramlab.training.learner import build
-from vramlab.training.machine import Machine, obstacle
+from vramlab.training.machine import Machine, obstacle, why_missing
 from vramlab.training.step import warm_up
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ def _import_and_load(params: Any) -> bool:
     workload = Workload.model_validate(params.workload)
     measure = MeasureConfig.model_validate(params.measure)
     memory = None if measure.device == "cpu" else memory_of_gpu()
-    machine = Machine.with_gpus((0, 0)) if memory is None else Machine.with_gpus((99, 0))
-    obstacle(workload, machine)  # the job asks again, of this machine
+    machine = Machine("cpu") if memory is None else Machine.with_gpus((99, 0))
+    # Imports packages and makes the model without values; the job asks again, of this machine.
+    obstacle(workload, replace(machine, missing=why_missing))
     if memory is None:
         return False
     torch.compiler.reset()  # which imports the compiler, and ends each trial
