@@ -15,9 +15,8 @@ from vramlab.results.base import write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.stages.first_guess import first_guess
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
-from vramlab.stages.warm_start import warm_start
+from vramlab.stages.warm_start import gpu_turn
 from vramlab.training.parallel import ranks_of
 
 log = logging.getLogger(__name__)
@@ -27,8 +26,7 @@ def main(snakemake: Any) -> None:
     """Run the stage."""
     with stage(snakemake):
         predicted = first_guess(snakemake.params)
-        warm_start(snakemake.params)
-        with gpu_lock(snakemake.params.measure):
+        with gpu_turn(snakemake.params):
             record = _record(Job.of(snakemake), snakemake.params.micro_batches, predicted)
             write(record, snakemake.output[0])
 

@@ -22,9 +22,8 @@ from vramlab.results.largest_batch import LargestBatch
 from vramlab.results.memory import most
 from vramlab.results.text_size import TextSize
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
-from vramlab.stages.warm_start import warm_start
+from vramlab.stages.warm_start import gpu_turn
 from vramlab.training.checkpoint import Checkpoints
 from vramlab.training.epoch import Diverged, Schedule, learning_rate, plan, train_epochs
 from vramlab.training.evaluate import evaluate
@@ -46,10 +45,8 @@ class Files:
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake):
-        warm_start(snakemake.params)
-        with gpu_lock(snakemake.params.measure):
-            write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
+    with stage(snakemake), gpu_turn(snakemake.params):
+        write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
 def _record(job: Job, snakemake: Any) -> EpochRecord:

@@ -12,9 +12,8 @@ from vramlab.memory.headroom import fragmentation, headroom
 from vramlab.results.base import write
 from vramlab.results.longest_sequence import UNIT, LengthTrial, LongestSequenceRecord
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job
-from vramlab.stages.warm_start import warm_start
+from vramlab.stages.warm_start import gpu_turn
 from vramlab.training.parallel import ranks_of
 
 log = logging.getLogger(__name__)
@@ -22,11 +21,9 @@ log = logging.getLogger(__name__)
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake):
-        warm_start(snakemake.params)
-        with gpu_lock(snakemake.params.measure):
-            record = _record(Job.of(snakemake), snakemake.params.micro_batches)
-            write(record, snakemake.output[0])
+    with stage(snakemake), gpu_turn(snakemake.params):
+        record = _record(Job.of(snakemake), snakemake.params.micro_batches)
+        write(record, snakemake.output[0])
 
 
 def _record(job: Job, micro_batches: int) -> LongestSequenceRecord:

@@ -11,19 +11,16 @@ from vramlab.measure.profile import Profile, ProfilePlan, profile
 from vramlab.results.base import write
 from vramlab.results.profile import ProfileRecord
 from vramlab.stages.frame import stage
-from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.stages.job import Job, NoBatch
-from vramlab.stages.warm_start import warm_start
+from vramlab.stages.warm_start import gpu_turn
 
 log = logging.getLogger(__name__)
 
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake):
-        warm_start(snakemake.params)
-        with gpu_lock(snakemake.params.measure):
-            write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
+    with stage(snakemake), gpu_turn(snakemake.params):
+        write(_record(Job.of(snakemake), snakemake), snakemake.output[0])
 
 
 def _record(job: Job, snakemake: Any) -> ProfileRecord:

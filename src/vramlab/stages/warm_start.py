@@ -11,6 +11,8 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +24,7 @@ from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.memory.allocator import free_memory
 from vramlab.stages.first_guess import memory_of_gpu
+from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.training.learner import build
 from vramlab.training.machine import Machine, obstacle, why_missing
 from vramlab.training.step import warm_up
@@ -31,6 +34,14 @@ log = logging.getLogger(__name__)
 ROOM = 16 * 2**30
 """Bytes that a limit must leave of the card, for the contexts of waiting jobs: one takes 0.6 GiB on
 an H100, and up to 0.8 with kernels and workspaces."""
+
+
+@contextmanager
+def gpu_turn(params: Any) -> Iterator[None]:
+    """Get ready, then hold the lock of the GPU in the block; `params` as of `warm_start`."""
+    warm_start(params)
+    with gpu_lock(params.measure):
+        yield
 
 
 def warm_start(params: Any) -> None:
