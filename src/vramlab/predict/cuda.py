@@ -99,13 +99,22 @@ class CudaCounter(Counter):
             return args[0].fake_device
         if hold_tensors(types):
             return NotImplemented
+        for library, size in _workspaces_of(func, args).items():
+            in_backward = torch._C._current_autograd_node() is not None
+            self._keep_workspace((library, in_backward), size)
         run = _layer_norm if func is _ATEN.native_layer_norm.default else func
         result = self._counted(run, args, kwargs or {})
-        self._peak = max(self._peak, self._live + scratch(func, args))
-        for library, size in workspaces_of(func, args).items():
-            in_backward = torch._C._current_autograd_node() is not None
-            self._workspaces[library, in_backward] = size
+        if size := scratch(func, args):
+            self._use_scratch(size)
         return result
+
+    def _keep_workspace(self, key: tuple[str, bool], size: int) -> None:
+        """Keep the workspace of a library, in the backward pass or not, from its first use on."""
+        self._workspaces[key] = size
+
+    def _use_scratch(self, size: int) -> None:
+        """Take scratch memory, and free it."""
+        self._peak = max(self._peak, self._live + size)
 
     def workspaces(self) -> int:
         """Bytes of the workspaces that libraries never free.
@@ -133,7 +142,7 @@ def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return out, mean.float(), deviation.float()
 
 
-def workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
+def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
     """The workspaces that an operation needs; cuBLASLt adds vectors only."""
     if func.overloadpacket in {_ATEN.addmm, _ATEN.addmm_} and args[0].dim() != 1:
         return _CUBLAS

@@ -139,15 +139,14 @@ def predicted_peaks(
     try:
         with FakeRun.of(workload, cuda, micro_batches) as run:
             batches = _curve_of_batches(run)
-            begin, steps = batches.largest(room.limit, room.upper), room.trial_steps
+            most, steps, begin = batches.largest(room.limit, room.upper), room.trial_steps, None
             left_out = [*run.caveats, *caveats(technique)] if cuda else []
-            tried = cuda and steps is not None and _is_tried(run, begin)
-            if tried and steps is not None:
+            if cuda and steps is not None and _is_tried(run, most):
                 # The search tries one more by itself.
-                begin = largest_that_fits(run, begin, room.limit, steps, upper=begin)
+                begin = largest_that_fits(run, most, room.limit, steps, upper=most)
     except UnsuitableModel:
         return None
-    return PredictedPeaks(batches.peaks, not left_out, begin if tried else None)
+    return PredictedPeaks(batches.peaks, not left_out, begin)
 
 
 def _is_tried(run: FakeRun, batch_size: int) -> bool:
@@ -204,9 +203,9 @@ def _batches(
     batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest(limit, upper)
-    if limit is not None and own and device == _CUDA and _is_tried(run, own):
-        whole = limit + fragmentation(device)
-        own = largest_that_fits(run, own, whole, limits.measure.confirm_steps, upper)
+    allowed = _allowed(limits.measure, device)
+    if allowed is not None and own and device == _CUDA and _is_tried(run, own):
+        own = largest_that_fits(run, own, allowed, limits.measure.confirm_steps, upper)
     cards, free = limits.cards if device == _CUDA else (), limits.measure.headroom
     on_cards = _on_cards(batches, cards, upper, free)
     if batch_size is None:
@@ -267,10 +266,16 @@ def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) 
 
 def limit_of(measure: MeasureConfig, device: torch.device) -> int | None:
     """Bytes that live tensors may take under the configured limit; None if none is configured."""
+    allowed = _allowed(measure, device)
+    return None if allowed is None else allowed - fragmentation(device)
+
+
+def _allowed(measure: MeasureConfig, device: torch.device) -> int | None:
+    """Bytes that the allocator may reserve under the configured limit; None if there is none."""
     if measure.memory_limit_gib is None or (measure.device == "cpu") != (device == _CPU):
         return None
     limit = int(measure.memory_limit_gib * 2**30)
-    return limit - headroom(device, limit, measure.headroom) - fragmentation(device)
+    return limit - headroom(device, limit, measure.headroom)
 
 
 def usable(card: float, free: Headroom = MEASURED) -> int:

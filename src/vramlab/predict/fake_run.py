@@ -43,7 +43,7 @@ from vramlab.predict.few_chunks import few_chunks
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.predict.step_mode import StepMode
 from vramlab.training.learner import Learner, build
-from vramlab.training.step import Phase, train_step
+from vramlab.training.step import Phase, train_step, warm_up
 
 if TYPE_CHECKING:
     from vramlab.predict.regions import Regions
@@ -121,7 +121,7 @@ class FakeRun:
         ]
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
-            self._optimizer = (cuda_optimizer if cuda else Learner.optimizer)(self._learner, 1e-3)
+            self._optimizer = self._new_optimizer()
             _first_update(self._learner, self._optimizer)
         self._counter.include(self.weights())
         if isinstance(self._counter, CudaCounter):
@@ -179,6 +179,9 @@ class FakeRun:
         ):
             self.caveats.append(AS_TORCHS_FLASH)
         return self
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return (cuda_optimizer if self._cuda else Learner.optimizer)(self._learner, 1e-3)
 
     @property
     def technique(self) -> Technique:
@@ -283,7 +286,7 @@ class FakeRun:
         """Count by another counter in the block, which begins with no optimizer's state."""
         before = self._counter, self._optimizer
         self._counter = counter
-        self._optimizer = (cuda_optimizer if self._cuda else Learner.optimizer)(self._learner, 1e-3)
+        self._optimizer = self._new_optimizer()
         try:
             yield
         finally:
@@ -296,10 +299,8 @@ class FakeRun:
 
     def warm_up(self) -> None:
         """Run the tiny step that loads libraries, as a trial does."""
-        tokens = torch.zeros((1, 8), dtype=torch.int64)
         with self._counting():
-            self._learner.eager_loss_sum(tokens, tokens).backward()
-        self._learner.model.zero_grad(set_to_none=True)
+            warm_up(self._learner)
 
     def whole_steps(self, batch_size: int, steps: int) -> None:
         """Run steps of all blocks, one after another."""
@@ -380,14 +381,16 @@ def _keeps_no_scores(technique: Technique) -> bool:
 
 def _eager(workload: Workload) -> Workload:
     """The same workload without compilation."""
-    axes = {"compile": "none", "cuda_graphs": False}
-    technique = workload.technique.model_copy(update=axes)
-    return workload.model_copy(update={"technique": technique})
+    return _with_axes(_without_graphs(workload), compile="none")
 
 
 def _without_graphs(workload: Workload) -> Workload:
     """The same workload without CUDA graphs."""
-    technique = workload.technique.model_copy(update={"cuda_graphs": False})
+    return _with_axes(workload, cuda_graphs=False)
+
+
+def _with_axes(workload: Workload, **axes: Any) -> Workload:
+    technique = workload.technique.model_copy(update=axes)
     return workload.model_copy(update={"technique": technique})
 
 

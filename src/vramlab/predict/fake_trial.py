@@ -8,16 +8,12 @@ activations had. So the gaps between tensors count as they do on a device.
 
 from __future__ import annotations
 
-import gc
-from typing import Any
-
 import torch
 
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.predict.caching_allocator import LARGE_PAGE, Block, CachingAllocator
-from vramlab.predict.cuda import CudaCounter, workspaces_of
+from vramlab.predict.cuda import CudaCounter
 from vramlab.predict.fake_run import FakeRun
-from vramlab.predict.scratch import scratch
 
 MOST_TRIALS = 6
 """Trials after which the batch that was predicted by live tensors alone is taken."""
@@ -30,18 +26,15 @@ class AllocatingCounter(CudaCounter):
         super().__init__()
         self.allocator = CachingAllocator(limit)
         self._blocks: dict[int, Block] = {}
-        self._kept: dict[tuple[str, bool], Block] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Allocate what `func` does, in the order in which its kernel does."""
-        in_backward = torch._C._current_autograd_node() is not None
-        for library, size in workspaces_of(func, args).items():
-            if (library, in_backward) not in self._kept:
-                self._kept[library, in_backward] = self.allocator.allocate(size)
-        result = super().__torch_dispatch__(func, types, args, kwargs)
-        if size := scratch(func, args):
-            self.allocator.free(self.allocator.allocate(size))
-        return result
+    def _keep_workspace(self, key: tuple[str, bool], size: int) -> None:
+        if key not in self._workspaces:
+            self.allocator.allocate(size)
+        super()._keep_workspace(key, size)
+
+    def _use_scratch(self, size: int) -> None:
+        self.allocator.free(self.allocator.allocate(size))
+        super()._use_scratch(size)
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = id(storage)
@@ -77,7 +70,6 @@ def fake_trial(run: FakeRun, batch_size: int, limit: int, steps: int) -> int:
     with run.counted_by(counter):
         counter.include(run.weights())
         run.warm_up()
-        gc.collect()
         counter.allocator.empty_cache()
         run.whole_steps(batch_size, steps)
     return counter.allocator.peak_reserved
