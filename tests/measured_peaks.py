@@ -1,5 +1,9 @@
 """Peaks of training steps that GPUs took, for `tools/gpu_peaks.py` to measure again."""
 
+from pathlib import Path
+
+import yaml
+
 from vramlab.config.model import DecoderConfig, TransformersConfig
 
 OF_THE_DEFAULT = {
@@ -89,21 +93,10 @@ COMPILED_HEAD = {
 """MiB of the compiled full head beyond inputs and gradients, by tokens, width and vocabulary:
 docs/techniques.md, torch 2.11, an H100, 2026-11-27."""
 
-LLAMA = TransformersConfig(
-    source="transformers",
-    config={
-        "model_type": "llama",
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 128_256,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 131_072,
-    },
+LLAMA_YAML = yaml.safe_load(
+    (Path(__file__).parents[1] / "config" / "llama.yaml").read_text("utf-8")
 )
+LLAMA = TransformersConfig.model_validate(LLAMA_YAML["model"])
 COMPILED_LLAMA = {
     "full head": (_BF16, 42.80),
     "fused head": (_BF16 | {"loss_head": "fused"}, 39.65),

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-import yaml
 from marks import long
-from pipeline import ROOT
-from pydantic import TypeAdapter
+from measured_peaks import LLAMA, LLAMA_YAML
 from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import DecoderConfig, ModelConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.memory.headroom import headroom
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.predict import estimate as estimate_module
@@ -20,7 +18,7 @@ from vramlab.predict.fake_trial import fake_trial, largest_that_fits
 
 LIMIT = int(39.4 * 2**30)
 ROOM = LIMIT - headroom(torch.device("cuda"), LIMIT)
-LLAMA = {
+SEARCHED = {
     "selective": (4, 40_223_375_360),
     "checkpointing": (7, 40_187_723_776),
     "least_memory": (42, 41_993_371_648),
@@ -34,15 +32,14 @@ LLAMA = {
 def test_the_batches_that_fitted_a_gpu_fit_and_no_larger_ones(name):
     """Two of them are one smaller than all tensors together allow."""
     pytest.importorskip("transformers", reason="the package transformers is absent")
-    config = yaml.safe_load((ROOT / "config" / "llama.yaml").read_text(encoding="utf-8"))
     asked = workload(
-        config["techniques"][name],
-        TypeAdapter(ModelConfig).validate_python(config["model"]),
+        LLAMA_YAML["techniques"][name],
+        LLAMA,
         vocab_size=4000,
         length=2048,
         keeps_vocabulary=True,
     )
-    batch, reserved = LLAMA[name]
+    batch, reserved = SEARCHED[name]
     with FakeRun.of(asked, cuda=True) as run:
         peak = run.peak(batch)
         found = fake_trial(run, batch, ROOM, steps=3)
