@@ -33,6 +33,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ("fp32", "tf32", "bf16", "flash", "windowed", "checkpointing")
 """The techniques that the pipeline began with."""
+PORT = 48127
+"""Of the local server; always the same, so that a second call finds the first one's data fresh."""
 
 
 class Run(NamedTuple):
@@ -65,9 +67,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def served(folder: Path) -> Iterator[str]:
     """Serve `folder` on loopback; yield its address."""
     handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", PORT), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{PORT}/"
         server.shutdown()
 
 

@@ -132,7 +132,7 @@ class StepMode(FakeTensorMode):
         """Whether shape, strides, offset and type are all that an operation makes of a tensor."""
         return (
             tensor.constant is None
-            and tensor._fake_device == self._device
+            and tensor.fake_device == self._device
             and tensor.layout is torch.strided
             and not tensor.dtype.is_complex
             and not tensor.is_neg()
