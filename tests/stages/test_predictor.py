@@ -1,6 +1,8 @@
 """Answers of the server, and predictions in the job itself where there is none."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,6 +84,26 @@ def test_without_a_server_the_job_predicts(question, monkeypatch):
     names = in_the_job(monkeypatch)
     assert predictor.answer(question)[0].status == "ok"
     assert names == ["bf16"]
+
+
+TRAINED = """
+import sys, torch
+from vramlab.stages.predictor import _a_fork_can_train
+from vramlab.predict.step_mode import StepMode
+
+with StepMode():
+    torch.ones(2, requires_grad=True).sum().backward()
+if sys.argv[1] == "fails":
+    torch.autograd.backward = None
+print(_a_fork_can_train())
+"""
+
+
+@pytest.mark.parametrize(("backward", "can"), [("works", "True"), ("fails", "False")])
+def test_workers_are_forked_where_they_can_run_a_backward_pass(backward, can):
+    command = [sys.executable, "-c", TRAINED, backward]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == can
 
 
 def test_the_server_ends_with_the_process_that_started_it(server, question, monkeypatch):

@@ -64,6 +64,9 @@ class StepMode(FakeTensorMode):
     _seen: dict[tuple[Any, ...], tuple[Callable[[Any], Any], list[_Recipe]] | None] = {}
     """Recipes by operation and arguments, and what they make up; None: left to FakeTensorMode.
     They hold no tensor, so that all predictions of a process share them."""
+    avoid_device_init = False
+    """Otherwise torch's CUDA build takes a stand-in for a card that it does not see, and starts
+    threads for it, which a forked process lacks; no tensor of this mode is on it."""
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)

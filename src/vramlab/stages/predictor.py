@@ -150,10 +150,8 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
     listener.settimeout(IDLE_SECONDS)
     _end_with_snakemake(path)
     try:
-        # With CUDA, torch has threads for the backward pass, which a forked process lacks.
-        if not importlib.import_module("torch.cuda").is_available():
-            _answer_next(listener)
-        for _ in range(workers - 1):
+        _answer_next(listener)
+        for _ in range(workers - 1 if _a_fork_can_train() else 0):
             if not os.fork():
                 _end_with_snakemake(path)
                 break
@@ -161,6 +159,24 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
             _answer_next(listener)
     except TimeoutError:
         return
+
+
+def _a_fork_can_train() -> bool:
+    """Whether a forked process can run a backward pass, after this process has run one.
+
+    torch has threads for it where it knows of a device that is no CPU, be it a stand-in that a fake
+    tensor registered; a forked process lacks them, and each backward pass there fails.
+    """
+    torch = importlib.import_module("torch")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            torch.ones(1, requires_grad=True).sum().backward()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _answer_next(listener: socket.socket) -> None:
