@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from marks import long
 from workloads import workload
 
 from vramlab.config.model import DecoderConfig
@@ -66,6 +67,7 @@ def card(monkeypatch):
     monkeypatch.setattr(module, "memory_of_gpu", lambda: 80 * 2**30)
 
 
+@long
 @pytest.mark.usefixtures("card")
 def test_compiled_code_is_predicted_in_a_process_without_a_gpu():
     work = workload({"compile": "default"}, MODEL, vocab_size=500, length=64)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from marks import long
 from pipeline import TINY
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -150,7 +151,7 @@ def test_a_job_is_ended_in_one_sentence_and_the_next_run_makes_it(stage, how, he
     assert (checkout.root / RESULTS / target).exists()
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGINT"])
+@pytest.mark.parametrize("how", ["Ctrl-C", pytest.param("SIGINT", marks=long)])
 def test_an_epoch_saves_its_step_and_goes_on_from_there(how, held, checkout):
     terminal, pause = held(EPOCH, CHECKPOINT, 4, SAVING)
     SIGNALS[how](terminal)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from marks import long
 from pipeline import TINY, Checkout, made_once, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -213,6 +214,18 @@ def test_after_a_killed_snakemake_the_next_one_says_what_to_do(stage, disturbed)
     assert not any((checkout.root / output).exists() for output in targets(stage)[1:])
 
 
+# One with two outputs, one on the device, one that has checkpoints, and the one at the end.
+BY_DEFAULT = {"quality", "batch_size", "epoch", "report"}
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=() if name in BY_DEFAULT else long)
+        for name, stage in STAGES.items()
+    ],
+    ids=STAGES,
+)
 def test_a_killed_snakemake_leaves_a_job_that_spoils_nothing(stage, disturbed, undisturbed):
     checkout, hold = disturbed
     held = hold()
@@ -243,6 +256,7 @@ def whole(tmp_path) -> Checkout:
     return checkout
 
 
+@long
 @pytest.mark.timeout(900 + 400 * ROUNDS)
 def test_whole_runs_killed_at_random_end_as_one_that_was_not(whole, fresh, tmp_path):
     """More rounds: VRAMLAB_KILL_ROUNDS=20, and other moments: VRAMLAB_KILL_SEED."""
