@@ -172,9 +172,12 @@ def test_an_epoch_saves_its_step_and_goes_on_from_there(how, held, checkout):
 
 def test_a_second_ctrl_c_ends_even_an_epoch_at_once(held, checkout):
     terminal, _ = held(EPOCH, CHECKPOINT, 4, SAVING)
-    terminal.ctrl_c()
-    time.sleep(1)
-    terminal.ctrl_c()
+    # On a busy machine two that come before the first is handled are one; who sees it presses again.
+    for _ in range(SECONDS_TO_STOP):
+        terminal.ctrl_c()
+        time.sleep(1)
+        if terminal.process.poll() is not None:
+            break
     status, lines = terminal.ends()
     assert status == 1
     assert "epoch fp32 own 16 9 goes on from its last checkpoint" in lines[-2]
