@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -287,4 +288,5 @@ def say_answer():
     """Print the answer of the report, if the report is among what was asked for."""
     answer = placed(f"{RESULTS}/report/answer.txt")
     if any(answer in job.output for job in workflow.dag.jobs) and Path(answer).exists():
-        print(Path(answer).read_text("utf-8"), end="", flush=True)
+        with DISPLAY.aside() if DISPLAY is not None else contextlib.nullcontext():
+            print(Path(answer).read_text("utf-8"), end="", flush=True)

@@ -21,8 +21,8 @@ def found(tmp_path_factory):
 def test_each_need_has_a_sentence_with_its_cost(found):
     memory, speed = answer.answers(found)
     assert memory.text == (
-        "Take `chunked`: 7.12× the batch (5,184 sequences instead of 728), 0.405× the time of a "
-        "step, perplexity at the same batch unchanged within 1% (479.8 against 476.8)."
+        "Take `chunked`: 7.12× the batch (5,184 sequences instead of 728); at the same batch "
+        "0.405× the time of a step, perplexity unchanged within 1% (479.8 against 476.8)."
     )
     assert yaml.safe_load(memory.entry) == {
         "chunked": {"precision": "bf16", "loss_head": "chunked"}
@@ -69,10 +69,25 @@ def test_speeds_measured_once_are_said_to_be(found):
     assert "0.405× the time of a step, measured once, perplexity" in texts[0]
 
 
-def test_a_baseline_that_nothing_beats_is_said_to_be_best(tmp_path):
+def test_one_technique_alone_is_compared_with_nothing(tmp_path):
     results = made_up.make_results(tmp_path, made_up.experiment(["fp32"]), failures={})
     texts = [part.text for part in answer.answers(results)]
-    assert texts == ["No technique that trains as good a model fits a larger batch than `fp32`."]
+    assert texts == ["Only `fp32` was measured: there is no other to compare it with."]
+
+
+def test_a_baseline_that_nothing_beats_is_said_to_be_best(tmp_path):
+    config = made_up.experiment(["sdpa", "chunked"], baseline="sdpa")
+    results = made_up.make_results(tmp_path, config, failures={})
+    texts = [part.text for part in answer.answers(results)]
+    assert texts[0].startswith("Take `chunked`: ")
+    assert texts[1] == "For speed `sdpa` itself: all others are slower."
+
+
+def test_a_baseline_that_fits_the_most_is_said_to(tmp_path):
+    config = made_up.experiment(["bf16", "fp32"], baseline="bf16")
+    results = made_up.make_results(tmp_path, config, failures={})
+    texts = [part.text for part in answer.answers(results)]
+    assert texts == ["No technique that trains as good a model fits a larger batch than `bf16`."]
 
 
 def test_one_technique_for_both_needs_is_said_once(tmp_path):

@@ -147,6 +147,10 @@ SOURCE = "transformers"
 FP32 = estimate("fp32", [0, 2, 9], 20.1)
 BF16 = estimate("bf16", [0, 2, 12], 17.5, precision="bf16")
 LESS = estimate("less", [0, 31, 200], 9.3, precision="bf16", checkpointing="block")
+ADAPTER = (
+    "With an adapter, which leaves the model's own weights as they are, `lora` has room for 40 "
+    "sequences."
+)
 LORA = estimate("lora", [4, 40, 300], 3.2, precision="bf16", adapter="lora")
 
 
@@ -157,13 +161,13 @@ LORA = estimate("lora", [4, 40, 300], 3.2, precision="bf16", adapter="lora")
             [FP32, BF16, LESS, LORA],
             24,
             "Yes: on a card of 24 GiB at 2,048 tokens, `fp32` has room for 2 and changes least; "
-            "for the largest batch take `less`, which has room for 31 sequences.",
+            "for the largest batch take `less`, which has room for 31 sequences. " + ADAPTER,
         ),
         (
             [FP32, BF16, LORA],
             24,
             "Yes: on a card of 24 GiB at 2,048 tokens, take `fp32`, which has room for 2 "
-            "sequences; no other that trains all weights has more.",
+            "sequences; no other that trains all weights has more. " + ADAPTER,
         ),
         (
             [FP32, BF16, LESS, LORA],

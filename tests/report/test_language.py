@@ -275,3 +275,10 @@ def test_a_text_without_a_translation_is_noticed():
 def test_an_unknown_language_is_refused():
     with pytest.raises(ValueError, match="choose from en, pl"):
         config.ReportConfig(language="xx")
+
+
+def test_the_point_of_an_abbreviation_is_the_full_stop_as_well():
+    assert language.say("It has {value}. Not more.", value="39,3 tys.") == (
+        "It has 39,3 tys. Not more."
+    )
+    assert language.say("{value} of them.", value="39,3 tys.") == "39,3 tys. of them."

@@ -159,3 +159,12 @@ def test_a_speed_measured_once_is_not_recommended(found):
     advice = pareto.recommended(once)
     assert advice.withheld == ("speed",)
     assert [r.need for r in advice.found] == ["memory"]
+
+
+def test_a_baseline_that_others_may_beat_is_not_recommended_for_speed(found):
+    """The fastest number is the baseline's, and others are not slower for certain."""
+    advice = pareto.recommended(
+        slowed(found, {"fp32": 0.1, "bf16": 2.5, "sdpa": 0.6, "flash": 3.0, "chunked": 1.8})
+    )
+    assert advice.run("speed") is None
+    assert "speed" in advice.withheld

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from report import made_up
 
-from vramlab.report import choice, comparison, tables
+from vramlab.report import comparison, tables
+from vramlab.report.columns import setting_of
 from vramlab.report.load import Results
 from vramlab.results.overlap import OverlapRecord
 from vramlab.results.profile import ProfileRecord
@@ -115,8 +116,7 @@ def test_a_training_that_failed_counts_nothing(results, technique):
 
 
 def test_the_baselines_batch_has_one_name(two):
-    fast = replaced(two, lambda r: is_profile(r, "fp32"), step_seconds=[1e-6])
-    assert row(choice.recommended(fast), technique="fp32")["setting"] == "equal = own"
+    assert setting_of(two.run("fp32", "equal"), two) == "equal = own"
     same = dataclasses.replace(two, earlier={"then": two})
     settings = comparison.table(same).query("technique == 'fp32'").setting
     assert set(settings.dropna()) == {"equal = own"}

@@ -172,7 +172,7 @@ def test_an_epoch_saves_its_step_and_goes_on_from_there(how, held, checkout):
 
 def test_a_second_ctrl_c_ends_even_an_epoch_at_once(held, checkout):
     terminal, _ = held(EPOCH, CHECKPOINT, 4, SAVING)
-    # On a busy machine two that come before the first is handled are one; who sees it presses again.
+    # On a busy machine two that come before the first is handled are one; one presses again.
     for _ in range(SECONDS_TO_STOP):
         terminal.ctrl_c()
         time.sleep(1)

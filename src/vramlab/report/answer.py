@@ -115,6 +115,13 @@ def _memory(facts: _Facts) -> Answer | None:
     run = facts.advice.run("memory")
     if run is None:
         return None
+    if len(facts.results.measured(facts.results.length)) == 1:
+        return Answer(
+            say(
+                "Only {name} was measured: there is no other to compare it with.",
+                name=facts.baseline,
+            )
+        )
     if run.technique == facts.results.baseline:
         return Answer(
             say(
@@ -124,9 +131,11 @@ def _memory(facts: _Facts) -> Answer | None:
         )
     also = facts.advice.run("speed")
     if also is not None and also.technique == run.technique:
-        template = say("Take {name}, for memory as for speed: {batch}, {time}, {quality}.")
+        template = say(
+            "Take {name}, for memory as for speed: {batch}; at the same batch {time}, {quality}."
+        )
     else:
-        template = say("Take {name}: {batch}, {time}, {quality}.")
+        template = say("Take {name}: {batch}; at the same batch {time}, {quality}.")
     return Answer(_filled(template, run, facts), entry(run), run.technique)
 
 
@@ -138,10 +147,8 @@ def _speed(facts: _Facts) -> Answer | None:
         return None
     tied = next(r.tied for r in facts.advice.found if r.need == "speed")
     if run.technique == facts.results.baseline:
-        if tied or facts.certainty.deviation is None:
-            return Answer(_no_fastest(facts))
         return Answer(
-            say("For speed {name} itself: no technique is faster.", name=facts.baseline),
+            say("For speed {name} itself: all others are slower.", name=facts.baseline),
             entry(run),
             run.technique,
         )
@@ -149,8 +156,8 @@ def _speed(facts: _Facts) -> Answer | None:
     found = facts.certainty.compare(run, base)
     assert found is not None  # it is recommended only where it is faster for certain
     text = say(
-        "For speed {name}: {times} the tokens a second of {baseline}, at {where}; {batch}, "
-        "{quality}.",
+        "For speed {name}: {times} the tokens a second of {baseline}, at {where}; {batch}; at the "
+        "same batch {quality}.",
         name=code(run.technique),
         times=_range(found.ratio, *found.range),
         baseline=facts.baseline,
@@ -170,7 +177,7 @@ def _balance(facts: _Facts) -> Answer | None:
         return None
     if any(_same(facts, "balance", need) for need in ("memory", "speed")):
         return None
-    template = say("Between the two {name}: {batch}, {time}, {quality}.")
+    template = say("Between the two {name}: {batch}; at the same batch {time}, {quality}.")
     return Answer(_filled(template, run, facts), entry(run), run.technique)
 
 
@@ -264,9 +271,9 @@ def _quality(run: Run, facts: _Facts) -> str:
     change = own / other - 1
     values = {"own": metric.text(own), "base": metric.text(other)}
     if change < -pareto.TOLERANCE:
-        return say("a lower perplexity at the same batch ({own} against {base})", **values)
+        return say("a lower perplexity ({own} against {base})", **values)
     return say(
-        "perplexity at the same batch unchanged within {tolerance} ({own} against {base})",
+        "perplexity unchanged within {tolerance} ({own} against {base})",
         tolerance=percent(pareto.TOLERANCE),
         **values,
     )

@@ -156,7 +156,7 @@ def answer(records: Sequence[EstimateRecord], card: float, length: int) -> str:
         return say("Nothing could be predicted at {length} tokens; the notes say why.", **on_card)
     fitting = [room for room in found if room.batch]
     if full := [room for room in fitting if room.whole]:
-        return _take(full, on_card)
+        return " ".join(filter(None, (_take(full, on_card), _adapters(full, fitting))))
     if fitting:
         best = max(fitting, key=lambda room: room.batch)
         text = say_count(
@@ -223,6 +223,21 @@ def _take(fitting: Sequence[_Room], on_card: Mapping[str, str]) -> str:
         few=integer(first.batch),
         name=code(most.estimate.technique),
         **on_card,
+    )
+
+
+def _adapters(full: Sequence[_Room], fitting: Sequence[_Room]) -> str:
+    """The technique with the most room, where that trains an adapter only."""
+    most = max(fitting, key=lambda room: room.batch)
+    if most.batch <= max(room.batch for room in full):
+        return ""
+    return say_count(
+        "With an adapter, which leaves the model's own weights as they are, {name} has room for "
+        "{count} sequence.",
+        "With an adapter, which leaves the model's own weights as they are, {name} has room for "
+        "{count} sequences.",
+        most.batch,
+        name=code(most.estimate.technique),
     )
 
 

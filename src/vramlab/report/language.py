@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gettext
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -104,13 +104,21 @@ def load(code: str) -> Language:
 def say(message: str, **values: object) -> str:
     """A text in the current language, its gaps filled."""
     text = current().texts.gettext(message)
-    return text.format(**values) if values else text
+    return _filled(text, values) if values else text
 
 
 def say_count(one: str, many: str, count: int, **values: object) -> str:
     """A text that depends on a number, which stands in its gap `count`."""
     text = current().texts.ngettext(one, many, count)
-    return text.format(count=numeral(f"{count:,}"), **values)
+    return _filled(text, {"count": numeral(f"{count:,}"), **values})
+
+
+def _filled(text: str, values: Mapping[str, object]) -> str:
+    """Fill the gaps; the point of an abbreviation that ends a sentence is its full stop as well."""
+    for name, value in values.items():
+        if str(value).endswith("."):
+            text = text.replace(f"{{{name}}}.", f"{{{name}}}")
+    return text.format(**values)
 
 
 def mark(message: str) -> str:

@@ -149,7 +149,12 @@ def recommended(results: Results) -> Advice:
         fast = every[0].run
         tied = _tied(fast, [p.run for p in every[1:]], certainty)
         base = results.run(results.baseline, "equal")
-        if fast.technique != results.baseline and not certainty.faster(fast, base):
+        if fast.technique == results.baseline:
+            alone = len({point.run.technique for point in every}) == 1
+            sure = alone or not (tied or certainty.deviation is None)
+        else:
+            sure = certainty.faster(fast, base)
+        if not sure:
             withheld.append("speed")
         else:
             found.append(Recommendation("speed", fast, tied))

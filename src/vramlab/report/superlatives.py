@@ -49,7 +49,7 @@ class Superlative:
     beside: str
     """Beside the value of the baseline."""
     open: str = ""
-    """Of a speed: where the best is not faster than the baseline for certain."""
+    """Of a speed or a time: where the best is not faster than the baseline for certain."""
 
     def __call__(self, results: Results, length: int | None = None) -> str:
         """The sentence, of the main sequence length if no other is given."""
@@ -146,6 +146,10 @@ shortest_training = Superlative(
     mark("The shortest training is that of {names}: {value} s."),
     mark(
         "The shortest training is that of {names}: {value} s at {batch}; {baseline} takes {base} s."
+    ),
+    mark(
+        "No training is shorter than that of {baseline} for certain: {value} s of {name} against "
+        "{base} s."
     ),
 )
 perplexity = Superlative(

@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -268,6 +268,13 @@ class Display(logging.Handler):
         self._clear()
         self._write(f"{without_credentials(text)}\n")
         self._said = time.monotonic()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal's line to what the caller prints."""
+        with self.lock or contextlib.nullcontext():
+            self._clear()
+            yield
 
     def _clear(self) -> None:
         if self._drawn:
