@@ -83,10 +83,10 @@ class Sizes4bit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs] of the same type."""
-        product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+        # The product in 16 bits has no name, which would keep it beside the copy.
+        result: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
             x.to(self.compute_dtype), self.weight, self.bias, self.out_features
-        )
-        result = product.to(x.dtype)
+        ).to(x.dtype)
         return result.clone() if self._copied else result
 
 

@@ -7,6 +7,7 @@ Most operations create tensors of the same sizes on both devices. This module co
   `emulate_cuda` replaces the functions that select it while a step runs.
 - flash-attn, flex_attention and offload have no code for a CPU: `adapt_to_cuda` replaces them in a
   learner, by code that saves tensors of the same sizes.
+- autograd adds gradients in place where it can, but never under a mode: `CudaCounter` does.
 - The caching allocator rounds each size up, kernels take scratch memory while they run, and cuBLAS
   keeps a workspace for each thread that calls it: `CudaCounter` adds these bytes.
 
@@ -56,6 +57,10 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 _ATEN = torch.ops.aten
+_ONLY_OWNER = (4, 2)
+"""References to a tensor, and to its storage, as a mode sees them when autograd adds to a gradient
+that it alone holds: its own, and those of the call and of the objects of Python. One that Python
+code keeps looks the same; no code here keeps any."""
 
 
 @contextlib.contextmanager
@@ -103,6 +108,8 @@ class CudaCounter(Counter):
             in_backward = torch._C._current_autograd_node() is not None
             self._keep_workspace((library, in_backward), size)
         run = _layer_norm if func is _ATEN.native_layer_norm.default else func
+        if func is _ATEN.add.Tensor and _adds_to_its_own(args):
+            run = _ATEN.add_.Tensor
         result = self._counted(run, args, kwargs or {})
         if size := scratch(func, args):
             self._use_scratch(size)
@@ -134,6 +141,32 @@ class CudaCounter(Counter):
 
     def _size(self, storage: torch.UntypedStorage) -> int:
         return granules(storage.nbytes())
+
+
+def _adds_to_its_own(args: Any) -> bool:
+    """Whether autograd adds a gradient to one that nothing else holds, which takes no memory.
+
+    It does so in place, but not under a dispatch mode such as a counter, where it makes a new
+    tensor. Source: `can_accumulate_inplace` in torch/csrc/autograd/input_buffer.cpp.
+    """
+    if torch.is_grad_enabled() or torch._C._current_graph_task_id() < 0:
+        return False
+    total, more = args[:2]
+    if not isinstance(more, Tensor) or (total.shape, total.dtype) != (more.shape, more.dtype):
+        return False
+    storage = total.untyped_storage()
+    owners = total._use_count(), torch._C._storage_Use_Count(storage._cdata)
+    return owners == _ONLY_OWNER and _is_dense(total)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether it has each byte between its first and its last value once, in whatever order."""
+    count = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != count:
+            return False
+        count *= size
+    return True
 
 
 def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
