@@ -44,8 +44,8 @@ def test_the_batches_that_fitted_a_gpu_fit_and_no_larger_ones(name):
         peak = run.peak(batch)
         found = fake_trial(run, batch, ROOM, steps=3)
         assert found == pytest.approx(reserved, rel=0.005)
-        with pytest.raises(OutOfMemory):
-            fake_trial(run, batch + 1, ROOM, steps=3)
+        assert module.fits(run, batch, ROOM, steps=3)
+        assert not module.fits(run, batch + 1, ROOM, steps=3)
         assert run.peak(batch) == peak  # it counts as before
 
 
