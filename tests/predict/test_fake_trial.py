@@ -9,7 +9,6 @@ from workloads import workload
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.memory.headroom import headroom
-from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.predict import estimate as estimate_module
 from vramlab.predict import fake_trial as module
 from vramlab.predict.estimate import Limits, Room, estimates, predicted_peaks
