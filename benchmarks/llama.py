@@ -25,7 +25,7 @@ from vramlab.training.device import resolve
 
 BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused"}
 FUSED, PURE = {"loss_head": "fused"}, {"precision": "pure-bf16"}
-COMPILED = {"compile": "default"}
+FP8, COMPILED = {"precision": "fp8"}, {"compile": "default"}
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "full head": BF16,
     "fused head": BF16 | FUSED,
@@ -36,6 +36,15 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "compiled, fused head, pure-bf16": BF16 | PURE | COMPILED | FUSED,
     "compiled, cce, pure-bf16": BF16 | PURE | COMPILED | {"loss_head": "cce"},
     "compiled, full head, pure-bf16": BF16 | PURE | COMPILED,
+    "compiled, full head, fp8": BF16 | FP8 | COMPILED,
+    "compiled, cce, fp8": BF16 | FP8 | COMPILED | {"loss_head": "cce"},
+    **{
+        f"compiled, cce, pure-bf16, budget {budget}": BF16
+        | PURE
+        | COMPILED
+        | {"loss_head": "cce", "checkpointing": {"budget": budget}}
+        for budget in (0.8, 0.65, 0.5)
+    },
     "selective, fused head": BF16 | FUSED | {"checkpointing": "selective"},
     "block, fused head": BF16 | FUSED | {"checkpointing": "block"},
     "block, cce, in-backward": BF16
