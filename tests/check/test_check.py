@@ -9,18 +9,21 @@ import re
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from backports import zstd
 from pipeline import ROOT, TINY
 from pyarrow import parquet
+from pydantic import TypeAdapter
 from servers import Faults, FaultyServer
 
 from vramlab.base.errors import CorpusError
 from vramlab.check import corpora, local_corpus, machine
 from vramlab.check.all import findings
 from vramlab.config.corpus import LocalSource, SyntheticSource
+from vramlab.config.experiment import Experiment
 from vramlab.config.tokenizer import SentencePieceConfig
 from vramlab.data.corpus.synthetic import write_layout
 from vramlab.data.sentencepiece_tokenizer import train
@@ -116,6 +119,53 @@ def test_all_that_is_wrong_is_named_at_once(here):
         [sentence] = [sentence for sentence in found if part in sentence]
         assert "\n" not in sentence
     assert len(found) == 17
+
+
+WRONG = {
+    "null": None,
+    "a list": [1],
+    "a text": "x",
+    "a number": 3,
+    "a truth": True,
+    "nothing": {},
+    "keys that are none": {1: {2: [None]}},
+}
+
+
+@pytest.mark.parametrize("key", sorted(Experiment.model_fields))
+@pytest.mark.parametrize("change", ["left out", "misspelled", *WRONG])
+def test_no_section_that_is_wrong_hides_the_others(here, key, change):
+    """In place of any section, nothing or anything: a traceback fails the test."""
+    whole = {
+        **dict.fromkeys(Experiment.model_fields),
+        **{name: f.get_default(call_default_factory=True) for name, f in OPTIONAL.items()},
+        **TINY,
+        "techniques": {"fp32": {}},
+        "corpus": corpus(path="none"),
+    }
+    raw = {k: TypeAdapter(Any).dump_python(v, mode="json") for k, v in whole.items()}
+    told = raw.pop(key)
+    if change == "misspelled":
+        raw[f"{key}x"] = told
+    elif change in WRONG:
+        raw[key] = WRONG[change]
+    found = [f.text for f in findings(raw, "t.yaml")]
+    if change == "misspelled":
+        assert f"t.yaml: unknown key '{key}x'; did you mean '{key}'" in found[0]
+    if change == "left out" and key not in OPTIONAL:
+        missing = f"the key '{key}' is missing; add it (config/README.md explains each key)"
+        assert f"t.yaml: {missing}" in found
+    if key != "corpus":
+        assert [s for s in found if s.startswith("none: is no file and no folder")]
+
+
+OPTIONAL = {n: f for n, f in Experiment.model_fields.items() if not f.is_required()}
+
+
+def test_techniques_that_are_right_are_looked_at_beside_one_that_is_wrong(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = said(techniques={"h": {"adapter": "lora"}, "x": {"precision": "fp13"}, "a b": {}})
+    assert [s for s in found if "h will be skipped" in s]
 
 
 def test_it_takes_no_torch_and_about_a_second(here):
@@ -234,6 +284,82 @@ def test_lone_surrogates_are_no_obstacle(here):
     assert "Traceback" not in "".join(said(corpus=corpus(path="a.jsonl")))
 
 
+BOTH = (
+    "corpus.validation: {} is in corpus.train too, so that the perplexity is of text that was "
+    "trained on; give other text, or hold some out by validation: {{source: split}}"
+)
+
+
+def test_the_same_text_on_both_sides(here):
+    books(here / "books")
+    one = {"source": "local", "path": "books/00.txt"}
+    found = said(corpus=corpus(one, path="books"))
+    assert found == [BOTH.format(here / "books/00.txt")]
+    other = {"source": "local", "path": "./books/"}
+    found = said(corpus=corpus(other, path="books"))
+    assert found == [BOTH.format(f"{here / 'books/00.txt'} and 19 more")]
+    made = TINY["corpus"]["train"]
+    text = "the synthetic corpus (40 documents, 60 words, seed 1)"
+    assert said(corpus={"train": made, "validation": made}) == [BOTH.format(text)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.txt", "", "a.txt: is empty (0 bytes); put text into it, or give another corpus"),
+        ("a.txt", " \n", "a.txt: holds no text of quality HIGH: its document is empty; put"),
+        (
+            "a.jsonl",
+            '{"text": ""}\n' * 3,
+            "a.jsonl: holds no text of quality HIGH: its 3 documents",
+        ),
+        ("a.jsonl", "", "a.jsonl: holds no document"),
+    ],
+)
+def test_a_corpus_without_text(here, name, content, says):
+    (here / name).write_text(content)
+    [sentence] = said("error", corpus=corpus(path=name))
+    assert sentence.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("split", "held"),
+    [
+        ({"share": 0.01}, 1),  # which is more than its share of the text
+        ({"share": 0.01, "by": "bytes"}, 1),
+        ({"share": 0.5}, 2),
+        ({"share": 0.6, "by": "bytes"}, 2.4),
+    ],
+)
+def test_a_split_has_whole_documents(here, split, held):
+    """Four documents that are equally long."""
+    books(here / "books", 4)
+    size = sum(path.stat().st_size for path in (here / "books").iterdir()) * held / 4
+    mine = corpus({"source": "split", **split}, path="books")
+
+    def short(share):
+        length = int(size * share / corpora.BYTES_PER_TOKEN)
+        found = said("warning", corpus=mine, sequence_length=length)
+        return [s for s in found if s.startswith("corpus.validation: has")]
+
+    assert short(0.9) == []
+    [sentence] = short(1.1)
+    assert f"has by its share about {int(size):,} bytes of text" in sentence
+
+
+def test_the_split_leaves_training_one_document(here):
+    """Which of the two is not known, so that only more text than both would be surely too much."""
+    (here / "a.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in ("ala ma kota " * 30, "a"))
+    )
+    mine = corpus({"source": "split", "share": 0.5}, path="a.jsonl")
+    assert said("error", corpus=mine, sequence_length=300, tokenizer=SMALL) == []
+    assert said("error", corpus=mine, sequence_length=400, tokenizer=SMALL)
+
+
+SMALL = {"vocab_size": 12, "model_type": "bpe"}
+
+
 @pytest.fixture
 def layout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("layout")
@@ -248,11 +374,11 @@ def speakleash(base, name="books", **changes):
 
 def test_a_data_set_is_looked_up_without_fetching_it(layout):
     with FaultyServer(layout) as server:
-        assert said(corpus=speakleash(server.base)) == []
+        assert said(corpus=speakleash(server.base)) == [BOTH.format("the data set books")]
         [sentence] = said("error", corpus=speakleash(server.base, "boks"))
         assert "lists no data set 'boks'; did you mean 'books'?" in sentence
         assert not [r for r in server.requests if r.path.endswith(".zst")]
-    assert said(corpus=speakleash(layout.as_uri())) == []
+    assert said("error", corpus=speakleash(layout.as_uri())) == []
     assert "cannot be" in said("error", corpus=speakleash("file:///none"))[0]
 
 

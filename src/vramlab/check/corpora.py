@@ -60,6 +60,7 @@ def findings(
                 looked[what] = _look(name, source, corpus.quality, results, deadline)
                 found += looked[what][1]
             texts[name] = looked[what][0]
+    found += _on_both_sides(corpus, texts)
     if not any(finding.severity == "error" for finding in found):
         found += _amounts(corpus, texts, lengths, tokenizer)
     return found, sum(text.disk_bytes for text in texts.values() if text is not None)
@@ -118,6 +119,37 @@ def _manifest(source: SpeakLeashSource) -> tuple[Manifest | None, list[Finding]]
     return got[0], []
 
 
+def _on_both_sides(corpus: CorpusConfig, texts: Mapping[str, Text | None]) -> Iterator[Finding]:
+    """Files and data sets that are trained on and that the perplexity is measured on as well."""
+    if isinstance(corpus.validation, SplitSource):
+        return  # which keeps the two apart
+    train, validation = (
+        dict.fromkeys(
+            what
+            for name, source in corpus.parts(split).items()
+            for what in _origins(source, texts[name])
+        )
+        for split in ("train", "validation")
+    )
+    if shared := [name for name in validation if name in train]:
+        more = f" and {len(shared) - 1:,} more" if len(shared) > 1 else ""
+        yield warning(
+            f"corpus.validation: {shared[0]}{more} is in corpus.train too, so that the perplexity "
+            "is of text that was trained on; give other text, or hold some out by validation: "
+            "{source: split}"
+        )
+
+
+def _origins(source: Any, text: Text | None) -> list[str]:
+    """What tells where the documents of a corpus come from, a name each."""
+    if isinstance(source, LocalSource):
+        return [] if text is None else [str(path.resolve()) for path in text.files]
+    if isinstance(source, SyntheticSource):
+        size = f"{source.documents} documents, {source.words} words, seed {source.seed}"
+        return [f"the synthetic corpus ({size})"]
+    return [f"the data set {source.name}"]
+
+
 def _amounts(
     corpus: CorpusConfig,
     texts: Mapping[str, Text | None],
@@ -129,14 +161,12 @@ def _amounts(
         text = _whole(texts[name] for name in corpus.parts(split))
         if text is None:
             continue
-        share = 1.0
+        size = text.utf8_bytes
         if isinstance(corpus.validation, SplitSource):
-            share = corpus.validation.share
+            size = _expected(corpus.validation, text, split)
             if split == "train":
                 yield from _split(corpus.validation, text)
-                share = 1 - share
-        size = int(text.utf8_bytes * share)
-        yield from _sequences(split, size, lengths)
+        yield from _sequences(split, size, text.utf8_bytes, lengths)
         if split == "train" and isinstance(tokenizer, SentencePieceConfig):
             yield from _vocabulary(tokenizer, size, text)
 
@@ -171,19 +201,43 @@ def _split(split: SplitSource, text: Text) -> Iterator[Finding]:
         )
 
 
-def _sequences(split: str, size: int, lengths: Collection[int]) -> Iterator[Finding]:
-    """A token has a byte at least, so that few bytes are surely too few."""
+def _expected(split: SplitSource, text: Text, side: str) -> int:
+    """Bytes of text on a side of a split, if its documents are as long as all are on average.
+
+    No document is cut, and each side has one at least.
+    """
+    if text.documents < 2:
+        return text.utf8_bytes
+    mean = text.utf8_bytes / text.documents
+    held = max(1, min(round(split.share * text.documents), text.documents - 1)) * mean
+    if split.by == "bytes":
+        held = max(mean, min(split.share * text.utf8_bytes, text.utf8_bytes - mean))
+    return int(held if side == "validation" else text.utf8_bytes - held)
+
+
+def _sequences(split: str, size: int, most: int, lengths: Collection[int]) -> Iterator[Finding]:
+    """Whether there are sequences.
+
+    A token has a byte at least, so that few bytes are surely too few.
+
+    Args:
+        split: train or validation.
+        size: bytes of text that are expected.
+        most: that there can be; more than `size` where there is a split, as documents differ.
+        lengths: of the sequences in tokens, the main one first.
+    """
     main, *_ = lengths
-    if split == "train" and size < main:
+    if split == "train" and most < main:
         yield error(
-            f"corpus.train: has {size:,} bytes of text, fewer than the {main:,} tokens of one "
+            f"corpus.train: has {most:,} bytes of text, fewer than the {main:,} tokens of one "
             "sequence; give more text, or lower sequence_length"
         )
         return
     short = [str(length) for length in lengths if size < length * BYTES_PER_TOKEN]
     if short:
+        has = "has" if size == most else "has by its share about"
         yield warning(
-            f"corpus.{split}: has {size:,} bytes of text, about {size // BYTES_PER_TOKEN:,} "
+            f"corpus.{split}: {has} {size:,} bytes of text, about {size // BYTES_PER_TOKEN:,} "
             f"tokens, fewer than one sequence of {' or '.join(short)}; give more text, or shorter "
             "sequences"
         )
