@@ -156,6 +156,10 @@ def test_what_the_user_gives_holds(called, model):
     assert line.count("--quiet") == 1
 
 
+def test_estimate_shows_its_progress_and_its_plan_as_run_does(called, model):
+    assert "--quiet" not in called("estimate", "--model", model, "-n")
+
+
 @pytest.mark.parametrize(
     ("model", "source"), [("gpt2", "transformers"), ("Qwen/Qwen2.5-0.5B", "transformers")]
 )

@@ -62,8 +62,6 @@ def arguments(given: Sequence[str]) -> Arguments:
         values["estimate"] = {"cards": options.card}
     # What the user gives comes last, and holds.
     found.config = [f"{key}={json.dumps(value)}" for key, value in values.items()] + found.config
-    if not any(argument.startswith(("--quiet", "-q")) for argument in found.rest):
-        found.rest += ["--quiet", "all"]
     return found
 
 
