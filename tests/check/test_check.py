@@ -1,5 +1,6 @@
-"""`vramlab check`: all that is wrong is named at once, without torch."""
+"""`vramlab check`: all that is wrong is named at once, without torch where no model is made."""
 
+import importlib.util
 import itertools
 import json
 import math
@@ -13,20 +14,26 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from backports import zstd
 from pipeline import ROOT, TINY
 from pyarrow import parquet
 from pydantic import TypeAdapter
 from servers import Faults, FaultyServer
 
-from vramlab.base.errors import CorpusError
+from vramlab.base.errors import CorpusError, VramlabError
 from vramlab.check import corpora, local_corpus, machine
+from vramlab.check import techniques as module
 from vramlab.check.all import findings
 from vramlab.config.corpus import LocalSource, SyntheticSource
 from vramlab.config.experiment import Experiment
+from vramlab.config.technique import Technique
 from vramlab.config.tokenizer import SentencePieceConfig
+from vramlab.config.workload import Workload
 from vramlab.data.corpus.synthetic import write_layout
 from vramlab.data.sentencepiece_tokenizer import train
+from vramlab.model.sources import make_model
+from vramlab.training.machine import Machine, obstacle
 
 VERSE = "Litwo! Ojczyzno moja! ty jesteś jak zdrowie. "
 # Of as many words as the vocabulary of `TINY` takes.
@@ -163,8 +170,7 @@ OPTIONAL = {n: f for n, f in Experiment.model_fields.items() if not f.is_require
 
 
 def test_techniques_that_are_right_are_looked_at_beside_one_that_is_wrong(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = said(techniques={"h": {"adapter": "lora"}, "x": {"precision": "fp13"}, "a b": {}})
+    found = said(techniques={"h": {"precision": "fp8"}, "x": {"precision": "fp13"}, "a b": {}})
     assert [s for s in found if "h will be skipped" in s]
 
 
@@ -433,20 +439,151 @@ def test_vocabularies_that_do_not_fit(here, own, model, severity, says):
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("def make_model(tokens): ...", None),
-        ("from other import make_model", None),
         ("def make_modle(tokens): ...", "has no function make_model"),
         ("def make_model(:", "is no Python that can be read"),
     ],
 )
-def test_the_code_of_a_model_is_looked_at_and_not_run(here, code, says):
-    (here / "m.py").write_text(f"{code}\nopen('ran', 'w')\n")
-    found = said("error", model={"source": "python", "path": "m.py"})
-    assert found == [] if says is None else says in found[0]
+def test_code_that_has_no_model_is_not_run(here, code, says):
+    (here / "m.py").write_text(f"open('ran', 'w')\n{code}\n")
+    [found] = said("error", model={"source": "python", "path": "m.py"})
+    assert says in found
     assert not (here / "ran").exists()
 
 
-GPU = machine.Gpu("NVIDIA H100", 80 * 2**30)
+def llama(**changes):
+    config = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 300}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 64}
+    return {"source": "transformers", "config": config | heads | changes}
+
+
+CODE = (
+    "from torch import nn\ndef make_model(tokens, width=4):\n    return nn.Embedding(tokens, width)"
+)
+LORA = {"attention": "sdpa", "adapter": "lora", "adapter_targets": ["q_prj"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "techniques", "says"),
+    [
+        (llama(hiden_size=8), {"fp32": {}}, "model.config: llama has no key 'hiden_size'; did"),
+        (llama(model_type="lama"), {"fp32": {}}, "transformers knows no 'lama'; did you mean"),
+        (llama(hidden_size=33), {"fp32": {}}, "The hidden size (33) is not a multiple of"),
+        (
+            {"source": "transformers", "config": {"model_type": "t5"}},
+            {"fp32": {}},
+            "model.config: t5 is an encoder-decoder",
+        ),
+        (
+            llama(),
+            {"fp32": {}, "l": LORA, "m": LORA},
+            "techniques.l, techniques.m: adapter_targets ['q_prj'] match no linear layer of the",
+        ),
+        (
+            {"d_model": 16, "layers": 1, "heads": 2},
+            {"fp32": {}, "l": LORA},
+            "adapter_targets ['q_prj'] match no linear layer of the model; it has",
+        ),
+        ("m.py", {"fp32": {}}, None),
+        ("m.py widht", {"fp32": {}}, "got an unexpected keyword argument 'widht'"),
+        ("import.py", {"fp32": {}}, "cannot be imported (ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_model_is_made_as_the_stages_make_it(here, model, techniques, says):
+    """In their words: the first stage that makes it ends with the same sentence."""
+    (here / "m.py").write_text(CODE)
+    (here / "import.py").write_text(f"import nonexisting\n{CODE}")
+    if isinstance(model, str):
+        path, *arguments = model.split()
+        model = {"source": "python", "path": path, "arguments": dict.fromkeys(arguments, 8)}
+    found = said("error", model=model, techniques=techniques)
+    if says is None:
+        assert found == []
+        return
+    [sentence] = found
+    assert says in sentence
+    raw = {**TINY, "techniques": techniques, "model": model}
+    technique = Technique.model_validate(list(techniques.values())[-1])
+    asked = Workload(
+        technique=technique,
+        model=Experiment.model_validate(raw).model,
+        vocab_size=300,
+        length=16,
+        seed=1,
+    )
+    with pytest.raises(VramlabError) as of_the_stage:
+        make_model(asked, torch.device("cpu"))
+    assert sentence.endswith(str(of_the_stage.value))
+
+
+def test_what_a_model_has_no_place_for_is_skipped(here):
+    (here / "m.py").write_text(CODE)
+    model = {"source": "python", "path": "m.py"}
+    axes = {"checkpointing": "block"}
+    [found] = said(model=model, techniques={"fp32": {}, "a": axes, "b": {"attention": "sdpa"}})[:1]
+    assert found.startswith("techniques: a will be skipped: checkpointing block works block by bl")
+
+
+def test_sequences_longer_than_a_model_has_positions(here):
+    gpt2 = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 32}
+    model = {"source": "transformers", "config": gpt2}
+    assert said("error", model=model) == []
+    [found] = said("error", model=model, sweep={"lengths": [64]})
+    assert found.startswith("sequence_length 64 is more than the 32 positions that the model has")
+
+
+def test_code_that_ends_the_process(here):
+    (here / "m.py").write_text("import sys\ndef make_model(tokens):\n    sys.exit('no')\n")
+    [found] = said("error", model={"source": "python", "path": "m.py"})
+    assert "SystemExit: no" in found
+
+
+def test_a_model_of_a_configuration_with_other_mistakes_is_made(here):
+    found = said(model=llama(hiden_size=8), tokenizer=None, seeds=None)
+    assert len([s for s in found if "llama has no key 'hiden_size'" in s]) == 1
+
+
+def test_code_that_writes_does_so_beside_the_findings(here, capsys):
+    (here / "m.py").write_text(f"print('hello')\n{CODE}")
+    assert said(model={"source": "python", "path": "m.py"}) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_skipped_baseline_is_told(here):
+    [found] = said(techniques={"fp32": {"precision": "tf32"}})
+    assert found.endswith("; fp32 is the baseline, at whose largest batch the others are compared")
+
+
+def test_each_technique_that_a_cpu_cannot_run_is_named_with_the_reason(here):
+    axes = {
+        "tf32": {"precision": "tf32"},
+        "compiled": {"compile": "default"},
+        "fp8": {"precision": "fp8"},
+        "cce": {"precision": "bf16", "loss_head": "cce"},
+        "flash": {"precision": "bf16", "attention": "flash"},
+        "flash2": {"precision": "bf16", "attention": "flash", "window": 4},
+        "offload": {"offload": "activations"},
+        "all": {"parallel": "ddp", "processes": "all"},
+    }
+    found = said(techniques={"fp32": {}, **axes})
+    config = Experiment.model_validate({**TINY, "techniques": {"fp32": {}, **axes}})
+    for name in axes.keys() - {"flash2"}:
+        asked = Workload(
+            technique=config.techniques[name], model=config.model, vocab_size=9, length=9, seed=1
+        )
+        reason = obstacle(asked, Machine.here(torch.device("cpu")))
+        names = "flash, flash2" if name == "flash" else name
+        assert f"techniques: {names} will be skipped: {reason}" in found
+    assert len(found) == len(axes) - 1
+
+
+def test_an_earlier_run_that_is_not_there(here):
+    (here / "empty").mkdir()
+    found = said("error", report={"compare": ["results/nope", "empty"]})
+    assert found[0].startswith("report.compare: results/nope is no folder; give the results folder")
+    assert found[1].startswith("report.compare: empty holds no results of runs")
+
+
+GPU = machine.Gpu("NVIDIA H100", 80 * 2**30, (9, 0))
 
 
 @pytest.mark.parametrize(
@@ -459,13 +596,14 @@ GPU = machine.Gpu("NVIDIA H100", 80 * 2**30)
             [GPU],
             {},
             {"d": {"parallel": "ddp", "processes": 2}},
-            "techniques.d: has 2 processes, and this machine 1 GPUs; it will be skipped",
+            "techniques: d will be skipped: 2 processes need as many GPUs, and torch sees 1",
         ),
         ([GPU], {}, {}, None),
     ],
 )
 def test_devices(monkeypatch, cards, measure, techniques, says):
     monkeypatch.setattr(machine, "gpus", lambda: cards)
+    monkeypatch.setattr(module, "gpus", lambda: cards)
     monkeypatch.setattr(machine, "_version", lambda _: "2.11.0+cu128")
     found = said(measure=measure, techniques={"fp32": {}, **techniques})
     assert found == [] if says is None else [s for s in found if says in s]
@@ -478,16 +616,23 @@ def test_a_torch_for_cpus_beside_a_gpu(monkeypatch):
 
 
 def test_packages_that_are_not_installed(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    """On a machine whose GPU has all that the techniques need."""
+    absent = {"flash_attn", "peft"}
+    found_as = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in absent else found_as(name)
+    )
+    monkeypatch.setattr(module, "gpus", lambda: [GPU])
     techniques = {
         "fp32": {},
         "f": {"attention": "flash", "precision": "bf16"},
         "g": {"attention": "flash", "precision": "bf16", "window": 4},
         "h": {"adapter": "lora"},
     }
-    found = said("warning", techniques=techniques)
-    assert [s for s in found if "f, g will be skipped, since the package flash-attn" in s]
-    assert [s for s in found if "h will be skipped, since the package peft" in s]
+    model = {"d_model": 64, "layers": 1, "heads": 2}  # heads that flash-attn has kernels for
+    found = said("warning", techniques=techniques, measure={"device": "auto"}, model=model)
+    assert [s for s in found if "f, g will be skipped: the package flash-attn is not inst" in s]
+    assert [s for s in found if "h will be skipped: the package peft is not installed" in s]
 
 
 def test_room_on_the_disk(monkeypatch, here):

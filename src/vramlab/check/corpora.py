@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vramlab.base.errors import CorpusError
-from vramlab.check.finding import Finding, error, warning
+from vramlab.check.finding import Finding, any_error, error, warning
 from vramlab.check.local_corpus import Text, look
 from vramlab.config.corpus import (
     CorpusConfig,
@@ -61,7 +61,7 @@ def findings(
                 found += looked[what][1]
             texts[name] = looked[what][0]
     found += _on_both_sides(corpus, texts)
-    if not any(finding.severity == "error" for finding in found):
+    if not any_error(found):
         found += _amounts(corpus, texts, lengths, tokenizer)
     return found, sum(text.disk_bytes for text in texts.values() if text is not None)
 

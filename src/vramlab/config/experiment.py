@@ -125,12 +125,7 @@ class Experiment(Section):
     @property
     def keeps_vocabulary(self) -> bool:
         """Whether the model keeps its own vocabulary, which may be larger than the tokenizer's."""
-        model = self.model
-        return isinstance(model, TransformersConfig) and (
-            model.vocabulary == "own"
-            or model.weights == "pretrained"
-            or isinstance(self.tokenizer, ModelTokenizerConfig)
-        )
+        return keeps_vocabulary(self.model, self.tokenizer)
 
     @property
     def tokenizer_file(self) -> Path | None:
@@ -189,6 +184,15 @@ class Experiment(Section):
         for run, seed in itertools.product(self.runs(), self.seeds):
             if run.length == self.sequence_length:
                 yield run, seed
+
+
+def keeps_vocabulary(model: ModelConfig, tokenizer: TokenizerConfig | None) -> bool:
+    """Whether a model keeps its own vocabulary beside a tokenizer, which may be larger than it."""
+    return isinstance(model, TransformersConfig) and (
+        model.vocabulary == "own"
+        or model.weights == "pretrained"
+        or isinstance(tokenizer, ModelTokenizerConfig)
+    )
 
 
 def tokenizer_of(model: ModelConfig) -> Path:
