@@ -7,8 +7,10 @@ import math
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +24,7 @@ from pydantic import TypeAdapter
 from servers import Faults, FaultyServer
 
 from vramlab.base.errors import CorpusError, VramlabError
-from vramlab.check import corpora, local_corpus, machine
+from vramlab.check import corpora, data_sets, local_corpus, machine
 from vramlab.check import techniques as module
 from vramlab.check.all import findings
 from vramlab.config.corpus import LocalSource, SyntheticSource
@@ -369,7 +371,8 @@ SMALL = {"vocab_size": 12, "model_type": "bpe"}
 @pytest.fixture
 def layout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("layout")
-    write_layout({"books": SyntheticSource(source="synthetic", documents=30, words=40)}, folder)
+    made = SyntheticSource(source="synthetic", documents=30, words=40)
+    write_layout({"books": made, "more": made}, folder)
     return folder
 
 
@@ -388,11 +391,32 @@ def test_a_data_set_is_looked_up_without_fetching_it(layout):
     assert "cannot be" in said("error", corpus=speakleash("file:///none"))[0]
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(layout, monkeypatch):
-    monkeypatch.setattr(corpora, "_ANSWER_SECONDS", 0.2)
+def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(data_sets, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        found = said(corpus=two(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert time.monotonic() - begin < 1.5  # a limit against one wait after the other
+    [sentence] = found
+    assert sentence.startswith("books, more: nothing is said of the text, since http://")
+    assert "did not answer within 0.2 seconds" in sentence
+
+
+def two(base):
+    return speakleash(base, validation={"source": "speakleash", "base": base, "name": "more"})
+
+
+def test_a_server_is_tried_once(layout):
+    """Its download tries again, so that nothing is certain."""
     with FaultyServer(layout, Faults(ending=".manifest", status=503)) as server:
-        found = said("warning", corpus=speakleash(server.base))
-    assert [s for s in found if "did not answer within 0.2 seconds" in s]
+        [sentence] = said("warning", corpus=speakleash(server.base))[:1]
+        assert "books.manifest: the server answers 503" in sentence
+        assert len([r for r in server.requests if r.path.endswith("books.manifest")]) == 1
+    gone = server.base  # whose server has ended
+    [sentence] = said(corpus=two(gone))
+    assert sentence.startswith("books, more: nothing is said of the text, since http://")
+    assert re.search(r"cannot be reached \((?!\w*\(host=)", sentence)
+    assert said("error", corpus=two(gone)) == []
 
 
 def test_a_data_set_without_the_wanted_quality(layout):

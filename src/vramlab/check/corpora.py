@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vramlab.base.errors import CorpusError
+from vramlab.check.data_sets import Answers
 from vramlab.check.finding import Finding, any_error, error, warning
 from vramlab.check.local_corpus import Text, look
 from vramlab.config.corpus import (
@@ -20,7 +19,6 @@ from vramlab.config.corpus import (
 )
 from vramlab.config.tokenizer import SentencePieceConfig
 from vramlab.data import sentencepiece_tokenizer
-from vramlab.data.corpus.fetch import Manifest, describe
 from vramlab.results.tokenizer import LEAST_OCCURRENCES
 
 BYTES_PER_TOKEN = 4
@@ -33,8 +31,6 @@ _AMPLE_OCCURRENCES = 100
 this repository has them from 14 (bpe) or 34 (unigram) on, at 7,000 pieces and more."""
 _GROWTH = 0.7
 """The largest vocabulary grows by that power of the text or less: 0.5 from 0.3 to 1 MB."""
-_ANSWER_SECONDS = 1.5
-"""How long a server may take to answer."""
 
 
 def findings(
@@ -50,6 +46,8 @@ def findings(
         seconds: how long local files are read.
     """
     deadline = time.monotonic() + seconds
+    parts = {**corpus.parts("train"), **corpus.parts("validation")}
+    answers = Answers(_to_be_fetched(parts, results))
     found: list[Finding] = []
     texts: dict[str, Text | None] = {}
     looked: dict[str, tuple[Text | None, list[Finding]]] = {}
@@ -57,17 +55,26 @@ def findings(
         for name, source in corpus.parts(split).items():
             what = source.model_dump_json()
             if what not in looked:  # both sides may be of one corpus
-                looked[what] = _look(name, source, corpus.quality, results, deadline)
+                looked[what] = _look(source, corpus.quality, answers, deadline)
                 found += looked[what][1]
             texts[name] = looked[what][0]
+    found += answers.findings()
     found += _on_both_sides(corpus, texts)
     if not any_error(found):
         found += _amounts(corpus, texts, lengths, tokenizer)
     return found, sum(text.disk_bytes for text in texts.values() if text is not None)
 
 
+def _to_be_fetched(parts: Mapping[str, Any], results: Path) -> Iterator[SpeakLeashSource]:
+    """The data sets that are not there yet."""
+    for name, source in parts.items():
+        there = results / "corpus" / "download" / f"{name}.json"
+        if isinstance(source, SpeakLeashSource) and not there.is_file():
+            yield source
+
+
 def _look(
-    name: str, source: Any, quality: Collection[str], results: Path, deadline: float
+    source: Any, quality: Collection[str], answers: Answers, deadline: float
 ) -> tuple[Text | None, list[Finding]]:
     """How much text a corpus has, None where that cannot be told; and what is wrong."""
     if isinstance(source, LocalSource):
@@ -76,11 +83,10 @@ def _look(
         size = source.documents * source.words * _BYTES_PER_WORD
         return Text(source.documents, size, whole=False, disk_bytes=size // _EXPANSION), []
     assert isinstance(source, SpeakLeashSource)
-    if (results / "corpus" / "download" / f"{name}.json").is_file():
-        return None, []  # it is there
-    manifest, found = _manifest(source)
+    manifest = answers.manifest(source)
     if manifest is None:
-        return None, found
+        return None, []  # it is there, or the answers say what is wrong
+    found = []
     shares = manifest.stats.quality
     if shares and not any(shares.get(label) for label in quality):
         known = ", ".join(sorted(shares))
@@ -92,31 +98,6 @@ def _look(
         )
     size = manifest.file_size
     return Text(manifest.stats.documents, size * _EXPANSION, whole=False, disk_bytes=size), found
-
-
-def _manifest(source: SpeakLeashSource) -> tuple[Manifest | None, list[Finding]]:
-    """The manifest of a data set, if the server answers at once."""
-    got: list[Manifest | CorpusError] = []
-
-    def ask() -> None:
-        try:
-            got.append(describe(source))
-        except CorpusError as refused:
-            got.append(refused)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(None if source.base.startswith("file:") else _ANSWER_SECONDS)
-    if not got:
-        return None, [
-            warning(
-                f"{source.name}: its server did not answer within {_ANSWER_SECONDS:g} seconds, so "
-                "nothing is said of it; see whether the download works"
-            )
-        ]
-    if isinstance(got[0], CorpusError):
-        return None, [error(str(got[0]))]
-    return got[0], []
 
 
 def _on_both_sides(corpus: CorpusConfig, texts: Mapping[str, Text | None]) -> Iterator[Finding]:
