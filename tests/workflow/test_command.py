@@ -38,6 +38,7 @@ def test_a_target_behind_a_configuration_file_is_a_target(fresh):
         ("results/tiny/none.json", "vramlab: results/tiny/none.json: no rule makes such a file; "),
         ("epoch", "vramlab: a rule that makes one file for each technique or corpus is no target"),
     ],
+    ids=["name", "file", "rule"],
 )
 def test_a_target_that_there_is_not(fresh, target, says):
     done = vramlab(fresh.root, "run", target, "--configfile", "test.yaml", "-n", "--cores", "1")
