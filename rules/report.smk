@@ -213,9 +213,11 @@ rule report:
         "The report is {input[1]}"
 
 
-# A run that made the report, or found it up to date, ends with its answer.
+# A run that made the report, or found it up to date, ends with its answer; a target that there is
+# not is answered with those that there are.
 if DISPLAY is not None:
     DISPLAY.on_nothing = say_answer
+    DISPLAY.targets = lambda: [r.name for r in workflow.rules if not r.has_wildcards()]
 
 
 onsuccess:

@@ -35,7 +35,9 @@ def driver(monkeypatch):
         nvmlDeviceGetCount=lambda: len(CARDS),
         nvmlDeviceGetHandleByIndex=_by_index,
         nvmlDeviceGetHandleByUUID=_by_uuid,
+        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
         nvmlDeviceGetName=lambda handle: CARDS[handle][0],
+        nvmlDeviceGetCudaComputeCapability=lambda _: [9, 0],
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(total=CARDS[handle][1]),
     )
     monkeypatch.setitem(sys.modules, "pynvml", stand_in)
@@ -60,6 +62,7 @@ def test_only_cards_that_cuda_shows_are_listed(visible, found, monkeypatch):
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [gpu.name for gpu in gpus()] == found
+    assert all(gpu.capability == (9, 0) for gpu in gpus())
 
 
 def test_a_machine_without_a_driver_has_none(driver):

@@ -156,12 +156,22 @@ def test_what_the_user_gives_holds(called, model):
     assert line.count("--quiet") == 1
 
 
+def test_estimate_shows_its_progress_and_its_plan_as_run_does(called, model):
+    assert "--quiet" not in called("estimate", "--model", model, "-n")
+
+
 @pytest.mark.parametrize(
     ("model", "source"), [("gpt2", "transformers"), ("Qwen/Qwen2.5-0.5B", "transformers")]
 )
 def test_a_name_on_the_hub(called, model, source):
     config = configured(called("estimate", "--model", model))
     assert (config.model.source, config.model.path) == (source, model)
+
+
+def test_a_configuration_that_is_named_by_itself_stands_for_its_folder(called, model):
+    config = configured(called("estimate", "--model", f"{model}/config.json"))
+    assert config.model.path == model
+    assert config.experiment == configured(called("estimate", "--model", model)).experiment
 
 
 def test_a_python_file(called, tmp_path):
@@ -194,6 +204,17 @@ def test_a_python_file(called, tmp_path):
         (["run", "--config", "a=1"], "--config 'a=1': is no KEY=VALUE"),
         (["run", "--rerun-triggers", "x"], "argument --rerun-triggers: invalid choice: 'x'"),
         (["check", "--confg"], "there is no option '--confg'; did you mean '--config'?"),
+        (["check", "--confgfile", "t.yaml"], "there is no option '--confgfile'; did you mean '--c"),
+        (["check", "--confgfile=t.yaml"], "there is no option '--confgfile'; did you mean '--con"),
+        (["estimate", "--confgfile", "t.yaml"], "there is no option '--confgfile'; did you mean"),
+        (
+            ["estimate", "--modle", "M"],
+            "there is no option '--modle'; did you mean '--mode' or '--",
+        ),
+        (["report", "--confgfile=t.yaml"], "there is no option '--confgfile'; did you mean '--co"),
+        (["run", "--configfile", "empty.yaml", "-n"], "empty.yaml: holds no mapping of keys to"),
+        (["run", "--configfile", "list.yaml"], "list.yaml: holds no mapping of keys to values"),
+        (["estimate", "--model", "{"], "--model: path '{' is no folder, and no name that the hub"),
         (["check", "all"], "all: nothing takes such an argument here"),
         (["estimate", "--model"], "argument --model: expected one argument"),
         (["estimate", "--length", "4k"], "argument --length: invalid int value: '4k'"),
@@ -204,6 +225,8 @@ def test_a_python_file(called, tmp_path):
 )
 def test_what_is_missing_is_one_sentence(called, capsys, tmp_path, arguments, says):
     (tmp_path / "bad.yaml").write_text("a: 2026-13-45")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "list.yaml").write_text("[1]")
     (tmp_path / "M").mkdir()
     (tmp_path / "M" / "config.json").write_text("{}")
     assert command.main(arguments) == 1

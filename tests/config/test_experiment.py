@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from pipeline import TINY
+from pydantic import ValidationError
 
 from vramlab.base.errors import ConfigError
 from vramlab.config import experiment, reference
-from vramlab.config.experiment import Run
+from vramlab.config.experiment import Experiment, Run
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -369,6 +370,53 @@ def test_a_peak_is_positive_and_of_a_known_type(peaks, said):
 
 
 @pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"measure": {"device": "gpu"}}, "did you mean 'cuda'?"),
+        ({"measure": {"device": "CUDA"}}, "did you mean 'cuda'?"),
+        ({"model": {"source": "huggingface"}}, "did you mean 'transformers'?"),
+        ({"measure": None}, "'measure' has the value null and should hold keys with values"),
+        ({"techniques": ["fp32"]}, "'techniques' has the value ['fp32'] and should hold keys"),
+        ({"techniques": {}}, "'techniques' is empty; give it one entry at least"),
+        ({"corpus": {"train": {}}}, "'corpus.train' has no source; name one of 'speakleash', 'lo"),
+        ({"seeds": ["a"]}, "'seeds.0' has the value 'a' and should be a whole number; change it"),
+        ({"seeds": []}, "'seeds' is empty; give it one entry at least"),
+        ({"sequence_length": 1.5}, "has the value 1.5 and should be a whole number; change it"),
+        ({"training": {"learning_rate": "x"}}, "has the value 'x' and should be a number; change"),
+        ({"baseline": True}, "'baseline' has the value true and should be a text; put it in quot"),
+        ({"training": {1: 2}}, "'training.1' is a key that is no text; put it in quotes"),
+        ({"model": {"source": "transformers", "path": ""}}, "'model.path' is empty; give it a va"),
+    ],
+)
+def test_a_wrong_kind_of_value_is_said_in_plain_words(changes, says):
+    with pytest.raises(ConfigError) as refused:
+        experiment.parse(TINY | changes)
+    assert says in str(refused.value)
+
+
+OF_PYDANTIC = re.compile(r"Input should|valid (dict|int|num|str)|instance of|after valid|discrimin")
+
+
+@pytest.mark.parametrize("key", sorted(Experiment.model_fields))
+@pytest.mark.parametrize("value", [None, [], ["a"], [1], {}, {1: 2}, "", "x", 3, -1, 1.5, True])
+def test_no_sentence_is_pydantics(key, value):
+    """Of a section, and of each key that it has."""
+    below = TINY.get(key) if isinstance(TINY.get(key), dict) else {}
+    for raw in (TINY | {key: value}, *(TINY | {key: below | {k: value}} for k in below)):
+        try:
+            Experiment.model_validate(raw)
+        except ValidationError as error:
+            found = experiment.sentences(error)
+            assert not [s for s in found if OF_PYDANTIC.search(s)], found
+
+
+def test_what_is_wrong_beside_the_first_is_counted_and_where_it_is_named():
+    with pytest.raises(ConfigError) as refused:
+        experiment.parse(TINY | {"sequence_length": 0, "seeds": 9, "baselin": "x"}, "t.yaml")
+    assert str(refused.value).endswith(" (and 2 more; `vramlab check` names all)")
+
+
+@pytest.mark.parametrize(
     ("technique", "says"),
     [
         (
@@ -378,8 +426,10 @@ def test_a_peak_is_positive_and_of_a_known_type(peaks, said):
         ),
         ({"precision": 16}, "'pure-bf16', 'fp8'; take one of these"),
         ({"attention": "flsh"}, "did you mean 'flash'"),
-        ({"processes": "al"}, "'techniques.a.processes' has the value 'al' and should be a valid"),
-        ({"cuda_graphs": "yess"}, "has the value 'yess' and should be a valid boolean"),
+        ({"processes": "al"}, "'techniques.a.processes' has the value 'al' and should be a whole"),
+        ({"cuda_graphs": "yess"}, "has the value 'yess' and should be true or false; change it"),
+        ({"precision": "float32"}, "did you mean 'fp32'?"),
+        ("bf16", "'techniques.a' has the value 'bf16' and should hold keys with values of their"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_may_be_meant(technique, says):

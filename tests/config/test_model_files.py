@@ -5,9 +5,10 @@ import os
 
 import pytest
 from pipeline import TINY
+from pydantic import ValidationError
 
 from vramlab.base.errors import ConfigError
-from vramlab.config import experiment
+from vramlab.config import experiment, model_files
 from vramlab.config.model import TransformersConfig
 
 
@@ -48,7 +49,27 @@ def test_a_missing_or_broken_file_is_said_at_once(here, model, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-0.5B"])
+@pytest.mark.parametrize("name", ["{", "a b", "-x", "x.", "a--b", "a/b--c", "ż", "a\n", "x" * 97])
+def test_what_the_hub_cannot_have_is_no_name(here, name):
+    """As the hub's own package has it."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    with pytest.raises(HFValidationError):
+        validate_repo_id(name)
+    with pytest.raises(ValidationError, match="is no folder, and no name that the hub can have"):
+        TransformersConfig(source="transformers", path=name)
+
+
+def test_a_file_is_named_with_its_folder(here):
+    (here / "config.json").write_text("{}")
+    with pytest.raises(
+        ConfigError, match=r"config\.json: is a file; give the folder that it is in"
+    ):
+        model_files.read_folder(here / "config.json")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-0.5B", "a_b/c-d.e_f"])
 def test_a_name_on_the_hub_is_no_folder(here, name):
     assert TransformersConfig(source="transformers", path=name).folder is None
     assert checked(model=name) == 300

@@ -187,6 +187,35 @@ def _runs() -> list[Fault]:
             "cannot be read (No such file]",
         ),
         Fault(
+            *("any", "a target that there is not"),
+            *("one sentence with the nearest target, exit status 1", "correct the name"),
+            "workflow/test_command.py::test_a_target_that_there_is_not[name]",
+        ),
+        Fault(
+            *(
+                "any",
+                "`vramlab check` of a configuration without a section, or with a wrong one",
+            ),
+            *("named; the other sections are looked at all the same", "correct the section"),
+            "check/test_check.py::test_no_section_that_is_wrong_hides_the_others"
+            "[misspelled-techniques]",
+        ),
+        Fault(
+            *("any", "`vramlab check` of a model whose code ends the process"),
+            *("one sentence, exit status 1", "correct the code"),
+            "check/test_check.py::test_code_that_ends_the_process",
+        ),
+        Fault(
+            *("any", "`vramlab check` where servers are silent, or gone"),
+            *("one warning after a second at most", "see whether the download works"),
+            "check/test_check.py::test_a_server_that_does_not_answer_is_not_waited_for",
+        ),
+        Fault(
+            *("any", "`report.compare` names no results, in `vramlab check`"),
+            *("one sentence for each folder, exit status 1", "correct `report.compare`"),
+            "check/test_check.py::test_an_earlier_run_that_is_not_there",
+        ),
+        Fault(
             *("any", "a model folder that is missing"),
             *("one sentence before any job, of a dry run too", "correct `model.path`"),
             "workflow/test_command.py::test_a_model_folder_that_is_not_there_is_said_by_a_dry_run",

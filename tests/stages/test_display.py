@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from snakemake.exceptions import MissingRuleException
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from vramlab.stages import display as module
@@ -256,6 +257,27 @@ def test_a_dry_run_is_a_plan(tmp_path):
         "    1  epoch  flash 9",
         "    1  all",
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("estimat", "vramlab: there is no target 'estimat'; did you mean 'estimate'?"),
+        ("zzz", "vramlab: there is no target 'zzz'; known are: all, estimate, report"),
+        (
+            "results/x.json",
+            "vramlab: results/x.json: no rule makes such a file; name another, or one of all, "
+            "estimate, report",
+        ),
+    ],
+)
+def test_what_no_rule_makes_is_one_sentence(run, asked, says):
+    run.display.targets = lambda: ["report", "all", "estimate"]
+    with pytest.raises(MissingRuleException) as caught:
+        raise MissingRuleException(asked)
+    text = f"MissingRuleException:\n{caught.value}"
+    run.event(LogEvent.ERROR, text, logging.ERROR, exception="MissingRuleException")
+    assert run.ends() == f"{says}\n"
 
 
 class Settings:

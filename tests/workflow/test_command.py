@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -30,6 +31,35 @@ def test_a_target_behind_a_configuration_file_is_a_target(fresh):
     assert "estimate_tables" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("estimat", "vramlab: there is no target 'estimat'; did you mean 'estimate'"),
+        ("results/tiny/none.json", "vramlab: results/tiny/none.json: no rule makes such a file; "),
+        ("epoch", "vramlab: a rule that makes one file for each technique or corpus is no target"),
+    ],
+    ids=["name", "file", "rule"],
+)
+def test_a_target_that_there_is_not(fresh, target, says):
+    done = vramlab(fresh.root, "run", target, "--configfile", "test.yaml", "-n", "--cores", "1")
+    assert done.returncode == 1
+    said = [s for s in (done.stdout + done.stderr).splitlines() if not s.startswith("Using work")]
+    assert len(said) == 1
+    assert said[0].startswith(says)
+
+
+def test_a_plan_of_an_estimate_is_as_that_of_a_run(fresh, tmp_path):
+    (tmp_path / "M").mkdir()
+    (tmp_path / "M/config.json").write_text('{"model_type": "llama", "vocab_size": 1000}')
+    done = vramlab(tmp_path, "estimate", "--model", "M", "-n", "--cores", "1")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+ jobs would run, in this order:", lines[0])
+    assert [line.split()[1] for line in lines[1:] if line[:5].strip()] == [
+        *("estimates", "estimate_tables", "estimate")
+    ]
+    assert [s for s in done.stderr.splitlines() if not s.startswith("Using workflow")] == []
+
+
 @pytest.mark.slow
 def test_the_answer_for_a_model_on_a_card(fresh, tmp_path):
     """Another folder than the checkout, and a model that is predicted in seconds."""
@@ -45,6 +75,7 @@ def test_the_answer_for_a_model_on_a_card(fresh, tmp_path):
     question = ("--model", "M", "--length", "128", "--card", "24", "--configfile", "t.yaml")
     done = vramlab(tmp_path, "estimate", *question, "--cores", "1")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 of 4 jobs" in done.stderr
     lines = done.stdout.strip().splitlines()
     assert lines[-1].startswith("Yes: on a card of 24 GiB at 128 tokens, ")
     assert "The model: M." in lines

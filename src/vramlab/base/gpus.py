@@ -12,6 +12,8 @@ class Gpu(NamedTuple):
 
     name: str
     memory_bytes: int
+    capability: tuple[int, int]
+    """CUDA compute capability."""
 
 
 def gpus() -> list[Gpu]:
@@ -25,7 +27,11 @@ def gpus() -> list[Gpu]:
     except pynvml.NVMLError:
         return []
     return [
-        Gpu(str(pynvml.nvmlDeviceGetName(h)), int(pynvml.nvmlDeviceGetMemoryInfo(h).total))
+        Gpu(
+            str(pynvml.nvmlDeviceGetName(h)),
+            int(pynvml.nvmlDeviceGetMemoryInfo(h).total),
+            tuple(pynvml.nvmlDeviceGetCudaComputeCapability(h)),
+        )
         for h in _visible(pynvml)
     ]
 

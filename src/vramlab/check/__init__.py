@@ -1,1 +1,1 @@
-"""Looks for mistakes before anything runs, in about a second and without torch."""
+"""Looks for mistakes before anything runs: in a second, and with torch only to make a model."""

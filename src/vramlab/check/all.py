@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vramlab.check import configuration, corpora, machine, model
-from vramlab.check.finding import Finding
+from vramlab.check import configuration, corpora, earlier, machine, model, techniques
+from vramlab.check.finding import Finding, any_error
 
 READING_SECONDS = 0.7
 """How long the files of the corpora are read."""
@@ -31,6 +31,9 @@ def findings(raw: Mapping[str, Any], where: str) -> list[Finding]:
             *(sections["corpus"], lengths, sections.get("tokenizer"), results, READING_SECONDS)
         )
         found += of_corpora
-    found += model.findings(sections)
+    of_model, tokens = model.findings(sections)
+    found += of_model
     found += machine.findings(sections, results, corpus_bytes)
+    found += techniques.findings(sections, tokens, usable=not any_error(of_model))
+    found += earlier.findings(sections)
     return list(dict.fromkeys(found))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vramlab.base.errors import CorpusError
-from vramlab.check.finding import Finding, error, warning
+from vramlab.check.data_sets import Answers
+from vramlab.check.finding import Finding, any_error, error, warning
 from vramlab.check.local_corpus import Text, look
 from vramlab.config.corpus import (
     CorpusConfig,
@@ -20,7 +19,6 @@ from vramlab.config.corpus import (
 )
 from vramlab.config.tokenizer import SentencePieceConfig
 from vramlab.data import sentencepiece_tokenizer
-from vramlab.data.corpus.fetch import Manifest, describe
 from vramlab.results.tokenizer import LEAST_OCCURRENCES
 
 BYTES_PER_TOKEN = 4
@@ -33,8 +31,6 @@ _AMPLE_OCCURRENCES = 100
 this repository has them from 14 (bpe) or 34 (unigram) on, at 7,000 pieces and more."""
 _GROWTH = 0.7
 """The largest vocabulary grows by that power of the text or less: 0.5 from 0.3 to 1 MB."""
-_ANSWER_SECONDS = 1.5
-"""How long a server may take to answer."""
 
 
 def findings(
@@ -50,6 +46,8 @@ def findings(
         seconds: how long local files are read.
     """
     deadline = time.monotonic() + seconds
+    parts = {**corpus.parts("train"), **corpus.parts("validation")}
+    answers = Answers(_to_be_fetched(parts, results))
     found: list[Finding] = []
     texts: dict[str, Text | None] = {}
     looked: dict[str, tuple[Text | None, list[Finding]]] = {}
@@ -57,16 +55,26 @@ def findings(
         for name, source in corpus.parts(split).items():
             what = source.model_dump_json()
             if what not in looked:  # both sides may be of one corpus
-                looked[what] = _look(name, source, corpus.quality, results, deadline)
+                looked[what] = _look(source, corpus.quality, answers, deadline)
                 found += looked[what][1]
             texts[name] = looked[what][0]
-    if not any(finding.severity == "error" for finding in found):
+    found += answers.findings()
+    found += _on_both_sides(corpus, texts)
+    if not any_error(found):
         found += _amounts(corpus, texts, lengths, tokenizer)
     return found, sum(text.disk_bytes for text in texts.values() if text is not None)
 
 
+def _to_be_fetched(parts: Mapping[str, Any], results: Path) -> Iterator[SpeakLeashSource]:
+    """The data sets that are not there yet."""
+    for name, source in parts.items():
+        there = results / "corpus" / "download" / f"{name}.json"
+        if isinstance(source, SpeakLeashSource) and not there.is_file():
+            yield source
+
+
 def _look(
-    name: str, source: Any, quality: Collection[str], results: Path, deadline: float
+    source: Any, quality: Collection[str], answers: Answers, deadline: float
 ) -> tuple[Text | None, list[Finding]]:
     """How much text a corpus has, None where that cannot be told; and what is wrong."""
     if isinstance(source, LocalSource):
@@ -75,11 +83,10 @@ def _look(
         size = source.documents * source.words * _BYTES_PER_WORD
         return Text(source.documents, size, whole=False, disk_bytes=size // _EXPANSION), []
     assert isinstance(source, SpeakLeashSource)
-    if (results / "corpus" / "download" / f"{name}.json").is_file():
-        return None, []  # it is there
-    manifest, found = _manifest(source)
+    manifest = answers.manifest(source)
     if manifest is None:
-        return None, found
+        return None, []  # it is there, or the answers say what is wrong
+    found = []
     shares = manifest.stats.quality
     if shares and not any(shares.get(label) for label in quality):
         known = ", ".join(sorted(shares))
@@ -93,29 +100,35 @@ def _look(
     return Text(manifest.stats.documents, size * _EXPANSION, whole=False, disk_bytes=size), found
 
 
-def _manifest(source: SpeakLeashSource) -> tuple[Manifest | None, list[Finding]]:
-    """The manifest of a data set, if the server answers at once."""
-    got: list[Manifest | CorpusError] = []
+def _on_both_sides(corpus: CorpusConfig, texts: Mapping[str, Text | None]) -> Iterator[Finding]:
+    """Files and data sets that are trained on and that the perplexity is measured on as well."""
+    if isinstance(corpus.validation, SplitSource):
+        return  # which keeps the two apart
+    train, validation = (
+        dict.fromkeys(
+            what
+            for name, source in corpus.parts(split).items()
+            for what in _origins(source, texts[name])
+        )
+        for split in ("train", "validation")
+    )
+    if shared := [name for name in validation if name in train]:
+        more = f" and {len(shared) - 1:,} more" if len(shared) > 1 else ""
+        yield warning(
+            f"corpus.validation: {shared[0]}{more} is in corpus.train too, so that the perplexity "
+            "is of text that was trained on; give other text, or hold some out by validation: "
+            "{source: split}"
+        )
 
-    def ask() -> None:
-        try:
-            got.append(describe(source))
-        except CorpusError as refused:
-            got.append(refused)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(None if source.base.startswith("file:") else _ANSWER_SECONDS)
-    if not got:
-        return None, [
-            warning(
-                f"{source.name}: its server did not answer within {_ANSWER_SECONDS:g} seconds, so "
-                "nothing is said of it; see whether the download works"
-            )
-        ]
-    if isinstance(got[0], CorpusError):
-        return None, [error(str(got[0]))]
-    return got[0], []
+def _origins(source: Any, text: Text | None) -> list[str]:
+    """What tells where the documents of a corpus come from, a name each."""
+    if isinstance(source, LocalSource):
+        return [] if text is None else [str(path.resolve()) for path in text.files]
+    if isinstance(source, SyntheticSource):
+        size = f"{source.documents} documents, {source.words} words, seed {source.seed}"
+        return [f"the synthetic corpus ({size})"]
+    return [f"the data set {source.name}"]
 
 
 def _amounts(
@@ -129,14 +142,12 @@ def _amounts(
         text = _whole(texts[name] for name in corpus.parts(split))
         if text is None:
             continue
-        share = 1.0
+        size = text.utf8_bytes
         if isinstance(corpus.validation, SplitSource):
-            share = corpus.validation.share
+            size = _expected(corpus.validation, text, split)
             if split == "train":
                 yield from _split(corpus.validation, text)
-                share = 1 - share
-        size = int(text.utf8_bytes * share)
-        yield from _sequences(split, size, lengths)
+        yield from _sequences(split, size, text.utf8_bytes, lengths)
         if split == "train" and isinstance(tokenizer, SentencePieceConfig):
             yield from _vocabulary(tokenizer, size, text)
 
@@ -171,19 +182,43 @@ def _split(split: SplitSource, text: Text) -> Iterator[Finding]:
         )
 
 
-def _sequences(split: str, size: int, lengths: Collection[int]) -> Iterator[Finding]:
-    """A token has a byte at least, so that few bytes are surely too few."""
+def _expected(split: SplitSource, text: Text, side: str) -> int:
+    """Bytes of text on a side of a split, if its documents are as long as all are on average.
+
+    No document is cut, and each side has one at least.
+    """
+    if text.documents < 2:
+        return text.utf8_bytes
+    mean = text.utf8_bytes / text.documents
+    held = max(1, min(round(split.share * text.documents), text.documents - 1)) * mean
+    if split.by == "bytes":
+        held = max(mean, min(split.share * text.utf8_bytes, text.utf8_bytes - mean))
+    return int(held if side == "validation" else text.utf8_bytes - held)
+
+
+def _sequences(split: str, size: int, most: int, lengths: Collection[int]) -> Iterator[Finding]:
+    """Whether there are sequences.
+
+    A token has a byte at least, so that few bytes are surely too few.
+
+    Args:
+        split: train or validation.
+        size: bytes of text that are expected.
+        most: that there can be; more than `size` where there is a split, as documents differ.
+        lengths: of the sequences in tokens, the main one first.
+    """
     main, *_ = lengths
-    if split == "train" and size < main:
+    if split == "train" and most < main:
         yield error(
-            f"corpus.train: has {size:,} bytes of text, fewer than the {main:,} tokens of one "
+            f"corpus.train: has {most:,} bytes of text, fewer than the {main:,} tokens of one "
             "sequence; give more text, or lower sequence_length"
         )
         return
     short = [str(length) for length in lengths if size < length * BYTES_PER_TOKEN]
     if short:
+        has = "has" if size == most else "has by its share about"
         yield warning(
-            f"corpus.{split}: has {size:,} bytes of text, about {size // BYTES_PER_TOKEN:,} "
+            f"corpus.{split}: {has} {size:,} bytes of text, about {size // BYTES_PER_TOKEN:,} "
             f"tokens, fewer than one sequence of {' or '.join(short)}; give more text, or shorter "
             "sequences"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,11 @@ def error(text: str) -> Finding:
 def warning(text: str) -> Finding:
     """Something that is probably not meant."""
     return Finding("warning", text)
+
+
+def any_error(found: Iterable[Finding]) -> bool:
+    """Whether a job would end with one of them."""
+    return any(finding.severity == "error" for finding in found)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ class Text:
     """The first of these documents, of `SAMPLE_BYTES` at most."""
     sample_bytes: int = 0
     """Of the sample (UTF-8)."""
+    files: list[Path] = field(default_factory=list)
+    """That the documents are in."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class _Scan:
     source: LocalSource
     quality: Collection[str]
     labels: Labels
+    blank: int = 0
+    """Documents of the wanted quality without a text."""
     text: Text = field(default_factory=Text)
     found: list[Finding] = field(default_factory=list)
 
@@ -72,6 +76,7 @@ def look(
     scan.found += [error(str(one)) for one in refused]
     if not files:
         return scan.text, scan.found
+    scan.text.files = files
     scan.text.disk_bytes = sum(path.stat().st_size for path in files)
     refusals = len(scan.found)
     begun, unread = [], 0
@@ -118,7 +123,9 @@ def _read(scan: _Scan, path: Path, deadline: float, skip: int = 0) -> bool:
 
 def _count(scan: _Scan, row: Row, path: Path) -> None:
     text, label = text_of(row, path, scan.source.text), scan.labels.of(row, path)
-    if label in scan.quality and text.strip():
+    if label in scan.quality and not text.strip():
+        scan.blank += 1
+    elif label in scan.quality:
         size = len(text.encode(UTF_8, "surrogatepass"))
         scan.text.documents += 1
         scan.text.utf8_bytes += size
@@ -146,6 +153,11 @@ def _labels(scan: _Scan) -> None:
     if text.documents == 0 and seen and scan.labels.found:
         wanted = " or ".join(scan.quality)
         what = f"has no document of quality {wanted} with a text ({seen}); change corpus.quality"
+        if scan.blank:
+            count = f"{scan.blank} documents are" if scan.blank > 1 else "document is"
+            what = f"holds no text of quality {wanted}: its {count} empty; put text into it"
+        if not text.disk_bytes:
+            what = "is empty (0 bytes); put text into it"
         if text.whole:
             scan.found.append(error(f"{root}: {what}, or give another corpus"))
         else:

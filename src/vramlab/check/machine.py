@@ -1,9 +1,8 @@
-"""The machine: devices, packages, room on the disk."""
+"""The machine: devices, room on the disk."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,23 +11,14 @@ from typing import Any
 
 from vramlab.base.gpus import Gpu, gpus
 from vramlab.check.finding import Finding, error, warning
-from vramlab.config.axes import (
-    ADAPTER_VALUES,
-    ATTENTION_VALUES,
-    LOSS_HEAD_VALUES,
-    OPTIMIZER_VALUES,
-)
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig
-from vramlab.config.technique import Technique
 
 _GIB = 2**30
 _RESERVE_BYTES = 2**30
 """Room that logs, figures and records never exceed."""
 _COPIES = 4
 """A corpus is on the disk as fetched, filtered, deduplicated, and as tokens."""
-_MODULES = {"flash-attn": "flash_attn"}
-"""Names of packages in Python, where they differ."""
 
 
 def findings(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> list[Finding]:
@@ -39,18 +29,14 @@ def findings(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> l
         results: folder of the experiment.
         corpus_bytes: bytes of the corpora as they are fetched or read.
     """
-    techniques: Mapping[str, Technique] = sections.get("techniques") or {}
     found: list[Finding] = []
     measure = sections.get("measure")
     if measure is not None:
-        found += _devices(measure, techniques, gpus())
-    found += _packages(techniques)
+        found += _devices(measure, gpus())
     return [*found, *_disk(sections, results, corpus_bytes)]
 
 
-def _devices(
-    measure: MeasureConfig, techniques: Mapping[str, Technique], cards: list[Gpu]
-) -> Iterator[Finding]:
+def _devices(measure: MeasureConfig, cards: list[Gpu]) -> Iterator[Finding]:
     if measure.device == "cpu":
         return
     if measure.device == "cuda" and not cards:
@@ -76,12 +62,6 @@ def _devices(
             f"measure.memory_limit_gib: is {limit:g}, more than the {memory:.3g} GiB of "
             f"{cards[0].name}; what is free is the limit"
         )
-    for name, technique in techniques.items():
-        if technique.processes != "all" and technique.processes > len(cards):
-            yield warning(
-                f"techniques.{name}: has {technique.processes} processes, and this machine "
-                f"{len(cards)} GPUs; it will be skipped"
-            )
 
 
 def _version(package: str) -> str:
@@ -89,26 +69,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
-
-
-def _packages(techniques: Mapping[str, Technique]) -> Iterator[Finding]:
-    """Packages that are not installed, and the techniques that are skipped for it."""
-    missing: dict[str, list[str]] = {}
-    for name, technique in techniques.items():
-        values = (
-            ATTENTION_VALUES[technique.attention],
-            LOSS_HEAD_VALUES[technique.loss_head],
-            OPTIMIZER_VALUES[technique.optimizer],
-            ADAPTER_VALUES[technique.adapter],
-        )
-        for package in filter(None, (value.package for value in values)):
-            if importlib.util.find_spec(_MODULES.get(package, package)) is None:
-                missing.setdefault(package, []).append(name)
-    for package, names in missing.items():
-        yield warning(
-            f"techniques: {', '.join(names)} will be skipped, since the package {package} is not "
-            "installed; see envs/README.md"
-        )
 
 
 def _disk(sections: Mapping[str, Any], results: Path, corpus_bytes: int) -> Iterator[Finding]:

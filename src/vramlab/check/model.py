@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from vramlab.base.errors import suggestion
-from vramlab.check.finding import Finding, collected, error, warning
+from vramlab.check.finding import Finding, any_error, collected, error, warning
 from vramlab.config import experiment, model_files, tokenizer_file
 from vramlab.config.model import ModelConfig, PythonConfig, TransformersConfig
 from vramlab.config.tokenizer import (
@@ -22,8 +22,8 @@ from vramlab.config.tokenizer import (
 from vramlab.results.tokenizer import FAR_OFF
 
 
-def findings(sections: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong with the files of model and tokenizer.
+def findings(sections: Mapping[str, Any]) -> tuple[list[Finding], int | None]:
+    """What is wrong with the files of model and tokenizer, and the tokens of the tokenizer.
 
     Args:
         sections: those of the configuration that are valid.
@@ -41,13 +41,9 @@ def findings(sections: Mapping[str, Any]) -> list[Finding]:
     if tokenizer is not None:
         with collected(found):
             tokens = _tokens(tokenizer, model)
-    if tokens is not None and isinstance(model, TransformersConfig) and not _errors(found):
+    if tokens is not None and isinstance(model, TransformersConfig) and not any_error(found):
         found += _vocabularies(tokens, model, tokenizer)
-    return found
-
-
-def _errors(found: list[Finding]) -> bool:
-    return any(finding.severity == "error" for finding in found)
+    return found, tokens
 
 
 def _tokens(tokenizer: Any, model: ModelConfig | None) -> int | None:
@@ -74,11 +70,7 @@ def _vocabularies(tokens: int, model: TransformersConfig, tokenizer: Any) -> Ite
     own = model_files.own_vocabulary(model)
     if own is None:
         return
-    keeps = (
-        model.vocabulary == "own"
-        or model.weights == "pretrained"
-        or isinstance(tokenizer, ModelTokenizerConfig)
-    )
+    keeps = experiment.keeps_vocabulary(model, tokenizer)
     if keeps and tokens > own:
         yield error(
             f"model.vocabulary: the model has {own:,} tokens, fewer than the {tokens:,} of the "

@@ -29,9 +29,7 @@ def run(given: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     _, rest = parser.parse_known_args(found.rest)
-    slips.refuse_bare("check", rest)
-    if rest:
-        raise slips.unknown_option(rest[0], ("--configfile", "--config", "--help"))
+    slips.refuse_unknown("check", rest, ("--configfile", "--config", "--help"))
     files = found.configfiles or [_DEFAULT]
     findings = checks.findings(_configuration(files, found), ", ".join(files))
     for finding in findings:

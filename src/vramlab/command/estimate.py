@@ -55,16 +55,20 @@ def arguments(given: Sequence[str]) -> Arguments:
     found = split(rest)
     values: dict[str, Any] = {}
     if options.model is not None:
-        values = _of_model(options.model, found)
+        values = _of_model(_folder(options.model), found)
     if options.length is not None:
         values["sequence_length"] = options.length
     if options.card is not None:
         values["estimate"] = {"cards": options.card}
     # What the user gives comes last, and holds.
     found.config = [f"{key}={json.dumps(value)}" for key, value in values.items()] + found.config
-    if not any(argument.startswith(("--quiet", "-q")) for argument in found.rest):
-        found.rest += ["--quiet", "all"]
     return found
+
+
+def _folder(model: str) -> str:
+    """The folder of a config.json that is named itself; any other model as it is."""
+    path = Path(model)
+    return str(path.parent) if path.name == "config.json" and path.is_file() else model
 
 
 def _of_model(model: str, found: Arguments) -> dict[str, Any]:
@@ -103,10 +107,13 @@ def _section(model: str) -> dict[str, Any]:
 
 def _tokens(model: str) -> int:
     """Tokens of the model, so that no tokenizer is needed."""
+    if not model:
+        raise ConfigError("--model '': names no model; give its folder, its name or its .py file")
     try:
         section: Any = TypeAdapter(ModelConfig).validate_python(_section(model))
     except ValidationError as error:
-        raise ConfigError(f"--model {model!r}: {error.errors()[0]['msg']}; correct it") from None
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--model: {why}") from None
     model_files.check(section)
     return model_files.own_vocabulary(section) or (8 if section.source != "python" else _TOKENS)
 

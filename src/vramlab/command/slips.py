@@ -44,23 +44,36 @@ def refuse(command: str, arguments: Arguments, own: Collection[str] = ()) -> Non
         known, unknown = parser.parse_known_args(list(arguments.rest))
     except (CliException, WorkflowError) as refused:  # of the functions that read values
         say(str(refused).rstrip("."))
-    options = {name for action in parser._actions for name in action.option_strings} | {*own}
-    for argument in unknown:
-        raise unknown_option(argument, options)
+    options = {name for action in parser._actions for name in action.option_strings}
+    refuse_unknown(command, unknown, options, own)
     if not arguments.names_snakefile:  # another workflow may make any file
         refuse_bare(command, known.targets or ())
 
 
-def unknown_option(argument: str, options: Collection[str]) -> ConfigError:
-    """The sentence on an option that there is not, with the nearest that there is."""
-    if not argument.startswith("-"):
-        return ConfigError(f"{argument}: nothing takes such an argument here; leave it out")
-    name = argument.partition("=")[0]
-    near = nearest(name, [option for option in options if option.startswith("--")], count=1)
-    return ConfigError(
-        f"there is no option {name!r}; "
-        + (f"did you mean {near[0]!r}?" if near else "leave it out, or correct it")
-    )
+def refuse_unknown(
+    command: str, unknown: Sequence[str], options: Collection[str], own: Collection[str] = ()
+) -> None:
+    """Refuse what a parser of options does not know.
+
+    An option comes first: what stands behind a mistyped one is its value, and no slip.
+
+    Args:
+        command: of vramlab.
+        unknown: what the parser left.
+        options: those that there are.
+        own: those of the command; one of them is named beside a nearer one of Snakemake's.
+
+    Raises:
+        ConfigError: there is anything.
+    """
+    for name in (argument.partition("=")[0] for argument in unknown if argument.startswith("-")):
+        near = nearest(name, [option for option in {*options, *own} if option.startswith("--")])
+        meant = " or ".join(map(repr, near[:1] + [option for option in near[1:] if option in own]))
+        advice = f"did you mean {meant}?" if near else "leave it out, or correct it"
+        raise ConfigError(f"there is no option {name!r}; {advice}")
+    refuse_bare(command, unknown)
+    for argument in unknown:
+        raise ConfigError(f"{argument}: nothing takes such an argument here; leave it out")
 
 
 def refuse_bare(command: str, words: Sequence[str]) -> None:

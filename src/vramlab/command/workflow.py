@@ -49,7 +49,7 @@ def command(name: str, arguments: Arguments, own: Collection[str] = ()) -> list[
             "envs/gpu.txt, see envs/README.md"
         )
     for path in arguments.configfiles:
-        experiment.check_file(path)
+        experiment.read_file(path)
     command_line.values(arguments.config)
     slips.refuse(name, arguments, own)
     return [

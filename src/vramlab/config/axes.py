@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+FLOAT8_MULTIPLE = 16
+"""torch._scaled_mm needs matrix sizes that are multiples of this in 8-bit floats."""
+
 
 @dataclass(frozen=True)
 class AxisValue:

@@ -125,12 +125,7 @@ class Experiment(Section):
     @property
     def keeps_vocabulary(self) -> bool:
         """Whether the model keeps its own vocabulary, which may be larger than the tokenizer's."""
-        model = self.model
-        return isinstance(model, TransformersConfig) and (
-            model.vocabulary == "own"
-            or model.weights == "pretrained"
-            or isinstance(self.tokenizer, ModelTokenizerConfig)
-        )
+        return keeps_vocabulary(self.model, self.tokenizer)
 
     @property
     def tokenizer_file(self) -> Path | None:
@@ -191,6 +186,15 @@ class Experiment(Section):
                 yield run, seed
 
 
+def keeps_vocabulary(model: ModelConfig, tokenizer: TokenizerConfig | None) -> bool:
+    """Whether a model keeps its own vocabulary beside a tokenizer, which may be larger than it."""
+    return isinstance(model, TransformersConfig) and (
+        model.vocabulary == "own"
+        or model.weights == "pretrained"
+        or isinstance(tokenizer, ModelTokenizerConfig)
+    )
+
+
 def tokenizer_of(model: ModelConfig) -> Path:
     """The `tokenizer.json` in a model's folder.
 
@@ -219,7 +223,7 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
         return Experiment.model_validate(raw)
     except ValidationError as error:
         first, *others = sentences(error)
-        more = f" (and {len(others)} more)" if others else ""
+        more = f" (and {len(others)} more; `vramlab check` names all)" if others else ""
         raise ConfigError(f"{where}: {first}{more}") from None
 
 
@@ -419,9 +423,30 @@ def sentences(error: ValidationError) -> list[str]:
 
     Mistyped keys come first: each often makes a required one missing as well, and is the cause.
     """
-    return [_sentence(e) for e in sorted(error.errors(), key=lambda e: e["type"] != _UNKNOWN)]
+    found = error.errors()
+    # What is wrong within a list is left out of it by pydantic, and then it is too short as well.
+    inside = {e["loc"][:length] for e in found for length in range(len(e["loc"]))}
+    causes = [e for e in found if e["type"] != _TOO_SHORT or e["loc"] not in inside]
+    return [_sentence(e) for e in sorted(causes, key=lambda e: e["type"] != _UNKNOWN)]
 
 
+_TOO_SHORT = "too_short"
+_PLAIN = {
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"),
+        "should hold keys with values of their own (config/README.md explains each key); change it",
+    ),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
+        "should be a whole number; change it",
+    ),
+    **dict.fromkeys(("float_type", "float_parsing"), "should be a number; change it"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "should be true or false; change it"),
+    "finite_number": "should be a finite number; change it",
+    "string_type": "should be a text; put it in quotes",
+    "tuple_type": "should be a list, such as [1, 2]",
+}
+"""What pydantic says of the types of Python, in words of YAML; by its names of errors."""
 _UNKNOWN = "extra_forbidden"
 """What pydantic calls a key that is not known."""
 
@@ -439,10 +464,21 @@ def _sentence(first: ErrorDetails) -> str:
         )
     elif first["type"] == "literal_error":
         text = f"{key!r} has the value " + _of_known(first["input"], first["ctx"]["expected"])
-    elif first["type"] == "tuple_type":
+    elif first["type"] == "union_tag_not_found":
+        text = f"{key!r} has no source; name one of " + ", ".join(map(repr, _sources(first["loc"])))
+    elif first["type"] == _TOO_SHORT:
+        least = first["ctx"]["min_length"]
         text = (
-            f"{key!r} has the value {_short(first['input'])} and should be a list, such as [1, 2]"
+            f"{key!r} is empty; give it one entry at least"
+            if least == 1
+            else f"{key!r} has {first['ctx']['actual_length']} entries; give it {least} at least"
         )
+    elif first["type"] == "string_too_short":
+        text = f"{key!r} is empty; give it a value"
+    elif first["type"] == "invalid_key":
+        text = f"{key!r} is a key that is no text; put it in quotes"
+    elif first["type"] in _PLAIN:
+        text = f"{key!r} has the value {_short(first['input'])} and {_PLAIN[first['type']]}"
     elif first["type"] == "string_pattern_mismatch":
         key, name = key.removesuffix(".[key]"), first["input"]
         text = (
@@ -466,20 +502,51 @@ def _of_known(value: Any, expected: str) -> str:
         expected: the known ones as pydantic lists them, each in quotation marks.
     """
     known = re.findall(r"'([^']*)'", expected)
-    near = nearest(value, known) if isinstance(value, str) else []
+    near = _meant(value, known) if isinstance(value, str) else []
     advice = f"did you mean {' or '.join(map(repr, near))}?" if near else "take one of these"
     listed = ", ".join(map(repr, known))
     return f"{_short(value)}, and known {'are' if len(known) > 1 else 'is'} {listed}; {advice}"
 
 
+_ALIASES = {
+    **dict.fromkeys(("gpu", "nvidia", "gpus"), "cuda"),
+    **dict.fromkeys(("float32", "f32", "float", "32"), "fp32"),
+    **dict.fromkeys(("bfloat16", "bfloat"), "bf16"),
+    **dict.fromkeys(("float8", "f8"), "fp8"),
+    **dict.fromkeys(("huggingface", "hf", "hub"), "transformers"),
+    **dict.fromkeys(("file", "files", "folder", "path"), "local"),
+    **dict.fromkeys(("adamw", "adamw_torch"), "adam"),
+    **dict.fromkeys(("zero", "zero3", "deepspeed"), "fsdp"),
+    **dict.fromkeys(("flash_attention_2", "flash-attn", "fa2"), "flash"),
+}
+"""Names that others give to a value; their spelling is nearer to another one, or to none."""
+
+
+def _meant(value: str, known: list[str]) -> list[str]:
+    """Those of the known values that may be meant, best first."""
+    low = value.lower()
+    exact = [name for name in known if name == _ALIASES.get(low, low)]
+    return exact or nearest(low, known)
+
+
 def _short(value: Any) -> str:
-    """A value as it may be quoted, however large."""
+    """A value as it may be quoted, however large; in YAML's words where Python's differ."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     return reprlib.repr(value)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
     """The key as the user wrote it, without the tags that pydantic adds for unions."""
     return ".".join(str(part) for part, _ in _walk(location))
+
+
+def _sources(location: tuple[int | str, ...]) -> list[str]:
+    """The sources that are known for the section at `location`."""
+    *_, (name, model) = _walk(location)
+    annotation = model.model_fields[str(name)].annotation if model else None
+    members = (member.model_fields.get("source") for member in _members(annotation))
+    return [get_args(field.annotation)[0] for field in members if field is not None]
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -12,6 +13,9 @@ from vramlab.config.base import Section
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Weights = Literal["random", "pretrained"]
+_NAME = r"(?![.-])(?!.*(--|\.\.))[A-Za-z0-9._-]{1,96}(?<![.-])"
+_ON_HUB = re.compile(rf"({_NAME}/)?{_NAME}")
+"""Names on the hub: `validate_repo_id` of the package huggingface_hub."""
 
 
 class DecoderConfig(Section):
@@ -93,6 +97,11 @@ class TransformersConfig(Section):
         if (self.path is None) == (self.config is None):
             raise ValueError(
                 "a model of transformers comes from path or from config; give one of the two"
+            )
+        if self.path is not None and self.folder is None and not _ON_HUB.fullmatch(self.path):
+            raise ValueError(
+                f"path {self.path[:40]!r} is no folder, and no name that the hub can have; give a "
+                "folder with config.json, or a name such as Qwen/Qwen2.5-0.5B"
             )
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise ValueError("config has no model_type; name an architecture, such as llama")

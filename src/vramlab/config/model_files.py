@@ -52,6 +52,10 @@ def read_folder(folder: Path) -> dict[str, Any]:
         ConfigError: there is no such folder, no such file in it, or no such JSON.
     """
     path = folder / "config.json"
+    if folder.is_file():
+        raise ConfigError(
+            f"model.path {folder}: is a file; give the folder that it is in, {folder.parent}"
+        )
     if not folder.is_dir():
         raise ConfigError(
             f"model.path {folder}: there is no such folder; give one that exists, or the name of a "

@@ -131,6 +131,11 @@ class Technique(Section):
         }
 
 
+def processes_of(technique: Technique, gpus: int) -> int:
+    """Number of processes that a technique starts on a machine with `gpus` GPUs; at least 1."""
+    return max(gpus, 1) if technique.processes == "all" else technique.processes
+
+
 _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
     (
         lambda t: ATTENTION_VALUES[t.attention].sixteen_bits and t.precision not in SIXTEEN_BITS,

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vramlab.config.axes import LOSS_HEAD_VALUES, OPTIMIZER_VALUES
+from vramlab.config.axes import FLOAT8_MULTIPLE, LOSS_HEAD_VALUES, OPTIMIZER_VALUES
 from vramlab.config.technique import Technique
 from vramlab.model.checkpointing import Runner, block_runner, save_matmuls_and_attention
-from vramlab.model.float8 import MULTIPLE, Float8Linear
+from vramlab.model.float8 import Float8Linear
 from vramlab.model.language_model import (
     AttentionLayer,
     LanguageModel,
@@ -225,9 +225,9 @@ def _to_float8(modules: Sequence[nn.Module]) -> None:
             "model has none"
         )
     for linear in linears:
-        if linear.in_features % MULTIPLE or linear.out_features % MULTIPLE:
+        if linear.in_features % FLOAT8_MULTIPLE or linear.out_features % FLOAT8_MULTIPLE:
             raise UnsuitableModel(
-                f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}, and a "
+                f"fp8 multiplies matrices whose sizes are multiples of {FLOAT8_MULTIPLE}, and a "
                 f"feed-forward layer is {linear.in_features} by {linear.out_features}"
             )
         linear.__class__ = Float8Linear

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MULTIPLE = 16
-"""torch._scaled_mm needs matrix sizes that are multiples of this."""
+from vramlab.config.axes import FLOAT8_MULTIPLE
+
 FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
 """The formats of activations and weights, and of gradients."""
 
@@ -26,7 +26,7 @@ class Float8Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs], in bfloat16."""
         rows = x.flatten(0, -2)
-        missing_rows = -rows.shape[0] % MULTIPLE
+        missing_rows = -rows.shape[0] % FLOAT8_MULTIPLE
         padded = functional.pad(rows, (0, 0, 0, missing_rows))
         product: Tensor = _Float8Matmul.apply(padded, self.weight)  # type: ignore[no-untyped-call]
         product = product[: rows.shape[0]]

@@ -14,13 +14,14 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from vramlab.base.errors import suggestion
 from vramlab.base.progress import CLEAR, duration
 from vramlab.base.text import printable, without_credentials
 from vramlab.stages.frame import job_name
@@ -37,6 +38,8 @@ _LINE = re.compile(r"^\d\d:\d\d:\d\d ([A-Z]+) (.*)$", re.MULTILINE)
 _SAVED = re.compile(r"after step (\d+), which is saved in")
 _ENDED = re.compile(r"died with <Signals\.(\w+): \d+>|returned non-zero exit status (\d+)")
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the end of its terminal (SIGHUP)"}
+_NO_RULE = re.compile(r"^No rule to produce (.+) \(if you use input functions", re.MULTILINE)
+_WILDCARDS = "Target rules may not contain wildcards."
 _NOTHING = "Nothing to be done"
 _NOISE = "Assuming unrestricted shared filesystem usage."
 _AFTER_FAILURES = ("At least one job did not complete", "Exiting because a job execution failed")
@@ -118,6 +121,8 @@ class Display(logging.Handler):
         self._end = threading.Event()
         self.on_nothing: Callable[[], None] = lambda: None
         """Called where all is up to date, so that no job says what there is."""
+        self.targets: Callable[[], Collection[str]] = lambda: ()
+        """The rules that can be asked for by their names."""
         self._on: Mapping[Any, Callable[[Any], None]] = {
             LogEvent.WORKFLOW_STARTED: self._on_start,
             LogEvent.RUN_INFO: self._on_counts,
@@ -219,8 +224,29 @@ class Display(logging.Handler):
         if self._interruption.received is not None:
             return  # a consequence
         self._clear()
-        self._default.handle(record)
+        if sentence := self._no_target(record.getMessage()):
+            self._say(sentence)
+        else:
+            self._default.handle(record)
         self._draw()
+
+    def _no_target(self, text: str) -> str:
+        """What a user asked for that no rule makes, in a sentence; empty for any other text."""
+        if found := _NO_RULE.search(text):
+            name, known = found[1], self.targets()
+            if "/" in name:
+                listed = ", ".join(sorted(known))
+                what = f"{name}: no rule makes such a file; name another, or one of {listed}"
+            else:
+                what = f"there is no target {name!r}; {suggestion(name, known)}"
+            return f"vramlab: {what}"
+        if _WILDCARDS in text:
+            listed = ", ".join(sorted(self.targets()))
+            return (
+                "vramlab: a rule that makes one file for each technique or corpus is no target; "
+                f"name one of its files, or one of {listed}"
+            )
+        return ""
 
     def _tick(self) -> None:
         while not self._end.wait(_SECONDS_BETWEEN_DRAWINGS):

@@ -13,6 +13,7 @@ from torch import distributed
 
 from vramlab.base.provenance import provenance
 from vramlab.config.measure import MeasureConfig
+from vramlab.config.technique import processes_of
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import kernel_limit
 from vramlab.memory.budget import Budget
@@ -25,7 +26,6 @@ from vramlab.results.run import Status
 from vramlab.stages.launch import launch
 from vramlab.training.device import describe, resolve
 from vramlab.training.machine import Machine, obstacle
-from vramlab.training.parallel import processes_of
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)

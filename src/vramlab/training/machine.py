@@ -1,20 +1,23 @@
-"""Properties of a machine, and why a workload cannot run on it."""
+"""Properties of a machine, and why a workload cannot run on it.
+
+Without torch, which takes seconds to import, until a model has to be made: `vramlab check` asks.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vramlab.config.axes import (
     ADAPTER_VALUES,
     ATTENTION_VALUES,
+    FLOAT8_MULTIPLE,
     LOSS_HEAD_VALUES,
     OPTIMIZER_VALUES,
     AttentionValue,
@@ -22,12 +25,11 @@ from vramlab.config.axes import (
     OptimizerValue,
 )
 from vramlab.config.model import DecoderConfig
-from vramlab.config.technique import Technique
+from vramlab.config.technique import Technique, processes_of
 from vramlab.config.workload import Workload
-from vramlab.model.float8 import MULTIPLE
-from vramlab.model.language_model import UnsuitableModel
-from vramlab.model.sources import make_model
-from vramlab.training.parallel import processes_of
+
+if TYPE_CHECKING:
+    import torch
 
 _AMPERE, _ADA = (8, 0), (8, 9)
 _GENERATIONS = {_AMPERE: "8.0 (Ampere)", _ADA: "8.9 (Ada)"}
@@ -64,6 +66,8 @@ class Machine:
         """This machine, whose models run on `device`."""
         if device.type == "cpu":
             return cls("cpu", torch_version=torch_version(), missing=why_missing)
+        import torch  # noqa: PLC0415  see above
+
         capability = torch.cuda.get_device_capability(device)
         return cls("cuda", capability, torch.cuda.device_count(), torch_version(), why_missing)
 
@@ -75,14 +79,19 @@ class Machine:
 
 def torch_version() -> tuple[int, int]:
     """Major and minor number of the torch that is installed."""
-    major, minor = torch.__version__.split(".")[:2]
+    major, minor = importlib.metadata.version("torch").split(".")[:2]
     return int(major), int(minor)
+
+
+def why_absent(package: str) -> str | None:
+    """Why a package cannot be imported here, as far as it shows without importing it."""
+    return "is not installed" if importlib.util.find_spec(package) is None else None
 
 
 def why_missing(package: str) -> str | None:
     """Why a package cannot be imported here: it is absent, or built for another torch or glibc."""
-    if importlib.util.find_spec(package) is None:
-        return "is not installed"
+    if absent := why_absent(package):
+        return absent
     # They warn of what else they would like to have, and torch of how torchao registers itself.
     for name in (package, "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -135,10 +144,10 @@ _OBSTACLES = (
         lambda w, _: (
             w.technique.precision == "fp8"
             and isinstance(w.model, DecoderConfig)
-            and bool(w.model.d_model % MULTIPLE or w.model.d_ff % MULTIPLE)
+            and bool(w.model.d_model % FLOAT8_MULTIPLE or w.model.d_ff % FLOAT8_MULTIPLE)
         ),
-        f"fp8 multiplies matrices whose sizes are multiples of {MULTIPLE}; change model.d_model "
-        "or model.d_ff",
+        f"fp8 multiplies matrices whose sizes are multiples of {FLOAT8_MULTIPLE}; change "
+        "model.d_model or model.d_ff",
     ),
     _Obstacle(
         lambda w, _: (
@@ -208,6 +217,22 @@ def obstacle(workload: Workload, machine: Machine) -> str | None:
         return reason
     if isinstance(workload.model, DecoderConfig):
         return None
+    return no_place(workload)
+
+
+def no_place(workload: Workload) -> str | None:
+    """What a model lacks for a technique, in one sentence; None if nothing.
+
+    It is made without values, as a job makes it: on the meta device, which takes no memory.
+
+    Raises:
+        ModelError: it cannot be made at all.
+    """
+    import torch  # noqa: PLC0415  see above
+
+    from vramlab.model.language_model import UnsuitableModel  # noqa: PLC0415  imports torch
+    from vramlab.model.sources import make_model  # noqa: PLC0415  imports torch
+
     try:
         make_model(workload, torch.device("meta"))
     except UnsuitableModel as error:

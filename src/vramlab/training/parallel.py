@@ -122,11 +122,6 @@ def ranks_of(technique: Technique) -> Ranks:
     return Ranks(distributed.get_rank(), distributed.get_world_size())
 
 
-def processes_of(technique: Technique, gpus: int) -> int:
-    """Number of processes that a technique starts on a machine with `gpus` GPUs; at least 1."""
-    return max(gpus, 1) if technique.processes == "all" else technique.processes
-
-
 class LossModule(nn.Module):
     """Model and loss head in one module, so that DDP and FSDP see both uses of the tied weight."""
 

@@ -22,7 +22,7 @@ from vramlab.base.files import sha256, write_text
 from vramlab.base.progress import Advance, progress
 from vramlab.base.text import without_credentials
 from vramlab.config.corpus import SpeakLeashSource
-from vramlab.data.corpus.location import Dropped, Location, locate
+from vramlab.data.corpus.location import Dropped, Location, Unreachable, locate
 
 log = logging.getLogger(__name__)
 
@@ -172,12 +172,13 @@ def fetch(source: SpeakLeashSource, target: Path, backoff: float = 0.5) -> Fetch
 
 
 def describe(source: SpeakLeashSource) -> Manifest:
-    """What the manifest of a data set says, without the data set.
+    """What the manifest of a data set says, without the data set, by one attempt.
 
     Raises:
-        CorpusError: the data set is unknown or unreachable, or its manifest is none.
+        Unreachable: the server does not answer.
+        CorpusError: the data set is unknown, or its manifest is none.
     """
-    with closing(locate(source.base.rstrip("/"), backoff=0.5)) as location:
+    with closing(locate(source.base.rstrip("/"), backoff=0.0, attempts=1)) as location:
         return _describe(source, location)[0]
 
 
@@ -306,7 +307,7 @@ def _read(location: Location, address: str) -> bytes:
                 "manifest of SpeakLeash; check the source's base"
             )
         return bytes(content)
-    raise CorpusError(f"{address}: cannot be read ({problem}); try again later")
+    raise Unreachable(f"{address}: cannot be read ({problem}); try again later")
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -15,9 +15,16 @@ import urllib3
 from vramlab.base.errors import CorpusError
 from vramlab.data.corpus.watch import TIMEOUT_SECONDS, Watch, WatchedAdapter
 
+_AGAIN = (429, 500, 502, 503, 504)
+"""Answers by which a server asks to come back."""
+
 
 class Dropped(Exception):
     """The connection failed; another attempt may do."""
+
+
+class Unreachable(CorpusError):
+    """A server does not answer, or not now."""
 
 
 class Body(Protocol):
@@ -69,19 +76,20 @@ class Location(Protocol):
         """Release what is held open."""
 
 
-def locate(base: str, backoff: float) -> Location:
+def locate(base: str, backoff: float, attempts: int = 5) -> Location:
     """The location that an address stands for.
 
     Args:
         base: address of a folder, http://, https:// or file://.
         backoff: seconds to wait after the first failed attempt; doubled after each other.
+        attempts: how many in a row may fail at a server.
 
     Raises:
         CorpusError: the address has another form.
     """
     parts = urllib.parse.urlsplit(base)
     if parts.scheme in ("http", "https"):
-        return _Server(backoff)
+        return _Server(backoff, attempts)
     if parts.scheme != "file":
         raise CorpusError(f"{base}: is no address; begin it with http://, https:// or file://")
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
@@ -90,17 +98,15 @@ def locate(base: str, backoff: float) -> Location:
 
 
 class _Server:
-    attempts = 5
-
-    def __init__(self, backoff: float) -> None:
-        self.backoff = backoff
+    def __init__(self, backoff: float, attempts: int) -> None:
+        self.backoff, self.attempts = backoff, attempts
         self._session = requests.Session()
         # Without this, the HTTP library would ask for zstd on the wire.
         self._session.headers["Accept-Encoding"] = "identity"
         retries = urllib3.Retry(
-            total=self.attempts,
+            total=attempts if attempts > 1 else 0,
             backoff_factor=backoff,
-            status_forcelist=(429, 500, 502, 503, 504),
+            status_forcelist=_AGAIN,
             raise_on_status=False,
             retry_after_max=60,
         )
@@ -151,8 +157,8 @@ class _Server:
         # Not all that a server can say wrong has an error of requests' own: a Location with half
         # an IPv6 address is a ValueError.
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise CorpusError(
-                f"{address}: cannot be reached ({_root(error)}); check the network and the "
+            raise Unreachable(
+                f"{address}: cannot be reached ({_why(error)}); check the network and the "
                 "source's base"
             ) from None
         if response.ok or (
@@ -160,12 +166,10 @@ class _Server:
         ):
             return response
         response.close()
-        again = (
-            "try again later" if response.status_code >= 500 else "check the source's name and base"
-        )
-        raise CorpusError(
-            f"{address}: the server answers {response.status_code} {response.reason[:80]}; {again}"
-        )
+        answer = f"{address}: the server answers {response.status_code} {response.reason[:80]}"
+        if response.status_code >= 500 or response.status_code in _AGAIN:
+            raise Unreachable(f"{answer}; try again later")
+        raise CorpusError(f"{answer}; check the source's name and base")
 
     def close(self) -> None:
         self._session.close()
@@ -246,6 +250,11 @@ class _Folder:
 
     def close(self) -> None:
         pass
+
+
+def _why(error: BaseException) -> str:
+    """The first cause in words, without the repr of a connection that urllib3 puts before them."""
+    return re.sub(r"^\w+\(host=.*?\): ", "", str(_root(error)))
 
 
 def _root(error: BaseException) -> BaseException:

@@ -229,6 +229,8 @@ def _nothing_kept(sources: Sequence[Path], keep: Sequence[str], dropped: Counter
     if not dropped:
         return f"{names}: holds no document; give another data set, or a higher limit"
     reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
+    if set(dropped) == {EMPTY_TEXT}:
+        return f"{names}: holds no text ({reasons}); give another data set, or put text into it"
     if HELD_OUT in dropped:
         return f"{names}: a split leaves no document for training ({reasons}); add documents"
     if BEYOND_LIMIT in dropped:
