@@ -35,7 +35,6 @@ def driver(monkeypatch):
         nvmlDeviceGetCount=lambda: len(CARDS),
         nvmlDeviceGetHandleByIndex=_by_index,
         nvmlDeviceGetHandleByUUID=_by_uuid,
-        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
         nvmlDeviceGetName=lambda handle: CARDS[handle][0],
         nvmlDeviceGetCudaComputeCapability=lambda _: [9, 0],
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(total=CARDS[handle][1]),
