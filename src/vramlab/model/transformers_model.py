@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.base.errors import ConfigError, ModelError, suggestion
+from vramlab.base.text import first_line
 from vramlab.config import model_files
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
@@ -198,7 +199,7 @@ def read_configuration(model: TransformersConfig, vocab_size: int | None = None)
             setattr(configuration, key, value)
         except Exception as error:  # noqa: BLE001  each configuration class checks by itself
             raise ModelError(
-                f"model.overrides: {configuration.model_type} refuses {key} ({_first(error)})"
+                f"model.overrides: {configuration.model_type} refuses {key} ({first_line(error)})"
             ) from None
     if getattr(configuration, "is_encoder_decoder", False):
         raise ModelError(
@@ -247,8 +248,10 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
         )
     except (OSError, RuntimeError) as error:
         if folder is not None:
-            raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
-        raise ModelError(_not_on_the_hub(model.path, _first(error))) from None
+            raise ModelError(
+                f"model.path {model.path}: cannot be read ({first_line(error)})"
+            ) from None
+        raise ModelError(_not_on_the_hub(model.path, first_line(error))) from None
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
         raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
 
@@ -275,7 +278,7 @@ def _unreachable(path: str) -> str | None:
     except errors.HfHubHTTPError:
         return None  # transformers asks again, and says what the answer means
     except (httpx.TransportError, errors.OfflineModeIsEnabled, errors.HFValidationError) as error:
-        return _first(error)
+        return first_line(error)
     return None
 
 
@@ -287,7 +290,7 @@ def _why(error: Exception, model: TransformersConfig) -> str:
             "model.trust_remote_code to true"
         )
     known = "is of no type that transformers knows" if _is_type_error(error) else "is refused"
-    return f"{known} ({_first(error)}); correct its config.json, or use another model"
+    return f"{known} ({first_line(error)}); correct its config.json, or use another model"
 
 
 def _is_type_error(error: Exception) -> bool:
@@ -312,7 +315,7 @@ def _from_mapping(package: Any, config: dict[str, Any]) -> Any:
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
-        raise ModelError(f"model.config: {model_type} refuses it ({_first(error)})") from None
+        raise ModelError(f"model.config: {model_type} refuses it ({first_line(error)})") from None
 
 
 def _check_key(package: Any, configuration: Any, key: str, where: str) -> None:
@@ -425,7 +428,7 @@ def _empty(
             raise _cannot_make(configuration, error) from None
         raise UnsuitableModel(
             f"transformers has no attention {technique.attention} for {configuration.model_type}"
-            + (f" ({_first(error)})" if isinstance(error, ImportError) else "")
+            + (f" ({first_line(error)})" if isinstance(error, ImportError) else "")
         ) from None
     except Exception as error:  # noqa: BLE001  each model's code fails in its own way
         if LIKE_FLASH in str(error):  # Falcon's own table of kernels has no place for a stand-in
@@ -444,7 +447,7 @@ def _empty(
 def _cannot_make(configuration: Any, error: Exception) -> ModelError:
     return ModelError(
         f"transformers cannot make a {configuration.model_type} of this configuration "
-        f"({type(error).__name__}: {_first(error)}); change its sizes"
+        f"({type(error).__name__}: {first_line(error)}); change its sizes"
     )
 
 
@@ -475,7 +478,7 @@ def _pretrained(
         )
     except Exception as error:  # noqa: BLE001  safetensors' errors have no common class
         raise ModelError(
-            f"model.path {model.path}: its weights cannot be loaded ({_first(error)})"
+            f"model.path {model.path}: its weights cannot be loaded ({first_line(error)})"
         ) from None
     wrong = sorted(str(k[0] if isinstance(k, tuple) else k) for k in loaded["mismatched_keys"])
     if wrong:
@@ -619,14 +622,6 @@ def _feed_forward(block: nn.Module, attention: Sequence[nn.Module]) -> Iterator[
             continue
         if any(parameter.dim() > 1 for parameter in child.parameters()):
             yield child
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error's text, with the next one where it ends with a colon."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":"):
-        return f"{lines[0]} {lines[1]}"
-    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from vramlab.base.errors import Stopped, VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import IN_THE_LOG_ONLY, PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
+from vramlab.base.text import first_line, printable
 from vramlab.stages.job_lock import job_lock
 
 log = logging.getLogger(__name__)
@@ -68,17 +69,19 @@ def stage(snakemake: Any) -> Iterator[None]:
         log.error("%s", error, extra=IN_THE_LOG_ONLY)
         sys.exit(1)
     except VramlabError as error:
+        if error.__cause__ is not None:
+            log.info("the traceback of %s:", error, exc_info=error, extra=IN_THE_LOG_ONLY)
         log.error("%s", error)
         sys.exit(1)
     except OSError as error:
         if error.errno not in _ADVICE:
-            _unexpected(snakemake.rule)
+            _unexpected(snakemake.rule, error)
         where = error.filename2 or error.filename or snakemake.output[0]
         advice = _ADVICE[error.errno]
         log.error("%s: %s; %s, and run snakemake again", where, error.strerror, advice)
         sys.exit(1)
-    except Exception:  # noqa: BLE001  ends the process after logging the traceback
-        _unexpected(snakemake.rule)
+    except Exception as error:  # noqa: BLE001  ends the process after logging the traceback
+        _unexpected(snakemake.rule, error)
 
 
 def _say_what_was_edited(outputs: Sequence[str]) -> None:
@@ -95,8 +98,9 @@ def _say_what_was_edited(outputs: Sequence[str]) -> None:
     )
 
 
-def _unexpected(rule: str) -> NoReturn:
-    log.exception("unexpected error in the rule %s; please report it", rule)
+def _unexpected(rule: str, error: Exception) -> NoReturn:
+    what = f"{type(error).__name__}: {printable(first_line(error))}"
+    log.exception("unexpected error in the rule %s (%s); please report it", rule, what)
     sys.exit(2)
 
 
