@@ -90,12 +90,11 @@ def find_parts(network: Any) -> Parts:
     """Where the parts of a network of transformers are; it may be on the meta device.
 
     Raises:
-        UnsuitableModel: it has no output embedding, or computes more behind its hidden states than
-            the loss heads do.
+        ModelError: it has no output embedding, or its attention sees later tokens.
     """
     head = network.get_output_embeddings()
     if head is None or not isinstance(getattr(head, "weight", None), Tensor):
-        raise UnsuitableModel(
+        raise ModelError(
             f"{type(network).__name__} has no output embedding; use a causal language model"
         )
     body = _body(network)
@@ -103,7 +102,7 @@ def find_parts(network: Any) -> Parts:
     blocks = [] if block_list is None else list(block_list)
     attention = _outermost(body, _recorded(network, "attentions") or _named("Attention", body))
     if any(getattr(part, "is_causal", None) is False for part in _inside(attention)):
-        raise UnsuitableModel(
+        raise ModelError(
             f"the attention of {type(network).__name__} sees later tokens, so it cannot be trained "
             "to predict them; use a causal language model, or override is_decoder with true"
         )
@@ -510,7 +509,7 @@ def _body(network: Any) -> nn.Module:
     if body is None or body is network:
         body = network.base_model
     if body is network:
-        raise UnsuitableModel(
+        raise ModelError(
             f"{type(network).__name__} has no body apart from its output embedding; use another "
             "model"
         )
