@@ -121,10 +121,10 @@ def find_parts(network: Any) -> Parts:
 
 
 def check_forward(network: Any, parts: Parts) -> None:
-    """Run a network that is on the meta device, to see that its sizes fit each other.
+    """Run a network that is on the meta device, to see that its configuration can be used.
 
     Raises:
-        ModelError: they do not.
+        ModelError: sizes do not fit each other, or a value is refused.
     """
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
     try:
@@ -135,6 +135,11 @@ def check_forward(network: Any, parts: Parts) -> None:
         # What needs values, such as sorting tokens by their expert, fails without meaning any harm.
         if isinstance(error, AssertionError) or any(word in str(error) for word in words):
             raise _cannot_make(network.config, error) from None
+    except Exception as error:
+        raise ModelError(
+            f"the forward pass of {type(network).__name__} raised {type(error).__name__} "
+            f"({first_line(error)}); correct its configuration, by model.config or model.overrides"
+        ) from error
 
 
 def trace(network: Any, parts: Parts) -> OutputTrace:
