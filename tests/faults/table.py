@@ -822,6 +822,24 @@ FAULTS: tuple[Fault, ...] = (
         *("recorded as out of memory with the reason; the other runs go on", "see the report"),
         HERE + "memory_that_runs_out_in_a_profile",
     ),
+    *(
+        Fault(
+            *(stage, "the forward pass of the user's model fails"),
+            *("one sentence that says where, exit status 1", "correct the model"),
+            f"{HERE}a_model_that_fails[{stage}]",
+        )
+        for stage in ("batch_size", "profile", "epoch")
+    ),
+    Fault(
+        *("batch_size", "sequences longer than the positions of the user's model"),
+        *("one sentence with the most tokens, exit status 1", "shorten them"),
+        "model/test_positions.py::test_longer_sequences_are_refused_in_a_sentence",
+    ),
+    Fault(
+        *("any", "an error in vramlab's own code"),
+        *("its type and text, and the whole traceback; exit status 2", "report it"),
+        HERE + "an_error_in_vramlab_is_to_be_reported",
+    ),
     Fault(
         *("batch_size", "not even one sequence fits"),
         *("recorded with what to change; the report says it", "raise the limit"),

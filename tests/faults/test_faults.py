@@ -1,5 +1,6 @@
 """Faults at each stage: the right result or one clear sentence, and a rerun heals it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -221,6 +222,45 @@ def test_memory_that_runs_out_in_a_profile(here, monkeypatch):
     assert record["status"] == "out_of_memory"
     healed("profile", "report")
     assert json.loads(Path(world.PROFILE).read_text())["status"] == "ok"
+
+
+FAILS = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, tokens):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(tokens, 8), nn.Linear(8, tokens)
+    def forward(self, tokens):
+        return self.out(self.embedding(tokens) @ self.out.weight)
+def make_model(tokens): return Net(tokens)
+"""
+
+
+@pytest.mark.parametrize("stage", ["batch_size", "profile", "epoch"])
+def test_a_model_that_fails(stage, here, monkeypatch):
+    Path("mine.py").write_text(FAILS)
+    job = world.JOBS[stage]
+    model = {"source": "python", "path": "mine.py"}
+    workload = job.params["workload"] | {"model": model}
+    changed = dataclasses.replace(job, params=job.params | {"workload": workload})
+    with monkeypatch.context() as patch:
+        patch.setitem(world.JOBS, stage, changed)
+        sentence = refused(stage)
+    assert sentence.startswith("the forward pass of Net raised RuntimeError (")
+    assert ") at mine.py line 8; correct the model" in sentence
+    log = Path(f"logs/{stage}.log").read_text()
+    assert 'mine.py", line 8, in forward' in log
+    assert log.splitlines()[-1].endswith(sentence)
+    healed(stage)
+
+
+def test_an_error_in_vramlab_is_to_be_reported(here, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("vramlab.measure.trial.train_step", lambda *_: {}["no"])
+        code, text = world.run("batch_size")
+    assert code == 2
+    said = "unexpected error in the rule batch_size (KeyError: 'no'); please report it"
+    assert text.splitlines()[0] == said
 
 
 def test_a_batch_beyond_the_corpus(here, monkeypatch):

@@ -146,9 +146,14 @@ def refusal(workload, kind=ModelError):
         ("def make_model(): return Net(9)", "raised TypeError (make_model() takes 0 positional"),
         ("def other(tokens): return Net(tokens)", "has no function make_model; name it in"),
         ("make_model = 3", "has no function make_model"),
-        ("import none_such", "cannot be imported (ModuleNotFoundError: No module named"),
-        ("def make_model(tokens) return", "cannot be imported (SyntaxError"),
-        ("raise SystemExit(3)", "cannot be imported (SystemExit"),
+        ("import none_such", "'none_such'); install none_such into this Python ("),
+        (
+            "import os.none",
+            "(ModuleNotFoundError: No module named 'os.none'; 'os' is not a package",
+        ),
+        ("def make_model(tokens) return", "; correct it at line 9"),
+        ("raise SystemExit(3)", "cannot be imported (SystemExit: 3); correct it at line 9"),
+        ("import math\nmath.sqrt(-1)", "(ValueError: math domain error); correct it at line 10"),
         (
             "def make_model(tokens):\n n = Net(tokens); n.output_embedding = 3; return n",
             "output_embedding is no module with a weight of two dimensions",
@@ -171,7 +176,9 @@ def test_a_function_that_makes_no_model_is_one_sentence(write, text, sentence):
 
 def test_a_file_or_module_that_is_not_there_is_one_sentence(tmp_path):
     assert "there is no such file" in refusal(of(tmp_path / "none.py"))
-    assert "cannot be imported (ModuleNotFoundError" in refusal(of("no_such_module"))
+    sentence = refusal(of("no_such_module.inner"))
+    assert "cannot be imported (ModuleNotFoundError" in sentence
+    assert "; give the path of a .py file, or install the module" in sentence
 
 
 def test_unknown_arguments_are_one_sentence():

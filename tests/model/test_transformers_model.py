@@ -5,11 +5,13 @@ import torch
 from families import FAMILIES, LENGTH, VOCABULARY, configuration
 
 from vramlab.base.errors import ModelError
+from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import TransformersConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.language_model import UnsuitableModel
+from vramlab.predict.estimate import Limits, estimates
 from vramlab.training.learner import build
 from vramlab.training.machine import Machine, obstacle
 
@@ -280,10 +282,34 @@ LLAMA = configuration("llama")
             {"model_type": "bert", "hidden_size": 48, "num_hidden_layers": 1, "is_decoder": True},
             "than a product with its output embedding, a factor and a tanh (addmm)",
         ),
+        (
+            {"model_type": "gemma2", "hidden_size": 32, "sliding_window": None},
+            "the forward pass of Gemma2ForCausalLM raised ValueError (Could not find a `sliding_w",
+        ),
+        (
+            {"model_type": "bloom", "hidden_size": 32, "n_head": 2, "hidden_dropout": 2.0},
+            "the forward pass of BloomForCausalLM raised ValueError (dropout probability has to",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_one_sentence(config, sentence):
     assert sentence in refusal(written(**config))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "bert-generation", "hidden_size": 32, "num_attention_heads": 4},
+        {"model_type": "bert", "hidden_size": 48, "num_hidden_layers": 1},
+        {"model_type": "bert", "hidden_size": 48, "num_hidden_layers": 1, "is_decoder": True},
+    ],
+)
+def test_a_model_that_no_technique_can_train_is_refused_and_not_skipped(config):
+    work = of(config)
+    with pytest.raises(ModelError):
+        obstacle(work, Machine("cpu"))
+    with pytest.raises(ModelError):
+        list(estimates("it", work, Limits(MeasureConfig(), [24])))
 
 
 def test_a_key_that_only_the_code_of_a_model_reads_is_taken():

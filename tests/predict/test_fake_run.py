@@ -7,12 +7,15 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from workloads import workload
 
-from vramlab.config.model import DecoderConfig
+from vramlab.base.errors import ModelError
+from vramlab.config.model import DecoderConfig, PythonConfig
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.model import decoder
+from vramlab.model.language_model import UnsuitableModel
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.fake_run import FakeRun
+from vramlab.training.foreign_code import FailedInModel
 from vramlab.training.machine import Machine, missing_here
 from vramlab.training.step import clip_gradients
 
@@ -213,3 +216,63 @@ def test_a_block_that_may_be_left_out_is_counted(monkeypatch):
     whole = FakeRun(of_axes({}), cuda=True).peak(5)
     monkeypatch.setattr(decoder.Block, "forward", forward)
     assert FakeRun(of_axes({}), cuda=True).peak(5) == pytest.approx(whole, abs=4096)
+
+
+FAILING = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, tokens):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(tokens, 8), nn.Linear(8, tokens)
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        {line}
+        return self.out(x)
+def make_model(tokens): return Net(tokens)
+"""
+
+
+def failing(line, folder):
+    path = folder / "mine.py"
+    path.write_text(FAILING.replace("{line}", line))
+    return workload({}, PythonConfig(source="python", path=str(path)), vocab_size=64, length=32)
+
+
+@pytest.mark.parametrize("line", ["x = x @ self.out.weight", "raise KeyError('no')"])
+def test_a_model_that_fails_with_values_too_is_refused(line, tmp_path):
+    with (
+        pytest.raises(FailedInModel, match=r"pass of Net raised .* at mine\.py line 9"),
+        FakeRun.of(failing(line, tmp_path), cuda=True) as run,
+    ):
+        run.peak(1)
+
+
+@pytest.mark.parametrize("line", ["x.detach().numpy()", "[1][int((x > 9).all())]"])
+def test_a_model_that_fails_without_values_only_is_not_predicted(line, tmp_path):
+    with (
+        pytest.raises(UnsuitableModel, match="so its memory cannot be predicted"),
+        FakeRun.of(failing(line, tmp_path), cuda=True) as run,
+    ):
+        run.peak(1)
+
+
+def test_a_large_model_that_fails_is_not_made_with_values(tmp_path, monkeypatch):
+    monkeypatch.setattr("vramlab.predict.fake_run._CHEAP", 100)
+    with (
+        pytest.raises(UnsuitableModel, match="a step without values fails in its code"),
+        FakeRun.of(failing("x = x @ self.out.weight", tmp_path), cuda=True) as run,
+    ):
+        run.peak(1)
+
+
+def test_a_length_beyond_the_positions_is_refused(tmp_path):
+    line = "x = x + self.out.weight[torch.arange(x.shape[1])]"
+    text = FAILING.replace("from torch import nn", "import torch\nfrom torch import nn", 1)
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("{line}", line))
+    model = PythonConfig(source="python", path=str(path))
+    with FakeRun.of(workload({}, model, vocab_size=64, length=64), cuda=True) as run:
+        assert run.positions == 64
+    longer = workload({}, model, vocab_size=64, length=65)
+    with pytest.raises(ModelError, match="the 64 positions"), FakeRun.of(longer, cuda=True):
+        pass

@@ -8,6 +8,7 @@ from workloads import workload
 
 from vramlab.config.model import DecoderConfig
 from vramlab.predict import fake_run
+from vramlab.predict.estimate import unmodelled
 from vramlab.predict.step_mode import StepMode
 
 SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
@@ -144,6 +145,8 @@ def test_what_torch_refuses_is_refused_again():
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_peaks_are_those_of_torchs_own_mode(name, monkeypatch):
     tried = workload(TECHNIQUES[name], SMALL, vocab_size=1000, length=32)
+    if why := unmodelled(tried.technique):  # torch 2.8 has no Muon
+        pytest.skip(why)
 
     def peaks():
         with fake_run.FakeRun.of(tried, cuda=True) as run:

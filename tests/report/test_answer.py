@@ -101,8 +101,30 @@ def test_nothing_that_ran_is_no_recommendation(tmp_path):
     config = made_up.experiment(["fp32"])
     results = made_up.make_results(tmp_path, config, failures=failures)
     [only] = answer.answers(results)
-    assert only.text.startswith("No technique gave numbers to choose by")
+    assert only.text.startswith("No technique gave numbers to choose by; see “Not run” below.")
     assert only.entry == ""
+    assert answer.in_terminal(results).splitlines()[1:] == [
+        "No technique gave numbers to choose by.",
+        "Not run, or not to the end:",
+        "  fp32: out of memory: not even one sequence fits.",
+    ]
+
+
+def test_the_terminal_tells_why_techniques_gave_no_numbers(tmp_path):
+    no_place = "checkpointing block works block by block, and the model names no list of blocks"
+    failures = {
+        ("bf16", "*"): ("diverged", "the loss is nan at step 3; lower training.learning_rate"),
+        ("checkpointing", "*"): ("skipped", no_place),
+        ("chunked", "*"): ("skipped", no_place),
+    }
+    names = ["fp32", "bf16", "checkpointing", "chunked"]
+    results = made_up.make_results(tmp_path, made_up.experiment(names), failures=failures)
+    lines = answer.in_terminal(results).splitlines()
+    assert lines[1].startswith("No technique that trains as good a model fits a larger batch")
+    text = " ".join(" ".join(lines[lines.index("Not run, or not to the end:") + 1 :]).split())
+    assert "the loss is nan at step 3; lower training.learning_rate." in text
+    assert f"checkpointing, chunked: skipped: {no_place}." in text.replace(" and ", ", ", 1)
+    assert max(map(len, lines)) <= 98
 
 
 def test_a_lower_limit_and_a_lower_perplexity_are_told(found):

@@ -5,8 +5,10 @@ from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import tables
+from vramlab.report.formats import csv_text
+from vramlab.report.grid import grid
 from vramlab.report.longest_sequence import longest, longest_sequences, predicted
-from vramlab.results.longest_sequence import LongestSequenceRecord
+from vramlab.results.longest_sequence import MOST_TOKENS, LongestSequenceRecord
 
 CONFIG = made_up.experiment(["fp32", "bf16", "checkpointing"], measure={"longest_sequence": 1})
 
@@ -47,3 +49,23 @@ def test_the_sentence_names_the_longest(results, two):
         "of `fp32`."
     )
     assert longest(two) == ""
+
+
+def test_the_longest_that_is_looked_at_is_a_lower_bound(results):
+    capped = replaced(
+        results,
+        lambda r: isinstance(r, LongestSequenceRecord) and r.technique == "bf16",
+        longest=MOST_TOKENS,
+        bounded_by="model",
+    )
+    assert longest(capped) == (
+        "`bf16` takes the longest sequences at a batch of 1: at least 4,194,304 tokens, the most "
+        "that is searched."
+    )
+    found = rows(capped)
+    assert found["bf16"]["times_baseline"] is None
+    assert found["checkpointing"]["times_baseline"] is not None
+    table = grid(longest_sequences(capped))
+    cells = [row[table.headings.index("Longest sequence")] for row in table.rows]
+    assert cells == ["46,592", "≥ 4,194,304", "68,608"]
+    assert "4194304" in csv_text(longest_sequences(capped))

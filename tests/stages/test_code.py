@@ -68,7 +68,8 @@ GPU_STAGES = {
     """,
     "longest_sequence": """
     measure/longest_sequence measure/predicted_peaks measure/search measure/trial memory/headroom
-    results/batch_size results/longest_sequence stages/longest_sequence
+    model/positions model/without_values results/batch_size results/longest_sequence
+    stages/longest_sequence
     """,
     "epoch": """
     base/host_load base/clocks config/training results/epoch results/text_size stages/epoch

@@ -144,7 +144,7 @@ def test_a_job_that_shows_its_result_has_the_terminal_to_itself(tmp_path, monkey
     assert "Do estimate" not in run.ends()
 
 
-def test_a_failed_job_is_told_once_at_the_end_with_its_sentence(run):
+def test_a_failed_job_is_told_at_once_and_at_the_end_with_its_sentence(run):
     run.counts(epoch=3, page=1)
     run.starts(
         1, technique="flash", log="12:00:00 INFO train\n12:00:01 ERROR x is wrong; change it\n"
@@ -155,9 +155,40 @@ def test_a_failed_job_is_told_once_at_the_end_with_its_sentence(run):
     run.says("Exiting because a job execution failed. Look above for error messages", 40)
     run.event(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete", 40)
     assert run.ends().splitlines()[1:] == [
+        "epoch flash: x is wrong; change it",
         "1 of 4 jobs failed, 1 are done, and 2 did not run:",
         "  epoch flash: x is wrong; change it",
         f"    log: {run.folder / '1.log'}",
+    ]
+
+
+def test_one_mistake_of_several_jobs_is_told_once(run):
+    run.counts(epoch=7)
+    for number in range(7):
+        sentence = "y is wrong" if number == 3 else "x is wrong; change it"
+        run.starts(number, technique=f"t{number}", log=f"12:00:00 ERROR {sentence}\n")
+        run.fails(number)
+    assert run.ends().splitlines()[1:] == [
+        "epoch t0: x is wrong; change it",
+        "epoch t3: y is wrong",
+        "7 of 7 jobs failed, 0 are done:",
+        "  epoch t0, epoch t1, epoch t2 and 3 more jobs: x is wrong; change it",
+        f"    log: {run.folder / '0.log'}",
+        "  epoch t3: y is wrong",
+        f"    log: {run.folder / '3.log'}",
+    ]
+
+
+def test_an_error_of_vramlab_is_told_by_its_job_and_at_the_end(run):
+    sentence = "unexpected error in the rule epoch (KeyError: 'x'); please report it"
+    run.counts(epoch=1)
+    run.starts(
+        1, technique="a", log=f"12:00:00 ERROR {sentence}\nTraceback (most recent call last)\n"
+    )
+    run.fails(1)
+    assert run.ends().splitlines()[1:3] == [
+        "1 of 1 jobs failed, 0 are done:",
+        f"  epoch a: {sentence}",
     ]
 
 

@@ -1,7 +1,9 @@
 """A stopped run goes on where it was, and ends with the same bits."""
 
 import dataclasses
+import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -303,8 +305,19 @@ def test_a_loss_that_is_no_number_ends_the_run(make_learner, sequences, tmp_path
     learner = make_learner()
     with torch.no_grad():
         learner.model.embedding.weight.fill_(float("nan"))
-    with pytest.raises(Diverged, match="nan at step 1"):
+    with pytest.raises(Diverged, match="nan at step 1; no weight had changed by then, so correct"):
         run(learner, sequences, tmp_path)
+
+
+def test_a_loss_that_becomes_no_number_asks_for_a_lower_rate(
+    make_learner, sequences, tmp_path, monkeypatch
+):
+    steps, step = itertools.count(), module.retrying_step
+    monkeypatch.setattr(
+        module, "retrying_step", lambda *a, **k: step(*a, **k) * (math.nan if next(steps) else 1)
+    )
+    with pytest.raises(Diverged, match=r"nan at step 2; lower training\.learning_rate"):
+        run(make_learner(), sequences, tmp_path)
 
 
 def test_the_curve_is_thinned_to_its_end():

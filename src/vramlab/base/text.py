@@ -18,3 +18,11 @@ def printable(text: str) -> str:
 def without_credentials(text: str) -> str:
     """`text` with user and password removed from URLs such as `http://user:word@host`."""
     return _CREDENTIALS.sub("", text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, with the next one where it ends with a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1]}"
+    return lines[0] if lines else type(error).__name__

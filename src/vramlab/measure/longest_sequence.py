@@ -10,13 +10,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from vramlab.config.workload import Workload
 from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
-from vramlab.model.sources import make_model
+from vramlab.model.positions import most_positions
 from vramlab.results.longest_sequence import UNIT, LengthTrial, units_within
 
 log = logging.getLogger(__name__)
@@ -83,7 +81,7 @@ class _Probe:
 
 def most_units(workload: Workload) -> int:
     """The longest sequence that the model takes, in units; it may be bounded by its positions."""
-    return units_within(make_model(workload, torch.device("meta")).positions_limit)
+    return units_within(most_positions(workload))
 
 
 def longest_sequence(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from vramlab.model.language_model import UnsuitableModel
+from vramlab.base.errors import ModelError
 
 _ATEN = torch.ops.aten
 _SAME = frozenset(
@@ -66,7 +66,7 @@ def trace_output(
         hidden: makes the output of `body` from hidden states, a tensor.
 
     Raises:
-        UnsuitableModel: something else happens on the way.
+        ModelError: something else happens on the way.
     """
     states = torch.empty(1, 2, width, device="meta", dtype=_dtype(head))
     follow = _Follow(head, states)
@@ -75,12 +75,12 @@ def trace_output(
         with torch.no_grad(), _stand_in(body, hidden(states)), follow:
             logits: Tensor = network(input_ids=tokens, use_cache=False).logits
     except Exception as error:  # the code of any model may run here
-        raise UnsuitableModel(f"{follow.refusal()} ({type(error).__name__}: {error})") from error
+        raise ModelError(f"{follow.refusal()} ({type(error).__name__}: {error})") from error
     found = follow.states.get(logits)
     if found is None or found.stage not in {"logits", "capped"}:
-        raise UnsuitableModel(follow.refusal())
+        raise ModelError(follow.refusal())
     if getattr(head, "bias", None) is not None and (found.factor, found.inner) != (1.0, 1.0):
-        raise UnsuitableModel(
+        raise ModelError(
             "the model scales or caps logits that have a bias, which the loss heads cannot do; "
             "use another model"
         )

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -123,7 +124,16 @@ class Attend:
         """Queries, keys and values, each [batch, time, heads, width], to the shape of the queries.
 
         Keys and values may have fewer heads, each shared by a group of query heads.
+
+        Raises:
+            ModelError: the shapes are not these.
         """
+        fits = q.dim() == k.dim() == v.dim() == 4 and k.shape[:3] == v.shape[:3]
+        if not fits or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
+            raise ModelError(
+                f"attend was called with queries {list(q.shape)}, keys {list(k.shape)} and values "
+                f"{list(v.shape)}; give each as [batch, time, heads, width] (docs/models.md)"
+            )
         return self._kernel(q, k, v, self._window, dropout)
 
 
@@ -162,8 +172,28 @@ def _module(model: PythonConfig) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(
-            f"model.path {model.path}: cannot be imported ({type(error).__name__}: {error})"
+            f"model.path {model.path}: cannot be imported ({type(error).__name__}: {error}); "
+            f"{_import_advice(error, model)}"
         ) from error
+
+
+def _import_advice(error: BaseException, model: PythonConfig) -> str:
+    """What to do about code that cannot be imported."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is not None and f"{model.path}.".startswith(f"{error.name}."):
+            return "give the path of a .py file, or install the module"
+        return f"install {error.name} into this Python ({sys.prefix}), or remove the import"
+    if isinstance(error, SyntaxError):
+        return f"correct it at line {error.lineno}"
+    where = next(
+        (
+            f" at line {frame.lineno}"
+            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            if Path(frame.filename).name == Path(model.path).name
+        ),
+        "",
+    )
+    return f"correct it{where}; the log has the whole traceback"
 
 
 def _takes_attention(function: Callable[..., Any]) -> bool:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.base.errors import ConfigError, ModelError, suggestion
+from vramlab.base.text import first_line
 from vramlab.config import model_files
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.config.model import TransformersConfig
@@ -89,12 +90,11 @@ def find_parts(network: Any) -> Parts:
     """Where the parts of a network of transformers are; it may be on the meta device.
 
     Raises:
-        UnsuitableModel: it has no output embedding, or computes more behind its hidden states than
-            the loss heads do.
+        ModelError: it has no output embedding, or its attention sees later tokens.
     """
     head = network.get_output_embeddings()
     if head is None or not isinstance(getattr(head, "weight", None), Tensor):
-        raise UnsuitableModel(
+        raise ModelError(
             f"{type(network).__name__} has no output embedding; use a causal language model"
         )
     body = _body(network)
@@ -102,7 +102,7 @@ def find_parts(network: Any) -> Parts:
     blocks = [] if block_list is None else list(block_list)
     attention = _outermost(body, _recorded(network, "attentions") or _named("Attention", body))
     if any(getattr(part, "is_causal", None) is False for part in _inside(attention)):
-        raise UnsuitableModel(
+        raise ModelError(
             f"the attention of {type(network).__name__} sees later tokens, so it cannot be trained "
             "to predict them; use a causal language model, or override is_decoder with true"
         )
@@ -121,10 +121,10 @@ def find_parts(network: Any) -> Parts:
 
 
 def check_forward(network: Any, parts: Parts) -> None:
-    """Run a network that is on the meta device, to see that its sizes fit each other.
+    """Run a network that is on the meta device, to see that its configuration can be used.
 
     Raises:
-        ModelError: they do not.
+        ModelError: sizes do not fit each other, or a value is refused.
     """
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
     try:
@@ -135,6 +135,11 @@ def check_forward(network: Any, parts: Parts) -> None:
         # What needs values, such as sorting tokens by their expert, fails without meaning any harm.
         if isinstance(error, AssertionError) or any(word in str(error) for word in words):
             raise _cannot_make(network.config, error) from None
+    except Exception as error:
+        raise ModelError(
+            f"the forward pass of {type(network).__name__} raised {type(error).__name__} "
+            f"({first_line(error)}); correct its configuration, by model.config or model.overrides"
+        ) from error
 
 
 def trace(network: Any, parts: Parts) -> OutputTrace:
@@ -198,7 +203,7 @@ def read_configuration(model: TransformersConfig, vocab_size: int | None = None)
             setattr(configuration, key, value)
         except Exception as error:  # noqa: BLE001  each configuration class checks by itself
             raise ModelError(
-                f"model.overrides: {configuration.model_type} refuses {key} ({_first(error)})"
+                f"model.overrides: {configuration.model_type} refuses {key} ({first_line(error)})"
             ) from None
     if getattr(configuration, "is_encoder_decoder", False):
         raise ModelError(
@@ -247,8 +252,10 @@ def _from_path(package: Any, model: TransformersConfig) -> Any:
         )
     except (OSError, RuntimeError) as error:
         if folder is not None:
-            raise ModelError(f"model.path {model.path}: cannot be read ({_first(error)})") from None
-        raise ModelError(_not_on_the_hub(model.path, _first(error))) from None
+            raise ModelError(
+                f"model.path {model.path}: cannot be read ({first_line(error)})"
+            ) from None
+        raise ModelError(_not_on_the_hub(model.path, first_line(error))) from None
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
         raise ModelError(f"model.path {model.path}: {_why(error, model)}") from None
 
@@ -275,7 +282,7 @@ def _unreachable(path: str) -> str | None:
     except errors.HfHubHTTPError:
         return None  # transformers asks again, and says what the answer means
     except (httpx.TransportError, errors.OfflineModeIsEnabled, errors.HFValidationError) as error:
-        return _first(error)
+        return first_line(error)
     return None
 
 
@@ -287,7 +294,7 @@ def _why(error: Exception, model: TransformersConfig) -> str:
             "model.trust_remote_code to true"
         )
     known = "is of no type that transformers knows" if _is_type_error(error) else "is refused"
-    return f"{known} ({_first(error)}); correct its config.json, or use another model"
+    return f"{known} ({first_line(error)}); correct its config.json, or use another model"
 
 
 def _is_type_error(error: Exception) -> bool:
@@ -312,7 +319,7 @@ def _from_mapping(package: Any, config: dict[str, Any]) -> Any:
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  each configuration class checks by itself
-        raise ModelError(f"model.config: {model_type} refuses it ({_first(error)})") from None
+        raise ModelError(f"model.config: {model_type} refuses it ({first_line(error)})") from None
 
 
 def _check_key(package: Any, configuration: Any, key: str, where: str) -> None:
@@ -425,7 +432,7 @@ def _empty(
             raise _cannot_make(configuration, error) from None
         raise UnsuitableModel(
             f"transformers has no attention {technique.attention} for {configuration.model_type}"
-            + (f" ({_first(error)})" if isinstance(error, ImportError) else "")
+            + (f" ({first_line(error)})" if isinstance(error, ImportError) else "")
         ) from None
     except Exception as error:  # noqa: BLE001  each model's code fails in its own way
         if LIKE_FLASH in str(error):  # Falcon's own table of kernels has no place for a stand-in
@@ -444,7 +451,7 @@ def _empty(
 def _cannot_make(configuration: Any, error: Exception) -> ModelError:
     return ModelError(
         f"transformers cannot make a {configuration.model_type} of this configuration "
-        f"({type(error).__name__}: {_first(error)}); change its sizes"
+        f"({type(error).__name__}: {first_line(error)}); change its sizes"
     )
 
 
@@ -475,7 +482,7 @@ def _pretrained(
         )
     except Exception as error:  # noqa: BLE001  safetensors' errors have no common class
         raise ModelError(
-            f"model.path {model.path}: its weights cannot be loaded ({_first(error)})"
+            f"model.path {model.path}: its weights cannot be loaded ({first_line(error)})"
         ) from None
     wrong = sorted(str(k[0] if isinstance(k, tuple) else k) for k in loaded["mismatched_keys"])
     if wrong:
@@ -507,7 +514,7 @@ def _body(network: Any) -> nn.Module:
     if body is None or body is network:
         body = network.base_model
     if body is network:
-        raise UnsuitableModel(
+        raise ModelError(
             f"{type(network).__name__} has no body apart from its output embedding; use another "
             "model"
         )
@@ -619,14 +626,6 @@ def _feed_forward(block: nn.Module, attention: Sequence[nn.Module]) -> Iterator[
             continue
         if any(parameter.dim() > 1 for parameter in child.parameters()):
             yield child
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error's text, with the next one where it ends with a colon."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":"):
-        return f"{lines[0]} {lines[1]}"
-    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

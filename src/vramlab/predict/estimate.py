@@ -227,8 +227,10 @@ def _curve_of_batches(run: FakeRun) -> Curve:
 
 def _longest(run: FakeRun, limits: Limits) -> list[int]:
     """The longest sequence at batch 1 on each card, in tokens; a multiple of UNIT."""
-    free = limits.measure.headroom
-    found = _on_cards(_lengths(run, 1), limits.cards, units_within(run.positions), free)
+    upper = units_within(run.positions)
+    if not upper:
+        return [0 for _ in limits.cards]
+    found = _on_cards(_lengths(run, 1), limits.cards, upper, limits.measure.headroom)
     return [UNIT * units for units in found]
 
 
@@ -243,6 +245,8 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
     lengths, limit = _lengths(run, batch_size), limit_of(limits.measure, device)
     cards = limits.cards if device == _CUDA else ()
     upper = units_within(run.positions)
+    if not upper:
+        return {}
     if limit is not None:
         longest = lengths.largest(limit, upper)
     else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -28,8 +28,10 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from vramlab.base.errors import VramlabError
+from vramlab.base.text import first_line
 from vramlab.config.axes import ATTENTION_VALUES
-from vramlab.config.model import DecoderConfig
+from vramlab.config.model import DecoderConfig, TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.data.batches import RESIDENT_BYTES, Batch, resident
@@ -38,11 +40,15 @@ from vramlab.memory.counter import Counter
 from vramlab.model.attention import causal_mask
 from vramlab.model.language_model import OutputEmbedding, UnsuitableModel
 from vramlab.model.optimizers import InBackward
+from vramlab.model.positions import check_length, most_positions
+from vramlab.model.sources import make_model
+from vramlab.model.without_values import to_fake, without_tracebacks
 from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emulate_cuda
 from vramlab.predict.few_chunks import few_chunks
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.predict.step_mode import StepMode
-from vramlab.training.learner import Learner, build
+from vramlab.training.foreign_code import explained
+from vramlab.training.learner import Learner, build, parameter_count
 from vramlab.training.step import Phase, train_step, warm_up
 
 if TYPE_CHECKING:
@@ -66,6 +72,9 @@ CONFIRMED = 2**18
 """Bytes by which the peak of a few blocks may be off from that of all."""
 CONFIRM_AGAIN = 16
 """Times as many tokens as were confirmed, from which on all blocks run once more."""
+_CHEAP, _TRIED = 2**27, 2048
+"""Parameters up to which a model that fails is made with values, 512 MiB in 32 bits; and the tokens
+of the sequence that is tried then."""
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -134,8 +143,10 @@ class FakeRun:
 
         Raises:
             UnsuitableModel: the model, or what is done in the block, needs values.
+            ModelError: the model fails, with values too.
         """
         try:
+            check_length(workload)
             run = cls(workload, cuda, micro_batches)
             if run._regions is not None:
                 run = run._unless_it_cannot_compile(workload)
@@ -146,12 +157,18 @@ class FakeRun:
                 f"without values ({type(error).__name__}); the search for the largest batch "
                 "measures it"
             ) from None
-        except RuntimeError as error:
-            if isinstance(workload.model, DecoderConfig):
+        except VramlabError:
+            raise
+        except Exception as error:
+            failed = explained(error, workload.model, workload.length)
+            known = failed is not None or isinstance(error, RuntimeError)
+            if isinstance(workload.model, DecoderConfig) or not known:
                 raise
+            if failed is not None:
+                _try_with_values(workload)
             # The code of others may refuse a step without values in its own words.
             raise UnsuitableModel(
-                f"a step without values fails in its code ({str(error).splitlines()[0]}), so its "
+                f"a step without values fails in its code ({first_line(error)}), so its "
                 "memory cannot be predicted; the search for the largest batch measures it"
             ) from None
         finally:
@@ -196,7 +213,7 @@ class FakeRun:
     @property
     def positions(self) -> int | None:
         """The most tokens of a sequence that the model takes; None for no bound."""
-        return self._learner.model.positions_limit
+        return most_positions(self._learner.workload)
 
     def peak_of_length(self, length: int, batch_size: int = 1) -> int:
         """Peak bytes of a training step of sequences of `length` tokens."""
@@ -325,7 +342,8 @@ class FakeRun:
         functions = emulate_cuda() if self._cuda else contextlib.nullcontext()
         scalars = _Scalars()
         chunks = few_chunks(self._cuda)
-        with self._mode, scalars, self._counter, functions, chunks, _as_if_real():
+        quiet = without_tracebacks()
+        with self._mode, scalars, self._counter, functions, chunks, quiet, _as_if_real():
             yield
 
 
@@ -369,6 +387,30 @@ class _Scalars(TorchDispatchMode):
         return result
 
 
+def _try_with_values(workload: Workload) -> None:
+    """Run a forward pass on a CPU, of a model that is small enough.
+
+    A step on fake tensors may fail where one with values does not, and a model that can be trained
+    must not be refused for that.
+
+    Raises:
+        FailedInModel: it fails with values as well.
+    """
+    plain: dict[str, Any] = {"technique": Technique(), "length": min(workload.length, _TRIED)}
+    if isinstance(workload.model, TransformersConfig):
+        plain["model"] = workload.model.model_copy(update={"weights": "random"})
+    workload = workload.model_copy(update=plain)
+    if parameter_count(make_model(workload, _META)) > _CHEAP:
+        return
+    try:
+        with torch.no_grad():
+            make_model(workload, _CPU)(torch.zeros(1, workload.length, dtype=torch.int64))
+    except Exception as error:
+        if (failed := explained(error, workload.model, workload.length)) is None:
+            raise
+        raise failed from error
+
+
 def _keeps_no_scores(technique: Technique) -> bool:
     """Whether what attention keeps is linear in the length of the sequences for certain.
 
@@ -397,23 +439,10 @@ def _with_axes(workload: Workload, **axes: Any) -> Workload:
 def _learner(workload: Workload, mode: FakeTensorMode, regions: Regions | None) -> Learner:
     """A learner whose parameters are fake tensors on a CPU."""
     compiler = torch.compile if regions is None else regions.compile
-    with _META:  # on meta: no time for random values; FakeTensorMode cannot move a module
+    with _META:  # no time for random values
         learner = build(workload, _META, compiler)
-    made: dict[Tensor, nn.Parameter] = {}  # a tied parameter stays one
-    with mode:
-        for module in learner.model.modules():
-            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-                if parameter not in made:
-                    trained = parameter.requires_grad
-                    made[parameter] = nn.Parameter(_fake_like(parameter), trained)
-                module._parameters[name] = made[parameter]
-            for name, buffer in module.named_buffers(recurse=False):
-                module.register_buffer(name, _fake_like(buffer), persistent=False)
+    to_fake(learner.model, mode)
     return dataclasses.replace(learner, device=_CPU)
-
-
-def _fake_like(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
 
 
 def _first_update(learner: Learner, optimizer: torch.optim.Optimizer) -> None:

@@ -6,7 +6,7 @@ import math
 import textwrap
 from dataclasses import dataclass, replace
 
-from vramlab.report import pareto, wording
+from vramlab.report import discussion, pareto, wording
 from vramlab.report.certainty import Certainty
 from vramlab.report.choice import entry
 from vramlab.report.fastest_batch import faster_batch
@@ -80,19 +80,33 @@ def answers(results: Results) -> list[Answer]:
     """What to take for memory, for speed and between them, with what each costs."""
     advice = pareto.recommended(results)
     facts = _Facts(results, advice, Certainty(results))
-    if advice.run("memory") is None and advice.run("speed") is None:
+    if not _is_any(advice):
         return [Answer(say("No technique gave numbers to choose by; see “Not run” below."))]
     parts = [sentence(facts) for sentence in (_memory, _speed, _balance)]
     return [_with_fastest_batch(part, facts) for part in parts if part is not None]
 
 
 def in_terminal(results: Results) -> str:
-    """The answers as plain text, with the entries."""
+    """The answers as plain text, with the entries, and why techniques gave no numbers."""
     lines = [conditions(results)]
-    for answer in answers(results):
-        lines += textwrap.wrap(plain(answer.text), _COLUMNS)
-        lines += [f"    {answer.entry}"] if answer.entry else []
+    if _is_any(pareto.recommended(results)):
+        for answer in answers(results):
+            lines += textwrap.wrap(plain(answer.text), _COLUMNS)
+            lines += [f"    {answer.entry}"] if answer.entry else []
+    else:
+        lines.append(say("No technique gave numbers to choose by."))
+    if failures := discussion.not_run(results):
+        lines.append(say("Not run, or not to the end:"))
+        for failure in failures:
+            lines += textwrap.wrap(
+                plain(failure), _COLUMNS, initial_indent="  ", subsequent_indent="    "
+            )
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _is_any(advice: pareto.Advice) -> bool:
+    """Whether there is a technique to take."""
+    return advice.run("memory") is not None or advice.run("speed") is not None
 
 
 def _with_fastest_batch(answer: Answer, facts: _Facts) -> Answer:

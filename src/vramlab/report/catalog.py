@@ -411,7 +411,8 @@ TABLES = (
         mark(
             "The longest sequence that fits into the allowed memory less the headroom, in "
             "multiples of 64 tokens: it ran several full steps, and one of 64 tokens more ran out "
-            "of memory. Beside it, what was predicted without running anything."
+            "of memory. Beside it, what was predicted without running anything. ≥ stands where the "
+            "search looks no further."
         ),
         needs=_with_longest,
         records=("longest_sequence", "estimate"),

@@ -13,11 +13,16 @@ from tabulate import tabulate
 from vramlab.report import markup, wording
 from vramlab.report.columns import heading as heading_of
 from vramlab.report.language import numeral
+from vramlab.results.longest_sequence import MOST_TOKENS
 
 _LAST = ("axes", "flops_note", "reason")
 """Columns of sentences: after the numbers, which a screen then shows without scrolling."""
 _SET = {"learning_rate"}
 """Numbers that were set, not measured: shown as they are, without digits that were not given."""
+
+
+_LONGEST = ("longest_sequence", "predicted_longest", "tokens_on_")
+"""Longest sequences, which may be longer than what is looked at."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def grid(frame: pd.DataFrame) -> Grid:
     headings, texts = [], []
     for name, column in columns.items():
         headings.append(heading_of(name))
-        write = _as_set if name in _SET else _cell
+        write = _as_set if name in _SET else _longest if name.startswith(_LONGEST) else _cell
         texts.append([markup.one_line(write(value)) for value in column])
     return Grid(
         tuple(headings),
@@ -67,6 +72,11 @@ def _numeric(column: Iterable[Any]) -> bool:
 
 def _as_set(value: Any) -> str:
     return numeral(f"{value:.4g}") if _filled(value) else ""
+
+
+def _longest(value: Any) -> str:
+    text = _cell(value)
+    return f"≥ {text}" if _filled(value) and value >= MOST_TOKENS else text
 
 
 def _cell(value: Any) -> str:

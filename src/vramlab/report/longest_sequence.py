@@ -14,7 +14,7 @@ from vramlab.report.load import Results
 from vramlab.report.metrics import METRICS, ratio
 from vramlab.report.wording import code, integer
 from vramlab.results.estimate import EstimateRecord
-from vramlab.results.longest_sequence import UNIT, LongestSequenceRecord
+from vramlab.results.longest_sequence import MOST_TOKENS, UNIT, LongestSequenceRecord
 
 LONGEST = (
     *("technique", "status", "processes", "batch_size", "longest_sequence", "times_baseline"),
@@ -55,6 +55,12 @@ def longest(results: Results) -> str:
     batch = next(iter(results.longest_sequences.values())).batch_size
     times = ratio(found[best], found.get(results.baseline))
     values = {"name": code(best), "tokens": integer(found[best]), "batch": integer(batch)}
+    if found[best] >= MOST_TOKENS:
+        return say(
+            "{name} takes the longest sequences at a batch of {batch}: at least {tokens} tokens, "
+            "the most that is searched.",
+            **values,
+        )
     if best == results.baseline or times is None:
         return say(
             "{name} takes the longest sequences at a batch of {batch}: {tokens} tokens.", **values
@@ -90,6 +96,12 @@ def predicted(results: Results, record: LongestSequenceRecord) -> int | None:
     return UNIT * PredictedPeaks(peaks).largest(limit)
 
 
+def _times(value: float | None, base: int | None) -> float | None:
+    """How many times the baseline's; None where one of the two is only a lower bound."""
+    bounded = max(value or 0, base or 0) >= MOST_TOKENS
+    return None if bounded else ratio(value, base)
+
+
 def _records(results: Results) -> Iterator[LongestSequenceRecord]:
     return (
         results.longest_sequences[name]
@@ -107,7 +119,7 @@ def _row(results: Results, record: LongestSequenceRecord) -> Row:
         (record,),
         technique=record.technique,
         status=wording.status(record.status),
-        times_baseline=ratio(value, base.longest if base else None),
+        times_baseline=_times(value, base.longest if base else None),
         predicted_longest=guess,
         longest_error_percent=None if error is None else round(100 * (error - 1), 3),
         reason=record.reason,

@@ -11,7 +11,7 @@ UNIT = 64
 """Tokens in whose multiples lengths are searched and told. Kernels compute tiles of so many, and to
 the last token a search would take more trials, each the longest step that fits."""
 MOST_TOKENS = 2**22
-"""The longest sequence to consider."""
+"""The longest sequence to consider: one that is found to be so long is so long at least."""
 
 
 def units_within(positions: int | None) -> int:

@@ -25,6 +25,7 @@ UNWATCHED = frozenset(
         "vramlab.stages.gpu_lock",
         "vramlab.stages.job_lock",
         "vramlab.stages.warm_start",
+        "vramlab.training.foreign_code",
     }
 )
 """Messages, progress bars, locks, where a search begins and what a job does before its turn cannot

@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,7 +24,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from vramlab.base.errors import suggestion
 from vramlab.base.progress import CLEAR, duration
 from vramlab.base.text import printable, without_credentials
-from vramlab.stages.frame import job_name
+from vramlab.stages.frame import TOLD_BY_THE_RUN, job_name
 from vramlab.stages.interrupt import Interruption
 from vramlab.stages.plan import PlannedJob, plan
 from vramlab.stages.time_left import TimeLeft
@@ -40,6 +40,10 @@ _ENDED = re.compile(r"died with <Signals\.(\w+): \d+>|returned non-zero exit sta
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the end of its terminal (SIGHUP)"}
 _NO_RULE = re.compile(r"^No rule to produce (.+) \(if you use input functions", re.MULTILINE)
 _WILDCARDS = "Target rules may not contain wildcards."
+_UNEXPECTED = "unexpected error in the rule"
+"""What an error of vramlab's own begins with; its job shows it by itself, with a traceback."""
+_NAMES = 4
+"""Jobs that are named for one mistake, as far as there are so many."""
 _NOTHING = "Nothing to be done"
 _NOISE = "Assuming unrestricted shared filesystem usage."
 _AFTER_FAILURES = ("At least one job did not complete", "Exiting because a job execution failed")
@@ -117,6 +121,7 @@ class Display(logging.Handler):
         self._planned: list[PlannedJob] = []
         self._failures: dict[int, _Failure] = {}
         self._causes: dict[int, str] = {}
+        self._mistakes: set[str] = set()  # the sentences that were said
         self._farewell: list[str] = []
         self._end = threading.Event()
         self.on_nothing: Callable[[], None] = lambda: None
@@ -197,7 +202,9 @@ class Display(logging.Handler):
         sentence = said[-1] if said else record.rule_msg or _ended(cause)
         failure = _Failure(job.name, printable(sentence.strip()), ", ".join(record.log))
         self._failures[record.jobid] = failure
-        if not job.local:
+        told = failure.sentence.startswith(_UNEXPECTED) or not said  # by the job, or at the end
+        if not (job.local and told) and failure.sentence not in self._mistakes:
+            self._mistakes.add(failure.sentence)
             self._say(f"{failure.name}: {failure.sentence}")
         self._draw()
 
@@ -343,9 +350,12 @@ class Display(logging.Handler):
         if rest:
             lines[0] += f", and {rest} did not run"
         lines[0] += ":"
+        alike: dict[str, list[_Failure]] = {}
         for failure in self._failures.values():
-            lines.append(f"  {failure.name}: {failure.sentence}")
-            lines += [f"    log: {failure.log}"] if failure.log else []
+            alike.setdefault(failure.sentence, []).append(failure)
+        for sentence, failures in alike.items():
+            lines.append(f"  {_names(failures)}: {sentence}")
+            lines += [f"    log: {failures[0].log}"] if failures[0].log else []
         return "\n".join(lines)
 
     def _stopped(self, number: signal.Signals, total: int) -> str:
@@ -354,6 +364,15 @@ class Display(logging.Handler):
             return f"{by}; no job had begun."
         saved = [_left_by(job) for job in self._jobs.values()]
         return f"{by}: {'; '.join([f'{self._done} of {total} jobs are done', *saved])}; {_AGAIN}."
+
+
+def _names(failures: Sequence[_Failure]) -> str:
+    """The jobs that made the same mistake."""
+    names = [failure.name for failure in failures]
+    if len(names) > _NAMES:
+        names[_NAMES - 1 :] = [f"{len(names) - _NAMES + 1} more jobs"]
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _left_by(job: _Job) -> str:
@@ -406,6 +425,7 @@ def show_one_line(
     if default is None or wanted:
         return None
     logger.removeHandler(default)
+    os.environ[TOLD_BY_THE_RUN] = os.uname().nodename
     reasons = "REASON" not in quiet
     display = Display(default, default.stream, interruption, settings.dryrun, reasons)
     logger.addHandler(display)

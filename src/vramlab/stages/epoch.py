@@ -73,6 +73,7 @@ def _record(job: Job, snakemake: Any) -> EpochRecord:
         log.info("%s: %s", error.status, error.reason)
         return EpochRecord(**fields, status=error.status, reason=error.reason)
     except Diverged as error:
+        log.warning("diverged: %s", error)
         return EpochRecord(**fields, status="diverged", reason=str(error))
     fields["batch_size"] = -(-per_micro_batch // job.processes)
     return EpochRecord(

@@ -17,10 +17,13 @@ from vramlab.base.errors import Stopped, VramlabError
 from vramlab.base.files import remove_leftovers
 from vramlab.base.progress import IN_THE_LOG_ONLY, PlainFormatter, Terminal
 from vramlab.base.provenance import edited_code, note_code, recorded
+from vramlab.base.text import first_line, printable
 from vramlab.stages.job_lock import job_lock
 
 log = logging.getLogger(__name__)
 
+TOLD_BY_THE_RUN = "VRAMLAB_TOLD_BY_THE_RUN"
+"""Environment variable of the jobs of a run that tells their mistakes, each once: its machine."""
 _ADVICE = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room in your quota",
@@ -68,17 +71,17 @@ def stage(snakemake: Any) -> Iterator[None]:
         log.error("%s", error, extra=IN_THE_LOG_ONLY)
         sys.exit(1)
     except VramlabError as error:
-        log.error("%s", error)
-        sys.exit(1)
+        if error.__cause__ is not None:
+            log.info("the traceback of %s:", error, exc_info=error, extra=IN_THE_LOG_ONLY)
+        _refuse(str(error))
     except OSError as error:
         if error.errno not in _ADVICE:
-            _unexpected(snakemake.rule)
+            _unexpected(snakemake.rule, error)
         where = error.filename2 or error.filename or snakemake.output[0]
         advice = _ADVICE[error.errno]
-        log.error("%s: %s; %s, and run snakemake again", where, error.strerror, advice)
-        sys.exit(1)
-    except Exception:  # noqa: BLE001  ends the process after logging the traceback
-        _unexpected(snakemake.rule)
+        _refuse(f"{where}: {error.strerror}; {advice}, and run snakemake again")
+    except Exception as error:  # noqa: BLE001  ends the process after logging the traceback
+        _unexpected(snakemake.rule, error)
 
 
 def _say_what_was_edited(outputs: Sequence[str]) -> None:
@@ -95,16 +98,32 @@ def _say_what_was_edited(outputs: Sequence[str]) -> None:
     )
 
 
-def _unexpected(rule: str) -> NoReturn:
-    log.exception("unexpected error in the rule %s; please report it", rule)
+def _refuse(sentence: str) -> NoReturn:
+    """End with a sentence; where a run of this machine can read it in the log, that says it."""
+    told = os.environ.get(TOLD_BY_THE_RUN) == os.uname().nodename
+    if told:
+        log.error("%s", sentence, extra=IN_THE_LOG_ONLY)
+    files = [handler for handler in logging.root.handlers if isinstance(handler, _LogFile)]
+    if not told or not files or files[0].lost:
+        log.error("%s", sentence)
+    sys.exit(1)
+
+
+def _unexpected(rule: str, error: Exception) -> NoReturn:
+    what = f"{type(error).__name__}: {printable(first_line(error))}"
+    log.exception("unexpected error in the rule %s (%s); please report it", rule, what)
     sys.exit(2)
 
 
 class _LogFile(logging.FileHandler):
     """A log file whose write errors are ignored: a full disk must not cost the result."""
 
+    lost = False
+    """Whether a line could not be written."""
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop the line."""
+        self.lost = True
 
     def close(self) -> None:
         """Close the file, whether or not its last lines can be written."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +27,7 @@ from vramlab.results.largest_batch import LargestBatch
 from vramlab.results.run import Status
 from vramlab.stages.launch import launch
 from vramlab.training.device import describe, resolve
+from vramlab.training.foreign_code import explained
 from vramlab.training.machine import Machine, obstacle
 
 R = TypeVar("R")
@@ -102,9 +105,14 @@ class Job:
 
         A single-process technique runs in this process. Otherwise the function must be importable
         (it is pickled) and gets a job with its own device; an error in any process is raised here.
+
+        Raises:
+            FailedInModel: the code of the model failed.
+            Exception: what else the function raises.
         """
         if self.workload.technique.parallel == "none":
-            return function(self, *arguments)
+            with _errors_of_the_model_explained(self.workload):
+                return function(self, *arguments)
         cuda = self.budget.device.type == "cuda"
         result: R = launch(_in_rank, function, self, arguments, processes=self.processes, cuda=cuda)
         return result
@@ -165,4 +173,23 @@ def _in_rank(function: Callable[..., R], job: Job, arguments: tuple[Any, ...]) -
         job = replace(job, budget=replace(job.budget, device=device))
     # More threads than cores would slow all processes down.
     torch.set_num_threads(max(job.threads // job.processes, 1))
-    return function(job, *arguments)
+    with _errors_of_the_model_explained(job.workload):
+        return function(job, *arguments)
+
+
+@contextlib.contextmanager
+def _errors_of_the_model_explained(workload: Workload) -> Iterator[None]:
+    """Raise what the model's code raises in the block as a sentence for the user.
+
+    An error that means that a kernel cannot take so many sequences stays as it is: the stages tell
+    it by the batch.
+    """
+    try:
+        yield
+    except Exception as error:
+        if kernel_limit(error, sys.maxsize) is not None:
+            raise
+        sentence = explained(error, workload.model, workload.length)
+        if sentence is None:
+            raise
+        raise sentence from error

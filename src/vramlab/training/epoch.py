@@ -215,7 +215,7 @@ class _Clock:
         losses = torch.stack([loss for *_, loss in self._pending]).tolist()
         for (step, tokens, moment, paused, _), loss in zip(self._pending, losses, strict=True):
             if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} at step {step}; lower training.learning_rate")
+                raise Diverged(f"the loss is {loss} at step {step}; {_advice(step)}")
             # The GPU finishes queued work while the process is suspended.
             seconds = self._before + self._since_start(moment) - paused
             self.done.seconds = max(seconds, self.done.seconds)
@@ -323,3 +323,10 @@ def _stop_signals() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _advice(step: int) -> str:
+    """What to do about a loss that is no number."""
+    if step == 1:
+        return "no weight had changed by then, so correct the model, or take another precision"
+    return "lower training.learning_rate"
