@@ -220,8 +220,3 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
     assert sentence.startswith("model.path there-is-no-such-folder: is no folder here, and the hub")
     assert "refused" in sentence
     assert "\n" not in sentence
-
-
-def test_a_name_that_can_be_none_is_not_asked_for():
-    sentence = refusal(of("no such/model", weights="random"))
-    assert "is no folder here, and the hub cannot be asked" in sentence
