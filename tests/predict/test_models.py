@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from workloads import workload
 
-from vramlab.config.workload import Workload
+from vramlab.config.model import TransformersConfig
 from vramlab.predict.fake_run import FakeRun
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -27,22 +28,10 @@ GRANULES = {"qlora": 1024}
     [(model, name) for model, techniques in MEASURED.items() for name in techniques],
 )
 def test_an_h100_took_what_is_predicted(model, technique):
-    workload = Workload.model_validate(
-        {
-            "model": {
-                "source": "transformers",
-                "config": {"model_type": model, **MODELS[model]},
-                "vocabulary": "own",
-            },
-            "technique": TECHNIQUES[technique],
-            "vocab_size": 12_000,
-            "length": 1024,
-            "seed": 9,
-            "weight_decay": 0.0,
-            "keeps_vocabulary": True,
-        }
-    )
+    config = {"model_type": model, **MODELS[model]}
+    own = TransformersConfig(source="transformers", config=config, vocabulary="own")
+    asked = workload(TECHNIQUES[technique], own, 12_000, 1024, keeps_vocabulary=True)
     measured = {int(size): peak for size, peak in MEASURED[model][technique].items()}
-    with FakeRun.of(workload, True, 1) as run:
+    with FakeRun.of(asked, True, 1) as run:
         predicted = {size: run.peak(size) for size in measured}
     assert predicted == pytest.approx(measured, rel=0, abs=GRANULES.get(technique, 0))

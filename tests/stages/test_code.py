@@ -47,6 +47,7 @@ model/feed_forward model/float8 model/fused_head
 model/kernels model/language_model model/logits model/loss_heads model/materialise model/muon
 model/offload
 model/optimizers model/output_trace model/python_model model/quantised model/sources
+model/storage
 model/tiling model/torchao_adamw model/trained model/transformers_model model/triton
 results/base results/largest_batch results/memory results/run
 stages/job stages/launch

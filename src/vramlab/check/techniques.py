@@ -21,6 +21,7 @@ from typing import Any
 
 from vramlab.base.errors import VramlabError
 from vramlab.base.gpus import gpus
+from vramlab.base.text import first_line
 from vramlab.check.finding import Finding, error, warning
 from vramlab.config import experiment
 from vramlab.config.measure import MeasureConfig
@@ -137,8 +138,8 @@ def _make(
     except VramlabError as sentence:
         refused.setdefault(str(sentence), []).append(name)
     except (Exception, SystemExit) as unexpected:  # noqa: BLE001  code of the user's and of transformers' models
-        first = (str(unexpected).splitlines() or [""])[0]
-        what = f"the model cannot be made ({type(unexpected).__name__}: {first}); correct it"
+        first = f"{type(unexpected).__name__}: {first_line(unexpected)}"
+        what = f"the model cannot be made ({first}); correct it"
         refused.setdefault(what, []).append(name)
 
 

@@ -39,6 +39,8 @@ from torch.utils.checkpoint import (
 )
 from torch.utils.flop_counter import flop_registry
 
+from vramlab.model.storage import storage_address
+
 FLOPS_PER_BYTE = 300
 """Arithmetic in the time of moving a byte, on an H100: 990 Tflop/s in bfloat16, 3.35 TB/s."""
 STEPS = 1000
@@ -245,10 +247,10 @@ class _Observer(TorchDispatchMode):
             return result
         key = func, self._counts[func]
         self._counts[func] += 1
-        taken = {_address(t): t for t in _tensors((args, kwargs))}
+        taken = {storage_address(t): t for t in _tensors((args, kwargs))}
         if func._schema.is_mutable:
             self._changed |= self._known(taken.values())
-        made = {_address(t): t for t in _tensors(result) if _address(t) not in taken}
+        made = {storage_address(t): t for t in _tensors(result) if storage_address(t) not in taken}
         numbers = {self._number(address, tensor) for address, tensor in made.items()}
         size = sum(map(_bytes, made.values()))
         flops = flop_registry.get(func.overloadpacket)
@@ -268,16 +270,11 @@ class _Observer(TorchDispatchMode):
 
     def _known(self, tensors: Iterable[Tensor]) -> set[int]:
         """The numbers of the storages of tensors that operations of the block have made."""
-        return {self._numbers[a] for a in map(_address, tensors) if a in self._numbers}
+        return {self._numbers[a] for a in map(storage_address, tensors) if a in self._numbers}
 
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _address(tensor: Tensor) -> int:
-    address: int = tensor.untyped_storage()._cdata
-    return address
 
 
 def _bytes(tensor: Tensor) -> int:

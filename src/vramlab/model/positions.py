@@ -36,7 +36,9 @@ from vramlab.config.model import PythonConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.attention import causal_mask
+from vramlab.model.language_model import LanguageModel
 from vramlab.model.sources import make_model
+from vramlab.model.storage import storage_address
 from vramlab.model.without_values import to_fake, without_tracebacks
 
 _META = torch.device("meta")
@@ -55,8 +57,12 @@ _LIKE: dict[Any, Callable[..., Tensor]] = {
 """Operations whose results depend on the shape of their argument only."""
 
 
-def most_positions(workload: Workload) -> int | None:
+def most_positions(workload: Workload, model: LanguageModel | None = None) -> int | None:
     """The most tokens of a sequence that the model takes; None where no bound is known.
+
+    Args:
+        workload: whose model it is.
+        model: of it, where one is there; else it is made, without values.
 
     Raises:
         ModelError: it cannot be made.
@@ -64,7 +70,7 @@ def most_positions(workload: Workload) -> int | None:
     """
     if isinstance(workload.model, PythonConfig):
         return _limit_found(workload.model.model_dump_json(), workload.vocab_size)
-    return make_model(workload, _META).positions_limit
+    return (make_model(workload, _META) if model is None else model).positions_limit
 
 
 def check_length(workload: Workload) -> None:
@@ -161,7 +167,7 @@ class _Lookups(TorchDispatchMode):
         self.bounds: set[int] = set()
         """Numbers of tokens that tables have room for."""
         self._length = length
-        self._tables = {_storage(table) for table in tables}
+        self._tables = {storage_address(table) for table in tables}
         self._values: Any = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -199,7 +205,9 @@ class _Lookups(TorchDispatchMode):
 
     def _is_of_length(self, args: Any) -> bool:
         """Whether a slice takes as many entries of a table of the model as there are tokens."""
-        return len(args) > 3 and args[3] == self._length and _storage(args[0]) in self._tables
+        return (
+            len(args) > 3 and args[3] == self._length and storage_address(args[0]) in self._tables
+        )
 
     def _check(self, rows: int, index: Tensor) -> None:
         values = self._values.get(index)
@@ -241,10 +249,6 @@ class _Lookups(TorchDispatchMode):
 
     def _forget(self, result: Tensor) -> None:
         """Forget what was changed in place by what is not known, and its views."""
-        changed = _storage(result)
-        for tensor in [known for known in self._values if _storage(known) == changed]:
+        changed = storage_address(result)
+        for tensor in [known for known in self._values if storage_address(known) == changed]:
             del self._values[tensor]
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

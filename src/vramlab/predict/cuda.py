@@ -156,17 +156,7 @@ def _adds_to_its_own(args: Any) -> bool:
         return False
     storage = total.untyped_storage()
     owners = total._use_count(), torch._C._storage_Use_Count(storage._cdata)
-    return owners == _ONLY_OWNER and _is_dense(total)
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether it has each byte between its first and its last value once, in whatever order."""
-    count = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size > 1 and stride != count:
-            return False
-        count *= size
-    return True
+    return owners == _ONLY_OWNER and _ATEN.is_non_overlapping_and_dense.default(total)
 
 
 def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:

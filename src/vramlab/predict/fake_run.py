@@ -186,8 +186,7 @@ class FakeRun:
         try:
             self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
         except Exception as error:  # noqa: BLE001  each part of the compiler fails in its own way
-            reason = str(error) or type(error).__name__
-            log.info("the compiler fails without a GPU: %s", reason.splitlines()[0])
+            log.info("the compiler fails without a GPU: %s", first_line(error))
             run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
             run.caveats.append(AS_IF_NOT_COMPILED)
             return run
@@ -213,7 +212,7 @@ class FakeRun:
     @property
     def positions(self) -> int | None:
         """The most tokens of a sequence that the model takes; None for no bound."""
-        return most_positions(self._learner.workload)
+        return most_positions(self._learner.workload, self._learner.model)
 
     def peak_of_length(self, length: int, batch_size: int = 1) -> int:
         """Peak bytes of a training step of sequences of `length` tokens."""

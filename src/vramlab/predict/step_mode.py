@@ -22,6 +22,8 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._pytree import tree_map_only
 
+from vramlab.model.storage import storage_address
+
 _ATEN = torch.ops.aten
 _DIRECT = frozenset(
     {
@@ -151,7 +153,7 @@ class StepMode(FakeTensorMode):
         """
         if torch.Tag.inplace_view in func.tags or [*map(_layout, tensors)] != before:
             raise _Unlike
-        storages = [*map(_storage, tensors)]
+        storages = [*map(storage_address, tensors)]
         recipes, made = [], set()
         for part in result if isinstance(result, list | tuple) else [result]:
             if type(part) in _PLAIN:
@@ -159,7 +161,7 @@ class StepMode(FakeTensorMode):
                 continue
             if type(part) is not FakeTensor or not self._is_usual(part):
                 raise _Unlike
-            storage = _storage(part)
+            storage = storage_address(part)
             count = storages.count(storage)
             # Two arguments of one storage: another time it may be only one that the result views.
             if part.requires_grad or count > 1 or storage in made:
@@ -189,10 +191,6 @@ class StepMode(FakeTensorMode):
 
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _form(result: Any) -> Callable[[list[Any]], Any]:

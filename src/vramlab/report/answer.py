@@ -78,10 +78,17 @@ def conditions(results: Results) -> str:
 
 def answers(results: Results) -> list[Answer]:
     """What to take for memory, for speed and between them, with what each costs."""
+    return _answers(results) or [
+        Answer(say("No technique gave numbers to choose by; see “Not run” below."))
+    ]
+
+
+def _answers(results: Results) -> list[Answer]:
+    """The same; none where there is no technique to take."""
     advice = pareto.recommended(results)
+    if advice.run("memory") is None and advice.run("speed") is None:
+        return []
     facts = _Facts(results, advice, Certainty(results))
-    if not _is_any(advice):
-        return [Answer(say("No technique gave numbers to choose by; see “Not run” below."))]
     parts = [sentence(facts) for sentence in (_memory, _speed, _balance)]
     return [_with_fastest_batch(part, facts) for part in parts if part is not None]
 
@@ -89,11 +96,11 @@ def answers(results: Results) -> list[Answer]:
 def in_terminal(results: Results) -> str:
     """The answers as plain text, with the entries, and why techniques gave no numbers."""
     lines = [conditions(results)]
-    if _is_any(pareto.recommended(results)):
-        for answer in answers(results):
-            lines += textwrap.wrap(plain(answer.text), _COLUMNS)
-            lines += [f"    {answer.entry}"] if answer.entry else []
-    else:
+    found = _answers(results)
+    for answer in found:
+        lines += textwrap.wrap(plain(answer.text), _COLUMNS)
+        lines += [f"    {answer.entry}"] if answer.entry else []
+    if not found:
         lines.append(say("No technique gave numbers to choose by."))
     if failures := discussion.not_run(results):
         lines.append(say("Not run, or not to the end:"))
@@ -102,11 +109,6 @@ def in_terminal(results: Results) -> str:
                 plain(failure), _COLUMNS, initial_indent="  ", subsequent_indent="    "
             )
     return "\n".join(line for line in lines if line) + "\n"
-
-
-def _is_any(advice: pareto.Advice) -> bool:
-    """Whether there is a technique to take."""
-    return advice.run("memory") is not None or advice.run("speed") is not None
 
 
 def _with_fastest_batch(answer: Answer, facts: _Facts) -> Answer:
