@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
@@ -41,6 +42,19 @@ def loaded(monkeypatch):
 def test_cuda_starts_where_the_limit_leaves_room(measure, axes, starts, loaded):
     warm_start(params(axes, **measure))
     assert bool(loaded) is starts
+
+
+def test_a_full_card_does_not_fail_a_job_that_gets_ready(loaded, monkeypatch, caplog):
+    def fail(message):
+        raise torch.AcceleratorError(message)
+
+    monkeypatch.setattr(module, "_load_kernels", lambda _: fail("CUDA error: out of memory\nMore"))
+    with caplog.at_level("INFO"):
+        warm_start(params(memory_limit_gib=10.0))
+    assert "no memory free to get ready in: CUDA error: out of memory" in caplog.text
+    monkeypatch.setattr(module, "_load_kernels", lambda _: fail("CUDA error: an illegal access"))
+    with pytest.raises(RuntimeError, match="illegal access"):
+        warm_start(params(memory_limit_gib=10.0))
 
 
 def test_what_the_model_needs_is_imported():

@@ -15,7 +15,7 @@ from vramlab.base.host_load import host_load
 from vramlab.base.provenance import digest
 from vramlab.config.training import TrainingConfig
 from vramlab.data.sequences import Sequences
-from vramlab.memory.meter import Meter, meter
+from vramlab.memory.meter import meter
 from vramlab.results.base import read, write
 from vramlab.results.epoch import EpochRecord
 from vramlab.results.largest_batch import LargestBatch
@@ -152,13 +152,20 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
     ranks = ranks_of(job.workload.technique)
     checkpoints = Checkpoints(files.checkpoints, identity, ranks)
     learner = build(job.workload, job.budget.device)
-    peak = None
-    with host_load() as load, _metered(job) as memory:
-        done = train_epochs(learner, sequences, schedule, checkpoints)
-        if memory is not None:
-            peak = most(ranks.gather(memory.peak()))
-    utf8_bytes = read(TextSize, files.validation_record).utf8_bytes
+    cap = meter(job.budget.device, job.budget.limit)
     rows = schedule.training.evaluation_batch_size
+    if ranks.count > 1:  # which cannot try half of it: what training takes fits
+        rows = min(rows, schedule.batch_size)
+    utf8_bytes = read(TextSize, files.validation_record).utf8_bytes
+    with contextlib.ExitStack() as capped:
+        # On a CPU, counting every operation would distort the times.
+        memory = None if job.budget.device.type == "cpu" else capped.enter_context(cap)
+        with host_load() as load:
+            done = train_epochs(learner, sequences, schedule, checkpoints)
+        peak = memory and most(ranks.gather(memory.peak()))
+        if memory is None:
+            capped.enter_context(cap)
+        validated = evaluate(learner, validation, rows, utf8_bytes)
     return {
         "steps": done.steps,
         "tokens": done.tokens,
@@ -168,12 +175,5 @@ def train(job: Job, schedule: Schedule, files: Files, identity: str) -> dict[str
         "interruptions": done.interruptions,
         "retried_steps": done.retried,
         "loss_curve": done.thinned(),
-        "validation": evaluate(learner, validation, rows, utf8_bytes),
+        "validation": validated,
     }
-
-
-def _metered(job: Job) -> contextlib.AbstractContextManager[Meter | None]:
-    """Meter GPU memory; on a CPU, counting every operation would distort the times."""
-    if job.budget.device.type == "cpu":
-        return contextlib.nullcontext()
-    return meter(job.budget.device, job.budget.limit)

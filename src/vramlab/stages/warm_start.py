@@ -22,7 +22,8 @@ from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
-from vramlab.memory.allocator import free_memory
+from vramlab.memory.allocator import free_memory, release
+from vramlab.memory.out_of_memory import is_out_of_memory, shortage
 from vramlab.stages.first_guess import memory_of_gpu
 from vramlab.stages.gpu_lock import gpu_lock
 from vramlab.training.learner import build
@@ -71,7 +72,13 @@ def _import_and_load(params: Any) -> bool:
     limit = measure.memory_limit_gib
     alone = workload.technique.parallel == "none"  # else its processes start CUDA
     if alone and limit is not None and limit * 2**30 + ROOM <= memory:
-        _load_kernels(workload)
+        try:
+            _load_kernels(workload)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            release(error)  # another program has the card full; the job's own turn comes later
+            log.info("the GPU has no memory free to get ready in: %s", shortage(error))
     return True
 
 
