@@ -322,6 +322,21 @@ def test_a_mistyped_override_is_one_sentence():
     assert "model.overrides: llama has no key 'n_layers'; " in refusal(model)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("attention", "flag"), [("flash", "_supports_flash_attn"), ("flex", "_supports_flex_attn")]
+)
+def test_a_kernel_is_there_where_transformers_says_so(family, attention, flag):
+    """A prediction takes another kernel in its place, and asks for the one that was meant."""
+    auto = transformers.models.auto.modeling_auto
+    kind = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[configuration(family)["model_type"]]
+    work = of(configuration(family), {"attention": attention, "precision": "bf16"})
+    why = obstacle(work, Machine.with_gpus((9, 0)))
+    if why is not None or not getattr(getattr(transformers, kind), flag):
+        absent = f"transformers has no attention {attention} for {family}"
+        assert absent in why or f"{family} cannot be predicted" in why
+
+
 def test_overrides_and_the_tokenizers_vocabulary_are_set():
     learner = make(LLAMA | {"vocab_size": 32_000}, overrides={"num_hidden_layers": 1})
     assert len(learner.model.decoder_blocks()) == 1

@@ -49,6 +49,9 @@ class AttentionValue(AxisValue):
     the window."""
     transformers: str | None = None
     """Name of the kernel in transformers' attention interface; None for what it takes itself."""
+    transformers_flag: str | None = None
+    """What a class of transformers says that its models can take the kernel by, where the kernel
+    itself is not asked for in a prediction."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
         sequences_limited="in 16 bits",
         predicted_as_flash=True,
         transformers="flash_attention_2",
+        transformers_flag="_supports_flash_attn",
     ),
     "flex": AttentionValue(
         "torch's flex_attention",
@@ -117,6 +121,7 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
         sequences_limited="always",
         predicted_as_flash=True,
         transformers="flex_attention",
+        transformers_flag="_supports_flex_attn",
     ),
     "masked": AttentionValue(
         "sdpa under a dense window mask, on any device",

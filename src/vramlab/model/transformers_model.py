@@ -441,7 +441,8 @@ def _empty(
                 "predicted; set attention to sdpa or math"
             ) from None
         raise _cannot_make(configuration, error) from None
-    if attention == LIKE_FLASH and not network._supports_flash_attn:
+    flag = ATTENTION_VALUES[technique.attention].transformers_flag
+    if attention == LIKE_FLASH and flag and not getattr(network, flag):
         raise UnsuitableModel(
             f"transformers has no attention {technique.attention} for {configuration.model_type}"
         )
