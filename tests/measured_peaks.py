@@ -103,3 +103,6 @@ COMPILED_LLAMA = {
     "fused head, pure-bf16": (_BF16 | {"loss_head": "fused"} | _PURE, 27.96),
 }
 """GiB of 8 x 2,048 tokens: docs/results/own_models.md, torch 2.11, an H100, 2026-11-27."""
+_BUDGET = {"loss_head": "cce", "checkpointing": {"budget": 0.5}}
+COMPILED_BUDGET = (_BF16 | _PURE | _BUDGET, 22.32)
+"""The same with checkpointing to a budget; 2026-11-28."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from marks import long
-from measured_peaks import COMPILED, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
+from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
 from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import scheduler
 from torch._subclasses import FakeTensorMode
@@ -13,7 +13,7 @@ from workloads import workload
 from vramlab.config.model import DecoderConfig
 from vramlab.model.language_model import OutputEmbedding
 from vramlab.model.logits import loss_of
-from vramlab.predict import inductor, regions
+from vramlab.predict import fake_run, inductor, regions
 from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.estimate import Room, predicted_peaks
 from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, FakeRun
@@ -52,6 +52,27 @@ def test_llama_took_what_is_predicted_from_a_few_of_its_blocks(name):
     axes, measured = COMPILED_LLAMA[name]
     (predicted,) = peaks_of(workload(axes, LLAMA, 128_256, 2048), 8)
     assert predicted / 2**30 == pytest.approx(measured, rel=0.005)
+
+
+@long
+def test_a_budget_took_about_what_is_predicted():
+    """4 % more, for a reason that is not known."""
+    axes, measured = COMPILED_BUDGET
+    (predicted,) = peaks_of(workload(axes, LLAMA, 128_256, 2048), 8)
+    assert predicted / 2**30 == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("axes", "few"),
+    [({}, True), ({"checkpointing": {"budget": 0.4}}, False)],
+    ids=["without a budget", "with a budget"],
+)
+def test_a_few_blocks_stand_for_all_unless_there_is_a_budget(axes, few):
+    """Of two and three blocks the compiler keeps other shares than of sixteen: 12.8, not 21.5."""
+    deep = SMALL.model_copy(update={"layers": fake_run.DEEP + 1})
+    run = FakeRun(workload({"compile": "default"} | axes, deep, vocab_size=1000), cuda=True)
+    run.close()
+    assert (run._blocks is not None) is few
 
 
 @pytest.mark.parametrize("sizes", COMPILED_HEAD)

@@ -118,8 +118,10 @@ class FakeRun:
         self._peaks = functools.cache(self._step)
         self._lengths = functools.cache(self._step_of_length)
         self._blocks = self._learner.model.block_list()
-        if self._blocks is not None and not (
-            len(self._blocks) > DEEP and alike(list(self._blocks))
+        # To a budget, the compiler plans all blocks together.
+        planned = self._regions is not None and self.technique.checkpointing_budget is not None
+        if self._blocks is not None and (
+            planned or len(self._blocks) <= DEEP or not alike(list(self._blocks))
         ):
             self._blocks = None
         self._confirmed_at = 0
