@@ -34,16 +34,16 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "compiled, fused head": BF16 | COMPILED | FUSED,
     "compiled, cce": BF16 | COMPILED | {"loss_head": "cce"},
     "compiled, fused head, pure-bf16": BF16 | PURE | COMPILED | FUSED,
-    "compiled, cce, pure-bf16": BF16 | PURE | COMPILED | {"loss_head": "cce"},
     "compiled, full head, pure-bf16": BF16 | PURE | COMPILED,
     "compiled, full head, fp8": BF16 | FP8 | COMPILED,
     "compiled, cce, fp8": BF16 | FP8 | COMPILED | {"loss_head": "cce"},
     **{
-        f"compiled, cce, pure-bf16, budget {budget}": BF16
+        f"compiled, cce, pure-bf16, {optimizer}, budget {budget}": BF16
         | PURE
         | COMPILED
-        | {"loss_head": "cce", "checkpointing": {"budget": budget}}
-        for budget in (0.8, 0.65, 0.5)
+        | {"loss_head": "cce", "optimizer": optimizer, "checkpointing": {"budget": budget}}
+        for optimizer in ("fused", "8bit")
+        for budget in (1, 0.8, 0.65, 0.5)
     },
     "selective, fused head": BF16 | FUSED | {"checkpointing": "selective"},
     "block, fused head": BF16 | FUSED | {"checkpointing": "block"},
