@@ -123,6 +123,18 @@ FAMILIES = {
     },
 }
 """The keys of each family's configuration, without dropout; what is left out is its default."""
+FAMILIES["gemma4"] = {
+    "text_config": FAMILIES["gemma4_text"] | {"pad_token_id": 0},
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    },
+    "audio_config": None,
+}
+"""A model that takes pictures as well."""
 
 _MAMBA = {"mamba_d_state": 8, "mamba_d_conv": 2, "mamba_expand": 2, "mamba_dt_rank": 4}
 _DELTA = {

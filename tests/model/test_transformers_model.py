@@ -136,7 +136,9 @@ def test_the_parts_of_a_family_are_found(family):
     learner = make(configuration(family))
     parts, layers = learner.model.parts, FAMILIES[family].get("num_hidden_layers", 2)
     assert len(parts.blocks) == len(parts.attention) == layers
-    assert len(parts.feed_forward) == layers * {"opt": 2, "gemma4_text": 3}.get(family, 1)
+    assert len(parts.feed_forward) == layers * {"opt": 2, "gemma4_text": 3, "gemma4": 3}.get(
+        family, 1
+    )
     assert learner.model.vocabulary == VOCABULARY
 
 

@@ -33,7 +33,7 @@ _MIXING = frozenset({"convolution", "constant_pad_nd", "roll", "flip"})
 _PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm"})
 _ALONG = frozenset({"select", "unbind", "split", "cumsum", "cumprod", "sum", "mean", "_softmax"})
 """Operations whose second argument is a dimension, or whose third is for `split`."""
-_WHOLE = (0, None, None)
+_WHOLE: list[int | None] = [0, None, None]
 """Dimension, start and end of a slice that names none."""
 _WIDEST = 3
 """Dimensions of hidden states: batch, time and width."""
@@ -114,12 +114,13 @@ def _mixes(name: str, args: Sequence[Any]) -> bool:
     if not tensors or not tensors[0].dim():
         return False
     if name == "slice":
-        dim, start, end = (*args[1:4], *_WHOLE[len(args[1:4]) :])
+        given = [*args[1:4]]
+        dim, start, end = given + _WHOLE[len(given) :]
         return _is_time(tensors[0], dim) and (bool(start) or (end is not None and end < TOKENS))
     if name not in _ALONG:
         return False
-    given = args[2:3] if name == "split" else args[1:2]
-    dims = given[0] if given else 0
+    named = args[2:3] if name == "split" else args[1:2]
+    dims = named[0] if named else 0
     return any(
         _is_time(tensors[0], dim) for dim in (dims if isinstance(dims, list | tuple) else [dims])
     )
