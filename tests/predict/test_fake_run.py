@@ -318,6 +318,15 @@ def test_a_model_that_fails_without_values_only_is_not_predicted(line, tmp_path)
         run.peak(1)
 
 
+def test_a_size_that_is_a_value_is_not_taken_for_one(tmp_path):
+    tried = failing("x[:, : int(tokens.max())] * 2", tmp_path)
+    with (
+        pytest.raises(UnsuitableModel, match="depends on the values of tensors"),
+        FakeRun.of(tried, cuda=True) as run,
+    ):
+        run.peak(1)
+
+
 def test_a_large_model_that_fails_is_not_made_with_values(tmp_path, monkeypatch):
     monkeypatch.setattr("vramlab.predict.fake_run._CHEAP", 100)
     with (

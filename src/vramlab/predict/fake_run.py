@@ -63,6 +63,7 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+_WHOLE = frozenset({torch.int64, torch.int32})
 AS_IF_NOT_COMPILED = "compiled code is counted as if it were not; the compiler chooses what to keep"
 AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
 """Caveats of compiled code."""
@@ -392,6 +393,8 @@ class _Scalars(TorchDispatchMode):
 
     But 0 for whether one number is below another: that is how a model asks whether a random number
     is below its rate of leaving out a block, and a step that leaves out blocks takes too little.
+    A whole number is as a rule the size of something, such as that of the part of the tokens that
+    an expert gets, so that no answer would do.
     """
 
     def __init__(self) -> None:
@@ -405,6 +408,8 @@ class _Scalars(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
+            if args[0].dtype in _WHOLE:
+                raise DataDependentOutputException(func)
             return 0.0 if args[0] in self._below else 1.0
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket is torch.ops.aten.lt and result.dim() == 0:
