@@ -133,7 +133,12 @@ class AdaptedModel(LanguageModel):
         return self.parts.attention_layers
 
     def active_share(self, name: str) -> float | None:
-        """1, but for what is inside a module called `experts`."""
+        """1, but for what is inside a module called `experts`, and 0 for what is for pictures."""
+        body = getattr(self.parts.hidden, "body", None)
+        inside = [part for part in (body, self.parts.head) if part is not None]
+        parameter = self.get_parameter(name)
+        if body is not None and not any(p is parameter for m in inside for p in m.parameters()):
+            return 0.0
         return self.parts.routed if "experts" in name.split(".") else 1.0
 
     def _through(self, block: nn.Module, forward: Callable[..., Any], *args: Any, **kw: Any) -> Any:
