@@ -13,6 +13,7 @@ from vramlab.base.errors import ModelError
 from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
+from vramlab.model.language_model import UnsuitableModel
 from vramlab.training.learner import build
 
 transformers = pytest.importorskip("transformers", reason="the package transformers is absent")
@@ -73,6 +74,13 @@ def test_the_perplexity_is_that_of_transformers(folders, family, loss_head):
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         perplexity = math.exp(learner.loss_sum(inputs, targets).item() / targets.numel())
     assert perplexity == pytest.approx(math.exp(loss.item()), rel=1e-5)
+
+
+def test_an_attention_that_the_architecture_lacks_is_no_fault_of_its_weights(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(configuration("bloom")))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UnsuitableModel, match="transformers has no attention sdpa for bloom"):
+        build(of(tmp_path, {"attention": "sdpa"}), CPU)
 
 
 def test_all_weights_are_those_of_the_folder_whatever_the_technique(folders):

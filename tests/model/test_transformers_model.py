@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import FAMILIES, LENGTH, VOCABULARY, configuration
+from families import FAMILIES, LENGTH, MIXERS, ONLY_MIXERS, VOCABULARY, configuration
 
 from vramlab.base.errors import ModelError
 from vramlab.config.measure import MeasureConfig
@@ -21,8 +21,10 @@ CPU = torch.device("cpu")
 BOUND = 1e-6
 """Of the relative errors. Rounding gives 1e-16 in float64, and about 1e-7 where transformers'
 explicit attention computes its softmax in float32."""
-NO_SDPA = {"gptj", "bloom"}
-"""Families that have explicit attention only."""
+NO_SDPA = {"gptj", "bloom", *ONLY_MIXERS}
+"""Families that have explicit attention only, or none."""
+NO_FEED_FORWARD = {"opt", *ONLY_MIXERS}
+"""Families whose feed-forward layers are no modules of their own, or see several tokens."""
 
 
 def make(config, axes=None, seed=3, length=LENGTH, **model):
@@ -110,7 +112,7 @@ TECHNIQUES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | MIXERS | ONLY_MIXERS)
 def test_loss_and_gradients_are_transformers_own(family):
     config = configuration(family)
     for name, axes in TECHNIQUES.items():
@@ -118,7 +120,7 @@ def test_loss_and_gradients_are_transformers_own(family):
             with pytest.raises(UnsuitableModel, match="no attention sdpa for"):
                 make(config, axes)
             continue
-        if "feed_forward" in axes and family == "opt":
+        if "feed_forward" in axes and family in NO_FEED_FORWARD:
             with pytest.raises(UnsuitableModel, match="as a module of its own"):
                 make(config, axes)
             continue
@@ -134,8 +136,38 @@ def test_the_parts_of_a_family_are_found(family):
     learner = make(configuration(family))
     parts, layers = learner.model.parts, FAMILIES[family].get("num_hidden_layers", 2)
     assert len(parts.blocks) == len(parts.attention) == layers
-    assert len(parts.feed_forward) == layers * (2 if family == "opt" else 1)
+    assert len(parts.feed_forward) == layers * {"opt": 2, "gemma4_text": 3, "gemma4": 3}.get(
+        family, 1
+    )
     assert learner.model.vocabulary == VOCABULARY
+
+
+@pytest.mark.parametrize(("family", "layers"), [("jamba", 2), ("qwen3_next", 2), ("mamba", 0)])
+def test_a_layer_that_mixes_tokens_is_no_feed_forward_layer(family, layers):
+    parts = make(configuration(family)).model.parts
+    assert len(parts.feed_forward) == layers
+    names = {type(module).__name__ for module in parts.feed_forward}
+    assert not any("Mixer" in name or "Delta" in name for name in names)
+
+
+def test_the_width_of_attention_may_differ_from_layer_to_layer():
+    layers = make(configuration("gemma4_text")).model.attention_layers()
+    assert [(layer.width, layer.window) for layer in layers] == [(4 * 8, 6), (4 * 16, None)]
+
+
+def test_an_adapter_is_beside_layers_that_return_a_product_only():
+    learner = make(configuration("phimoe"), {"adapter": "lora"})
+    adapted = {name.split(".lora_A")[0] for name, _ in learner.model.named_parameters()}
+    assert any(name.endswith("q_proj") for name in adapted)
+    assert not any(name.endswith("router.lora_B") or "router.base" in name for name in adapted)
+    loss, own = learner.loss_sum(*batch()), make(configuration("phimoe"))
+    assert loss.item() == pytest.approx(own.loss_sum(*batch()).item(), rel=1e-5)
+
+
+def test_a_layer_that_peft_refuses_is_one_sentence():
+    work = of(configuration("mamba"), {"adapter": "lora"})
+    assert "peft refuses an adapter for one of the layers" in obstacle(work, Machine("cpu"))
+    make(configuration("mamba"), {"adapter": "lora", "adapter_targets": ["in_proj"]})
 
 
 WINDOWED = ["mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3", "starcoder2", "mixtral"]

@@ -197,6 +197,12 @@ def _attention_backward(_: Any, q: Any, k: Any, v: Any, *__: Any, **___: Any) ->
     return int(2 * batch * heads * length * k[2] * (3 * width + 2 * v[3]))
 
 
+def _grouped_product(a: Any, b: Any, *_: Any, **__: Any) -> int:
+    """Of the rows of all experts; groups may be parts of the rows, the columns or between them."""
+    batch = a[0] if len(a) == len(b) == 3 else 1
+    return int(2 * batch * a[-2] * a[-1] * b[-1])
+
+
 def _formulas() -> Mapping[Any, Callable[..., int]]:
     """Of sums with a product, and of attention, for the CPU and for groups: not all are torch's."""
     kernels = (
@@ -206,6 +212,7 @@ def _formulas() -> Mapping[Any, Callable[..., int]]:
     found: dict[Any, Callable[..., int]] = dict.fromkeys(
         (torch.ops.aten.addmm, torch.ops.aten.addmm_), _added_product
     )
+    found[torch.ops.aten._grouped_mm] = _grouped_product
     for kernel in kernels:
         for end, formula in (("", _attention), ("_backward", _attention_backward)):
             operation = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}{end}", None)

@@ -77,10 +77,10 @@ class AdaptedModel(LanguageModel):
         # Blocks that are computed again keep nothing of the feed-forward layer but its matrix
         # products at most; selective checkpointing inside of checkpointing would keep these too.
         if technique.feed_forward == "recomputed" and technique.checkpointing == "none":
-            for module in parts.feed_forward:
+            for module in _containers(parts.feed_forward):
                 _replace_forward(module, _recomputed)
         if technique.feed_forward == "tiled":
-            for module in parts.feed_forward:
+            for module in _containers(parts.feed_forward):
                 _replace_forward(module, _tiled)
         if technique.precision == "fp8":
             _to_float8(parts.feed_forward)
@@ -133,7 +133,12 @@ class AdaptedModel(LanguageModel):
         return self.parts.attention_layers
 
     def active_share(self, name: str) -> float | None:
-        """1, but for what is inside a module called `experts`."""
+        """1, but for what is inside a module called `experts`, and 0 for what is for pictures."""
+        body = getattr(self.parts.hidden, "body", None)
+        inside = [part for part in (body, self.parts.head) if part is not None]
+        parameter = self.get_parameter(name)
+        if body is not None and not any(p is parameter for m in inside for p in m.parameters()):
+            return 0.0
         return self.parts.routed if "experts" in name.split(".") else 1.0
 
     def _through(self, block: nn.Module, forward: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -184,9 +189,12 @@ def _check(parts: Parts, technique: Technique) -> None:
         )
 
 
-def _containers(modules: Sequence[nn.Module]) -> bool:
-    """Whether all feed-forward modules hold their matrices in modules of their own."""
-    return bool(modules) and all(next(module.children(), None) is not None for module in modules)
+def _containers(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """The feed-forward modules that hold their matrices in modules of their own.
+
+    A single matrix, such as that of Gemma 4's inputs of a layer, has nothing between to leave out.
+    """
+    return [module for module in modules if next(module.children(), None) is not None]
 
 
 def _replace_forward(module: nn.Module, through: Callable[..., Any]) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vramlab.base.errors import ModelError
+from vramlab.base.text import first_line
 from vramlab.config.technique import Technique
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.model.materialise import Finish
@@ -45,6 +46,7 @@ def add_adapter(
 
     Raises:
         ModelError: no layer matches the targets, or they name the head, or peft is not there.
+        UnsuitableModel: there are no such layers, or peft refuses one.
     """
     if technique.adapter == "none":
         return
@@ -69,6 +71,11 @@ def add_adapter(
         peft.inject_adapter_in_model(config, network)
     except ImportError as error:  # it refuses old versions of packages that it looks for
         raise ModelError(f"peft cannot add an adapter ({error}); see envs/README.md") from None
+    except ValueError as error:  # of Mamba's layers, whose kernels take the weights alone
+        raise UnsuitableModel(
+            f"peft refuses an adapter for one of the layers ({first_line(error)}); name others in "
+            "adapter_targets"
+        ) from None
     _replace_by_sizes(network, {id(layer) for layer in quantised})
     dtype = torch.bfloat16 if technique.precision == "pure-bf16" else torch.float32
     for name, parameter in network.named_parameters():
@@ -108,9 +115,7 @@ def _peft() -> Any:
 def _targets(network: nn.Module, blocks: Sequence[nn.Module], technique: Technique) -> list[str]:
     """The full names of the layers that get an adapter."""
     layers = {
-        id(module): name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+        id(module): name for name, module in network.named_modules() if _takes_adapter(module)
     }
     if technique.adapter_targets is None:
         found = [layers[id(m)] for block in blocks for m in block.modules() if id(m) in layers]
@@ -132,6 +137,26 @@ def _targets(network: nn.Module, blocks: Sequence[nn.Module], technique: Techniq
             + ", ".join(known)
         )
     return found
+
+
+def _takes_adapter(module: nn.Module) -> bool:
+    """Whether an adapter's product can be added to what a layer returns.
+
+    Some layers are a linear one by their class only: Phi-MoE's router returns its choice of
+    experts, and DeepSeek V4 has one that multiplies groups. They are tried on zeros.
+    """
+    kind = type(module)
+    if kind is nn.Linear or kind.__name__ in {"Conv1D", "Linear4bit"}:
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    zeros = module.weight.new_zeros(1, module.in_features)
+    try:
+        with torch.no_grad():
+            result = module(zeros)
+    except Exception:  # noqa: BLE001  the code of any model may run here
+        return False
+    return isinstance(result, Tensor) and result.shape == (1, module.out_features)
 
 
 def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from vramlab.base.errors import ModelError
+from vramlab.model.without_values import OneForScalars
 
 _ATEN = torch.ops.aten
 _SAME = frozenset(
@@ -105,7 +105,7 @@ def _stand_in(body: nn.Module, output: Any) -> Iterator[None]:
         del body.forward  # the class's own is seen again
 
 
-class _Follow(TorchDispatchMode):
+class _Follow(OneForScalars):
     """Keeps what each tensor that comes from the hidden states is."""
 
     def __init__(self, head: nn.Module, hidden: Tensor) -> None:
@@ -127,7 +127,7 @@ class _Follow(TorchDispatchMode):
         )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         if isinstance(result, Tensor):
             state = self._state(func, args)
             if state is not None:

@@ -66,19 +66,25 @@ def _transformers(workload: Workload, device: torch.device) -> LanguageModel:
     config, technique = workload.model, workload.technique
     assert isinstance(config, TransformersConfig)
     rows = None if workload.keeps_vocabulary else workload.vocab_size
-    network = transformers_model.make_network(
-        config, technique, rows, device, base_dtype(technique)
+    # What the architecture has no place for is told before weights are loaded.
+    on_meta: Any = transformers_model.make_network(
+        config, technique, rows, torch.device("meta"), base_dtype(technique)
     )
-    on_meta: Any = network
+    network = on_meta
     if device.type != "meta":
-        on_meta = transformers_model.make_network(
-            config, technique, rows, torch.device("meta"), torch.float32
+        network = transformers_model.make_network(
+            config, technique, rows, device, base_dtype(technique)
         )
     parts_on_meta = transformers_model.find_parts(on_meta)
     found = transformers_model.trace(on_meta, parts_on_meta)
     transformers_model.check_forward(on_meta, parts_on_meta)
+    mixers = transformers_model.token_mixers(parts_on_meta)
+    parts = transformers_model.find_parts(network)
     parts = replace(
-        transformers_model.find_parts(network), factor=found.factor, softcap=found.softcap
+        parts,
+        factor=found.factor,
+        softcap=found.softcap,
+        feed_forward=transformers_model.feed_forward_layers(parts, mixers),
     )
     add_adapter(network, parts.blocks, technique, parts.head)
     return AdaptedModel(network, parts, technique)

@@ -12,13 +12,12 @@ import contextlib
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from vramlab.base.errors import ConfigError, ModelError, suggestion
 from vramlab.base.text import first_line
@@ -31,6 +30,8 @@ from vramlab.model.adapters import quantiser
 from vramlab.model.language_model import AttentionLayer, UnsuitableModel
 from vramlab.model.materialise import Finish, NoInitialValues, materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
+from vramlab.model.token_mixing import mixing_classes
+from vramlab.model.without_values import OneForScalars
 
 LIKE_FLASH = "vramlab_sizes"
 """Stands in for flash-attn and flex_attention where only sizes matter: torch's own attention, with
@@ -128,7 +129,7 @@ def check_forward(network: Any, parts: Parts) -> None:
     """
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
     try:
-        with torch.no_grad(), _Scalars():  # type: ignore[no-untyped-call]
+        with torch.no_grad(), OneForScalars():  # type: ignore[no-untyped-call]
             parts.hidden(tokens)
     except (RuntimeError, AssertionError) as error:
         words = ("size", "shape", "dimension", "reduction dim")
@@ -150,13 +151,22 @@ def trace(network: Any, parts: Parts) -> OutputTrace:
     return trace_output(network, parts.hidden.body, parts.head, weight.shape[-1], _BodyOutput)
 
 
-class _Scalars(TorchDispatchMode):
-    """Returns 1 for `item()` and the like, because a tensor on meta has no value."""
+def feed_forward_layers(parts: Parts, mixing: Collection[type[nn.Module]]) -> list[nn.Module]:
+    """The feed-forward layers among the parts of blocks that were taken for such.
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            return 1
-        return func(*args, **(kwargs or {}))
+    Args:
+        parts: of a network.
+        mixing: the classes of modules in which tokens see each other.
+    """
+    return [module for module in parts.feed_forward if type(module) not in mixing]
+
+
+def token_mixers(parts: Parts) -> frozenset[type[nn.Module]]:
+    """The classes of modules taken for feed-forward layers in which tokens see each other.
+
+    `parts`: of a network on the meta device.
+    """
+    return mixing_classes(parts.feed_forward, parts.hidden)
 
 
 class _Hidden:
@@ -325,14 +335,15 @@ def _from_mapping(package: Any, config: dict[str, Any]) -> Any:
 def _check_key(package: Any, configuration: Any, key: str, where: str) -> None:
     """Refuse a key that neither the configuration's class nor the code of the model knows.
 
-    Qwen3-MoE's class, for one, does not declare `head_dim`, which its attention reads.
+    Qwen3-MoE's class, for one, does not declare `head_dim`, which its attention reads, and Gemma
+    4's takes `global_head_dim` apart.
     """
     try:
         if hasattr(configuration, key):
             return
     except Exception:  # noqa: BLE001  a property that says that layers differ
         return
-    code = _modelling_code(package, configuration)
+    code = _modelling_code(package, configuration) + inspect.getsource(type(configuration))
     if re.search(rf"""\bconfig\.{re.escape(key)}\b|["']{re.escape(key)}["']""", code):
         return
     known = configuration.to_dict().keys() - package.PreTrainedConfig().to_dict().keys()
@@ -514,6 +525,9 @@ def _body(network: Any) -> nn.Module:
     body: Any = network.get_decoder()
     if body is None or body is network:
         body = network.base_model
+    if body is network:  # Llama 4's class names an attribute that it does not have
+        inner = [part for part in network.children() if hasattr(part, "get_input_embeddings")]
+        body = inner[0] if len(inner) == 1 else network
     if body is network:
         raise ModelError(
             f"{type(network).__name__} has no body apart from its output embedding; use another "
@@ -562,24 +576,33 @@ def _routed(network: Any) -> float | None:
 def _attention_layers(network: Any, count: int) -> list[AttentionLayer] | None:
     """The sizes of `count` layers of attention; None where the configuration does not say them."""
     text = network.config.get_text_config(decoder=True)
-    heads, hidden = (
-        _first_number(text, ("num_attention_heads",)),
-        _first_number(text, ("hidden_size",)),
-    )
+    kinds = list(getattr(text, "layer_types", None) or ())
+    if getattr(text, "is_heterogeneous", False):  # Gemma 4's layers differ in the width of heads
+        layers = list(text.per_layer_config)
+        if len(kinds) != len(layers) or count != len(layers):
+            return None
+        found = [_attention_layer(layer, kind) for layer, kind in zip(layers, kinds, strict=True)]
+    else:
+        kinds = [kind for kind in kinds if "attention" in kind]
+        if len(kinds) != count:
+            kinds = ["sliding_attention"] * count
+        found = [_attention_layer(text, kind) for kind in kinds]
+    known = [layer for layer in found if layer is not None]
+    return known if len(known) == count else None
+
+
+def _attention_layer(text: Any, kind: str) -> AttentionLayer | None:
+    """The sizes of a layer of some kind, by its configuration; None where that lacks them."""
+    heads = _first_number(text, ("num_attention_heads",))
+    hidden = _first_number(text, ("hidden_size",))
     if not heads or not hidden:
         return None
     keys = _first_number(text, ("qk_head_dim", "head_dim")) or hidden // heads
     values = _first_number(text, ("v_head_dim",)) or keys
     window = _first_number(text, ("sliding_window",))
-    if not getattr(text, "use_sliding_window", True):
+    if not getattr(text, "use_sliding_window", True) or kind not in _LOCAL:
         window = None
-    kinds = [kind for kind in getattr(text, "layer_types", None) or () if "attention" in kind]
-    if len(kinds) != count:
-        kinds = ["sliding_attention"] * count
-    return [
-        AttentionLayer(heads * (keys + values) / 2, window if kind in _LOCAL else None)
-        for kind in kinds
-    ]
+    return AttentionLayer(heads * (keys + values) / 2, window)
 
 
 _LOCAL = frozenset({"sliding_attention", "chunked_attention"})
@@ -588,8 +611,14 @@ _LOCAL = frozenset({"sliding_attention", "chunked_attention"})
 
 def _first_number(text: Any, names: Sequence[str]) -> int | None:
     """The first whole number of a configuration under one of several names."""
-    found = (getattr(text, name, None) for name in names)
-    return next((value for value in found if isinstance(value, int)), None)
+    for name in names:
+        try:
+            value = getattr(text, name, None)
+        except Exception:  # noqa: BLE001  a property that says that layers differ
+            continue
+        if isinstance(value, int):
+            return value
+    return None
 
 
 def _size(part: nn.Module) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _CPU = torch.device("cpu")
 
@@ -27,6 +29,15 @@ def to_fake(module: nn.Module, mode: FakeTensorMode) -> None:
                 part._parameters[name] = made[parameter]
             for name, buffer in part.named_buffers(recurse=False):
                 part.register_buffer(name, _fake_like(buffer), persistent=False)
+
+
+class OneForScalars(TorchDispatchMode):
+    """Returns 1 for `item()` and the like, because a tensor on meta has no value."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1
+        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -12,12 +12,12 @@ import dataclasses
 import functools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -63,6 +63,7 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+_WHOLE = frozenset({torch.int64, torch.int32})
 AS_IF_NOT_COMPILED = "compiled code is counted as if it were not; the compiler chooses what to keep"
 AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
 """Caveats of compiled code."""
@@ -132,8 +133,9 @@ class FakeRun:
         ]
         causal_mask.cache_clear()  # it may contain real tensors, or those of another FakeRun
         with self._counting():
+            updated = self._with_gradients()
             self._optimizer = self._new_optimizer()
-            _first_update(self._learner, self._optimizer)
+            _first_update(self._optimizer, updated)
         self._counter.include(self.weights())
         if isinstance(self._counter, CudaCounter):
             self._counter.leave_out(_host_scalars(self._optimizer))
@@ -197,6 +199,31 @@ class FakeRun:
         ):
             self.caveats.append(AS_TORCHS_FLASH)
         return self
+
+    def _with_gradients(self) -> list[nn.Parameter]:
+        """The parameters that a step updates.
+
+        A step on text leaves out what a model has for pictures, and such parameters have neither
+        gradients nor an optimizer's state. Of blocks that are alike, the first one speaks for all.
+        """
+        model, trained = self._learner.model, self._learner.trained_parameters()
+        blocks = [] if self._blocks is None else list(self._blocks)
+        shortened = contextlib.nullcontext() if self._blocks is None else only(self._blocks, 1)
+        tokens = torch.zeros((1, self.length), dtype=torch.int64)
+        with shortened:
+            self._learner.eager_loss_sum(tokens, tokens).backward()
+        missing = {id(p) for p in trained if p.grad is None}
+        if blocks:
+            first = dict(blocks[0].named_parameters())
+            missing -= {id(p) for block in blocks[1:] for p in block.parameters()}
+            missing |= {
+                id(parameter)
+                for block in blocks[1:]
+                for name, parameter in block.named_parameters()
+                if id(first[name]) in missing
+            }
+        model.zero_grad(set_to_none=True)
+        return [p for p in trained if id(p) not in missing]
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return (cuda_optimizer if self._cuda else Learner.optimizer)(self._learner, 1e-3)
@@ -368,6 +395,8 @@ class _Scalars(TorchDispatchMode):
 
     But 0 for whether one number is below another: that is how a model asks whether a random number
     is below its rate of leaving out a block, and a step that leaves out blocks takes too little.
+    A whole number is as a rule the size of something, such as that of the part of the tokens that
+    an expert gets, so that no answer would do.
     """
 
     def __init__(self) -> None:
@@ -381,6 +410,8 @@ class _Scalars(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
+            if args[0].dtype in _WHOLE:
+                raise DataDependentOutputException(func)
             return 0.0 if args[0] in self._below else 1.0
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket is torch.ops.aten.lt and result.dim() == 0:
@@ -446,9 +477,9 @@ def _learner(workload: Workload, mode: FakeTensorMode, regions: Regions | None) 
     return dataclasses.replace(learner, device=_CPU)
 
 
-def _first_update(learner: Learner, optimizer: torch.optim.Optimizer) -> None:
-    """Create the optimizer's state, as the first step does."""
-    for parameter in learner.trained_parameters():
+def _first_update(optimizer: torch.optim.Optimizer, updated: Sequence[nn.Parameter]) -> None:
+    """Create the optimizer's state of the parameters that steps update, as the first one does."""
+    for parameter in updated:
         parameter.grad = torch.empty_like(parameter)
         if isinstance(optimizer, InBackward):
             optimizer.update(parameter)

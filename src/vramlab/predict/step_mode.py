@@ -40,6 +40,7 @@ _DIRECT = frozenset(
 )
 """Operations of which torch's code for the device `meta`, which FakeTensorMode reaches by a long
 way or does not take, says all: no value, device or symbol plays a part in their results."""
+_GROUPED = _ATEN._grouped_mm.default
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format}
 )
@@ -107,6 +108,10 @@ class StepMode(FakeTensorMode):
 
     def _first(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """The result of an operation that was not seen before."""
+        if func is _GROUPED and args[0].dtype is not torch.bfloat16:
+            with in_kernel_invocation_manager(self):
+                made = _grouped_product(*args, **kwargs)
+            return FakeTensor(self, made, self._device)
         if func in _DIRECT:
             with in_kernel_invocation_manager(self):
                 made = func(*args, **kwargs)
@@ -187,6 +192,24 @@ class StepMode(FakeTensorMode):
             if index is not None:
                 made.set_(tensors[index].untyped_storage(), offset, shape, strides)
         return FakeTensor(self, made, self._device)
+
+
+def _grouped_product(a: Tensor, b: Tensor, offs: Tensor | None = None, *_: Any) -> Tensor:
+    """The product of groups of rows, or of columns, without values.
+
+    torch's code for the device `meta` takes 16 bits only, its kernels 32 bits as well: group by
+    group, straight into the result, whose rows begin at multiples of 16 bytes.
+    """
+    rows, columns = a.shape[-2], b.shape[-1]
+    if a.dim() == b.dim():  # the groups are parts of the inner dimension, or of a batch
+        count = a.shape[0] if offs is None else offs.shape[0]
+        shape: tuple[int, ...] = (count, rows, columns)
+    else:
+        shape = (rows, columns)
+    unit = 16 // a.element_size()
+    stride = -(-columns // unit) * unit
+    strides = (rows * stride, stride, 1)[-len(shape) :]
+    return torch.empty_strided(shape, strides, dtype=a.dtype, device="meta")
 
 
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
