@@ -41,6 +41,8 @@ VARIABLE = "VRAMLAB_PREDICTOR"
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of what predicts: no part of it is to start CUDA, nor compile for a real card."""
 IDLE_SECONDS = 60.0
+_FEW_COLLECTIONS = 50_000
+"""Objects beyond which garbage is looked for: a step makes many, and nearly none in cycles."""
 _ANSWER = TypeAdapter(list[Estimate])
 _started: list[subprocess.Popen[bytes]] = []  # the pipe to a server is open as long as this is
 
@@ -151,6 +153,7 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
     importlib.import_module("torch._dynamo")  # otherwise in the first step of each worker
     importlib.import_module("vramlab.predict.estimate")
     gc.freeze()
+    gc.set_threshold(_FEW_COLLECTIONS)
     gc.enable()
     listener.settimeout(IDLE_SECONDS)
     _end_with_snakemake(path)
