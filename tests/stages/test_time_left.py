@@ -74,15 +74,27 @@ def test_a_rule_that_earlier_runs_lack_makes_it_the_least():
     assert left.left(0) == at_least(10)
 
 
-def test_as_many_run_at_once_as_run_now():
+def test_as_many_run_at_once_as_did():
     """Else the beginning, where one waits for another, would make the least too much."""
     left = TimeLeft({"tokenizer": 1, "batch_size": 6, "epoch": 1}, now=0)
     now = one_after_the_other(left, "tokenizer", [100.0])
     for job in (1, 2):
         left.started(job, "batch_size", now)
     left.finished(1, now + 10)
+    assert left.left(now + 10) == at_least((5 * 10 - 10) / 2)  # also between two jobs
     left.started(3, "batch_size", now + 10)
     assert left.left(now + 10) == at_least((5 * 10 - 10) / 2)
+
+
+def test_short_jobs_side_by_side_tell_nothing_of_the_long_ones():
+    """Those need a GPU, and there may be one."""
+    left = TimeLeft({"quality": 8, "epoch": 3}, now=0)
+    for job in range(8):
+        left.started(job, "quality", 0)
+    for job in range(8):
+        left.finished(job, 1)
+    now = one_after_the_other(left, "epoch", [1000.0], 1)
+    assert left.left(now) == about(2 * 1000 / (1008 / 1001))
 
 
 def benchmark(folder, name, seconds, ended):

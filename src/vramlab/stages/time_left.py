@@ -92,12 +92,14 @@ class TimeLeft:
         self._left = Counter(counts)
         self._earlier = earlier or Earlier()
         self._running: dict[int, tuple[str, float]] = {}
+        self._most = 1  # jobs of long rules that ran side by side
         self._said: dict[int, float] = {}  # all that a running job will have taken, as it says
         self._took: dict[str, list[float]] = defaultdict(list)
 
     def started(self, job: int, rule: str, now: float) -> None:
         """A job has begun; one that is retried begins again."""
         self._running[job] = rule, now
+        self._most = max(self._most, sum(rule in LONG for rule, _ in self._running.values()))
 
     def says(self, job: int, seconds: float, now: float) -> None:
         """A job that runs says that it lacks some seconds."""
@@ -148,7 +150,8 @@ class TimeLeft:
             busy = sum(itertools.chain.from_iterable(self._took.values()))
             busy += sum(now - start for _, start in self._running.values())
             usual = busy / max(now - self._start, 1e-9)
-        return max(usual, len(self._running), 1.0)
+        # At first the average has jobs that waited for one another, and the least is to hold.
+        return max(usual, self._most)
 
 
 def _mean(values: list[float]) -> float:
