@@ -20,6 +20,7 @@ with one_sentence():  # a package may be missing
     from vramlab.stages.acceptance import accept_whatever_the_clock
     from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
     from vramlab.stages.stale import rerun_stale_results
+    from vramlab.stages.time_left import read_earlier
 
 export(SOURCE)
 keep_jobs_while_slurm_is_silent()

@@ -217,6 +217,7 @@ rule report:
 # not is answered with those that there are.
 if DISPLAY is not None:
     DISPLAY.on_nothing = say_answer
+    DISPLAY.earlier = lambda: read_earlier(Path(f"{RESULTS}/benchmarks"))
     DISPLAY.targets = lambda: [r.name for r in workflow.rules if not r.has_wildcards()]
 
 

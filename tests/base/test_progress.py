@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vramlab.base import progress as module
-from vramlab.base.progress import progress
+from vramlab.base.progress import progress, seconds_left
 
 
 def test_a_log_gets_the_last_line_with_amount_and_note(caplog):
@@ -27,6 +27,22 @@ def test_a_log_gets_the_last_line_with_amount_and_note(caplog):
         "download train: 2.0 MiB of 2.0 MiB (100%)"
     ]
     assert caplog.records[0].message.endswith(", done")
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 60, 61, 119, 3599, 3600, 3660, 3601, 40_000])
+@pytest.mark.parametrize("note", ["", "loss 6.9, 3 min left"])
+def test_what_a_line_says_is_left_is_read_back(seconds, note, caplog, monkeypatch):
+    clock = iter([0.0, seconds, seconds])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock, seconds))
+    with caplog.at_level(logging.INFO), progress("train", 2, "steps") as advance:
+        advance(note=note)
+    to_the_minute = seconds if seconds < 3600 else round(seconds) // 60 * 60
+    assert seconds_left(caplog.messages[0]) == to_the_minute
+
+
+@pytest.mark.parametrize("line", ["train: 2 of 2 steps (100%) after 9 s", "2 min left", "left"])
+def test_a_line_that_says_nothing_of_it(line):
+    assert seconds_left(line) is None
 
 
 def test_lines_come_now_and_then_with_the_time_left(caplog, monkeypatch):

@@ -12,15 +12,16 @@ from vramlab.base.files import write_text
 HEAD = """<!-- Made from tests/faults/table.py by `make reference`. -->
 # What happens when something goes wrong
 Each of these {count} faults is injected by a test. It ends in the right result, or in one clear
-sentence and a non-zero exit; and the next run of the same command heals it. Two are not vramlab's.
-Under a `ulimit -f` of 20 KiB Snakemake cannot write its own lock, and ends in a traceback. And a
-file given with `--configfile` is read by Snakemake (9.27) before any code of a workflow runs
+sentence and a non-zero exit; and the next run of the same command heals it. One is not vramlab's:
+under a `ulimit -f` of 20 KiB Snakemake cannot write its own lock, and ends in a traceback.
+
+A file given with `--configfile` is read by Snakemake (9.27) before the Snakefile
 (`ConfigSettings` of `snakemake/settings/types.py`), and one that is missing, a folder, no UTF-8,
-nested thousands deep, or has a date or number that is none ends in Snakemake's own traceback; so
-does a target behind it, which Snakemake takes for a second file. Of a workflow
-only the profile has been read by then, which is data, so that no hook of ours is early enough; a
-plugin of Snakemake's would be, but it would speak in every other workflow of the environment too.
-`vramlab run`, `estimate`, `report` and `check` say or do the right thing in each case.
+nested thousands deep, or has a date or number that is none would be Snakemake's own traceback; so
+would be a target behind it, which Snakemake takes for a second file. The profiles `default` and
+`demo` look at them before, in a template that Snakemake renders; with `--workflow-profile none`,
+or a profile of yours in their place, plain `snakemake` ends in its traceback, and `vramlab run`
+does not.
 
 | stage | fault | what happens | what to do |
 |---|---|---|---|

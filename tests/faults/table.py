@@ -180,6 +180,18 @@ def _runs() -> list[Fault]:
             *("taken for the target that it is", NOTHING),
             "workflow/test_command.py::test_a_target_behind_a_configuration_file_is_a_target",
         ),
+        *(
+            Fault(
+                *("any", f"`snakemake --configfile {what}", "one sentence, exit status 1", advice),
+                f"{ENVIRONMENT}what_is_given_with_configfile_is_looked_at_before_snakemake_reads_it"
+                f"[checkout-{case}]",
+            )
+            for what, advice, case in (
+                ("FILE` with a file that is missing", "correct the path", "missing"),
+                ("FILE` with a file that is no YAML", "correct the file", "broken"),
+                ("FILE TARGET`", "write the target first, or use `vramlab run`", "target"),
+            )
+        ),
         Fault(
             *("any", "`vramlab` with a configuration file that is missing"),
             *("one sentence, exit status 1", "correct the path"),
@@ -674,7 +686,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         *("any", "a date or number in the configuration that is none"),
-        *("refused in one sentence; after `--configfile`, Snakemake's traceback", "correct it"),
+        *("refused in one sentence", "correct it"),
         CONFIG + "a_hostile_file_ends_in_one_sentence[no date]",
     ),
     Fault(

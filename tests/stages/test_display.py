@@ -13,6 +13,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from vramlab.stages import display as module
 from vramlab.stages.display import Display, show_one_line
 from vramlab.stages.interrupt import Interruption
+from vramlab.stages.time_left import Earlier
 
 SCRIPT_FAILED = """RuleException:
 CalledProcessError in file "rules/epoch.smk", line 36:
@@ -94,6 +95,47 @@ def test_a_run_that_ends_well_is_three_lines(run):
     run.finishes(0)
     run.says("Complete log(s): .snakemake/log/x.log")
     assert run.ends().splitlines() == ["0 of 2 jobs", "2 jobs done after 0 s.", "Do all"]
+
+
+def lines_of(run, monkeypatch):
+    """Let each drawing be a line."""
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0)
+    return run.output
+
+
+def test_a_job_that_runs_tells_how_much_is_left(run, monkeypatch):
+    output = lines_of(run, monkeypatch)
+    run.counts(epoch=3)
+    line = "12:00:00 INFO train: 10 of 40 steps (25%) after 2 min 00 s, 10 min 00 s left, loss 7\n"
+    run.starts(1, technique="fp32", log=line)
+    # Two more jobs as long as this one, of which one runs at a time.
+    assert (
+        output.getvalue().splitlines()[-1].startswith("0 of 3 jobs, about 30 min left; epoch fp32")
+    )
+
+
+def test_earlier_runs_tell_how_much_is_left(run, monkeypatch):
+    output = lines_of(run, monkeypatch)
+    run.display.earlier = lambda: Earlier({"epoch": 1000.0, "profile": 600.0}, 2.0)
+    run.counts(profile=6, epoch=6)
+    run.starts(1, rule="profile", technique="fp32")
+    assert output.getvalue().splitlines()[-1] == "0 of 12 jobs, about 1 h 20 min left; profile fp32"
+
+
+def test_what_is_known_is_the_least(run, monkeypatch):
+    output = lines_of(run, monkeypatch)
+    run.display.earlier = lambda: Earlier({"profile": 90.0}, 1.0)
+    run.counts(profile=4, epoch=1)
+    run.starts(1, rule="epoch", technique="fp32")
+    assert output.getvalue().splitlines()[-1] == "0 of 5 jobs, at least 6 min left; epoch fp32"
+
+
+def test_less_than_a_minute_of_what_is_known_is_not_told(run, monkeypatch):
+    output = lines_of(run, monkeypatch)
+    run.display.earlier = lambda: Earlier({"profile": 14.0}, 1.0)
+    run.counts(profile=4, epoch=1)
+    run.starts(1, rule="epoch", technique="fp32")
+    assert output.getvalue().splitlines()[-1] == "0 of 5 jobs; epoch fp32"
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(run, monkeypatch):

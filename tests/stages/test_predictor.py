@@ -11,6 +11,8 @@ from workloads import workload
 
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig
+from vramlab.config.workload import Workload
+from vramlab.predict.estimate import counted_alike
 from vramlab.stages import predictor
 from vramlab.stages.predictor import Question
 
@@ -118,3 +120,63 @@ def test_the_server_ends_with_the_process_that_started_it(server, question, monk
     names = in_the_job(monkeypatch)
     assert predictor.answer(question)[0].status == "ok"
     assert names == ["bf16"]
+
+
+def of_axes(question, name, **axes):
+    technique = question["workload"]["technique"] | axes
+    return Question(
+        **{**question, "name": name, "workload": question["workload"] | {"technique": technique}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "others"),
+    [
+        ({"precision": "fp32"}, {"precision": "tf32"}),
+        ({"attention": "flash"}, {"attention": "flash", "window": 4}),
+    ],
+    ids=["tf32", "window"],
+)
+def test_what_is_counted_alike_is_predicted_once(question, monkeypatch, axes, others):
+    first = of_axes({**question, "compared_at": {}}, "first", **axes)
+    names, known = in_the_job(monkeypatch), {}
+    (found,) = predictor.predict_once(first, known)
+    second = of_axes({**question, "compared_at": {"cuda": found.batch_size}}, "second", **others)
+    again = predictor.predict_once(second, known)
+    assert names == ["first"]
+    assert again == predictor.predict(second)  # from steps of its own
+    assert again[0].technique == "second"
+    assert again[0].axes != found.axes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"compared_at": {"cuda": 7}},
+        {"compared_at": {}},
+        {"cards": [8.0]},
+        {"micro_batches": 2},
+        {"measure": MeasureConfig(memory_limit_gib=1).model_dump(mode="json")},
+        {"measure": MeasureConfig(device="cpu").model_dump(mode="json")},
+    ],
+)
+def test_another_question_is_predicted_anew(question, monkeypatch, change):
+    names, known = in_the_job(monkeypatch), {}
+    first = of_axes(question, "first", precision="fp32")
+    predictor.predict_once(first, known)
+    second = of_axes({**question, **change}, "second", precision="tf32")
+    assert predictor.predict_once(second, known) == predictor.predict(second)
+    assert names == ["first", "second", "second"]
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "default"])
+def test_compiled_code_is_never_counted_as_another(question, compile_mode):
+    asked = of_axes(question, "it", precision="tf32", compile=compile_mode)
+    workload = Workload.model_validate(asked["workload"])
+    assert (counted_alike(workload) == workload) == (compile_mode == "default")
+
+
+def test_what_tells_bytes_apart_is_kept(question):
+    asked = of_axes(question, "it", attention="masked", window=4, precision="bf16")
+    workload = Workload.model_validate(asked["workload"])
+    assert counted_alike(workload) == workload

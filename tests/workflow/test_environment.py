@@ -10,7 +10,8 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from pipeline import TINY
+import yaml
+from pipeline import ROOT, TINY
 from snakemake.settings.types import ConfigSettings
 
 from vramlab.config.corpus import SyntheticSource
@@ -136,7 +137,7 @@ def test_the_configuration_of_the_checkout_is_read_with_care(fresh, content, sai
     ids=["not UTF-8", "deep", "folder", "no date", "missing"],
 )
 def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, content, error):
-    """A limit that docs/faults.md names: where this fails, Snakemake says it by now."""
+    """Why the profiles look first: where this fails, Snakemake says it by now."""
     place = tmp_path / "mine.yaml"
     if content is None:
         place.mkdir()
@@ -146,31 +147,82 @@ def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, co
         ConfigSettings(configfiles=[place])
 
 
-def test_no_code_of_a_workflow_runs_before_a_missing_configuration(tmp_path):
-    """The Snakefile, which could say it in a sentence, is not run.
-
-    Where this fails, there is a hook by now, and `docs/faults.md` can say so.
-    """
-    (tmp_path / "Snakefile").write_text(
-        "open('read', 'w').close()\nrule all:\n    localrule: True\n"
-    )
-    profile = tmp_path / "profiles" / "default"
-    profile.mkdir(parents=True)
-    (profile / "config.yaml").write_text("cores: 1\n")
-    command = [sys.executable, "-m", "snakemake", "-n"]
-
-    def run_with(*arguments):
-        return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    done = run_with("--configfile", "missing.yaml")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--configfile", "missing.yaml"), "missing.yaml: cannot be read (No such file"),
+        (("-n", "--configfile", "broken.yaml"), "broken.yaml: is no valid YAML (line 2"),
+        (("--configfile", "test.yaml", "estimate"), "estimate: is read as a file behind"),
+        (("--profile", "slurm", "--configfile", "none.yaml"), "none.yaml: cannot"),
+        (("--workflow-profile", "demo", "--configfile", "none.yaml"), "none.yaml: cannot"),
+    ],
+    ids=["missing", "broken", "target", "slurm", "demo"],
+)
+@pytest.mark.parametrize("folder", ["checkout", "elsewhere"])
+def test_what_is_given_with_configfile_is_looked_at_before_snakemake_reads_it(
+    fresh, tmp_path, arguments, says, folder
+):
+    """By the template in the profile, which needs no package that is installed."""
+    place = fresh.root if folder == "checkout" else tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (place / "broken.yaml").write_text("a: [1\n")
+    (place / "test.yaml").write_text((fresh.root / "test.yaml").read_text())
+    named = () if folder == "checkout" else ("--snakefile", str(fresh.root / "Snakefile"))
+    profile = {name: str(fresh.root / "profiles" / name) for name in ("slurm", "demo")}
+    done = plain(place, *named, *(profile.get(argument, argument) for argument in arguments))
     assert done.returncode == 1
-    assert "Traceback" in done.stdout + done.stderr
-    assert not (tmp_path / "read").exists()
-    (tmp_path / "there.yaml").write_text("a: 1\n")
-    run_with("--configfile", "there.yaml")
-    assert (tmp_path / "read").exists()  # as it is with a file that is there
+    said = [s for s in done.stderr.splitlines() if not s.startswith("Using ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"vramlab: {says}")
+    assert done.stdout == ""
+
+
+def test_the_profiles_look_at_configurations_alike():
+    default, demo = (
+        yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+        for name in ("default", "demo")
+    )
+    keys = ("__use_yte__", "__definitions__")
+    assert [default[key] for key in keys] == [demo[key] for key in keys]
+
+
+def test_another_workflow_keeps_its_own_configurations(fresh, tmp_path):
+    """Though it takes this profile: what its files hold is not vramlab's to judge."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Snakefile").write_text("rule all:\n    localrule: True\n")
+    (other / "twice.yaml").write_text("a: 1\na: 2\n")
+    profile = ("--workflow-profile", str(fresh.root / "profiles/default"))
+    done = plain(other, *profile, "-n", "--configfile", "twice.yaml")
+    assert done.returncode == 0, done.stderr
+    done = plain(other, *profile, "-n", "--configfile", "missing.yaml")
+    assert done.returncode == 1
+    assert "vramlab" not in done.stderr.replace(str(fresh.root), "")
+
+
+def test_where_the_look_at_configurations_cannot_be_imported_snakemake_goes_on(fresh):
+    code = fresh.root / "src/vramlab/command/given_files.py"
+    code.write_text("import no_such_package\n")
+    assert run(fresh, "-n").returncode == 0
+
+
+def plain(folder, *arguments):
+    """Snakemake where the package vramlab is not installed."""
+    hidden = (
+        "import sys; sys.path = [p for p in sys.path if not p.endswith('/src')];"
+        "import importlib.util as u; assert u.find_spec('vramlab') is None;"
+        "from snakemake.cli import main; main()"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", hidden, *arguments],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_a_report_before_any_run_is_one_sentence(fresh):

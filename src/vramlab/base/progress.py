@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -79,6 +80,17 @@ class _Lines:
             left = seconds / (self.done - self.before) * (self.total - self.done)
             text += f", {duration(left)} left"
         log.info("%s%s", text, f", {self.note}" if self.note else "")
+
+
+_LEFT = re.compile(r" after [^,]+, (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s)? ?left(?:,|$)")
+
+
+def seconds_left(line: str) -> float | None:
+    """What a line of progress says is left; None if it says nothing of it."""
+    if not (found := _LEFT.search(line)):
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return 3600.0 * hours + 60.0 * minutes + seconds
 
 
 class PlainFormatter(logging.Formatter):

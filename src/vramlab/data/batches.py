@@ -59,7 +59,9 @@ def resident(
 ) -> Iterator[Batch]:
     """Batches gathered on the device, which holds the whole stream."""
     size = sequences.stream.dtype.itemsize
-    stream = torch.from_numpy(np.array(sequences.stream)).view(_SIGNED[size]).to(device)
+    # A file's stream is read-only, and torch wants to write: a copy. One in memory is none.
+    array = np.require(sequences.stream, requirements="W")
+    stream = torch.from_numpy(array).view(_SIGNED[size]).to(device)
     within = torch.arange(sequences.length + 1, device=device)
     for part in parts:
         starts = torch.from_numpy(part * sequences.length)

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from vramlab.config.axes import OPTIMIZER_VALUES
+from vramlab.config.axes import ATTENTION_VALUES, OPTIMIZER_VALUES
 from vramlab.config.measure import Headroom, MeasureConfig
+from vramlab.config.model import DecoderConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.measure.kernel_limit import most_sequences
@@ -108,6 +109,24 @@ def estimates(
             fragmentation=fragmentation(device),
             caveats=left_out,
         )
+
+
+def counted_alike(workload: Workload) -> Workload:
+    """The workload whose steps on CUDA stand for those of this one: they take the same bytes.
+
+    TF32 is a switch of torch's products, which a step on fake tensors does not ask for, and what is
+    counted as a flash kernel saves the same for any window. Compiled code and models of others may
+    ask for either.
+    """
+    technique = workload.technique
+    if technique.compile != "none" or not isinstance(workload.model, DecoderConfig):
+        return workload
+    same: dict[str, Any] = {}
+    if technique.precision == "tf32":
+        same["precision"] = "fp32"
+    if ATTENTION_VALUES[technique.attention].predicted_as_flash:
+        same["window"] = None
+    return workload.model_copy(update={"technique": technique.model_copy(update=same)})
 
 
 @dataclass(frozen=True)

@@ -187,10 +187,10 @@ class StepMode(FakeTensorMode):
         if layout is None:
             return constant if index is None else tensors[index]
         shape, strides, offset, dtype = layout
-        with in_kernel_invocation_manager(self):
-            made = torch.empty_strided(shape, strides, dtype=dtype, device="meta")
-            if index is not None:
-                made.set_(tensors[index].untyped_storage(), offset, shape, strides)
+        # This mode is off while it dispatches, so these are plain tensors on the device `meta`.
+        made = torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+        if index is not None:
+            made.set_(tensors[index].untyped_storage(), offset, shape, strides)
         return FakeTensor(self, made, self._device)
 
 

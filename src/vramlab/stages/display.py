@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,12 +22,12 @@ from typing import Any, TextIO
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from vramlab.base.errors import suggestion
-from vramlab.base.progress import CLEAR, duration
+from vramlab.base.progress import CLEAR, duration, seconds_left
 from vramlab.base.text import printable, without_credentials
 from vramlab.stages.frame import TOLD_BY_THE_RUN, job_name
 from vramlab.stages.interrupt import Interruption
 from vramlab.stages.plan import PlannedJob, plan
-from vramlab.stages.time_left import TimeLeft
+from vramlab.stages.time_left import Earlier, Left, TimeLeft
 
 SECONDS_BETWEEN_LINES = 60.0
 """Where there is no terminal."""
@@ -118,6 +118,7 @@ class Display(logging.Handler):
         self._time_left = TimeLeft({}, self._start)
         self._done = 0
         self._jobs: dict[int, _Job] = {}
+        self._heard: dict[int, str] = {}
         self._planned: list[PlannedJob] = []
         self._failures: dict[int, _Failure] = {}
         self._causes: dict[int, str] = {}
@@ -128,6 +129,8 @@ class Display(logging.Handler):
         """Called where all is up to date, so that no job says what there is."""
         self.targets: Callable[[], Collection[str]] = lambda: ()
         """The rules that can be asked for by their names."""
+        self.earlier: Callable[[], Earlier] = Earlier
+        """Tells what earlier runs of the experiment took."""
         self._on: Mapping[Any, Callable[[Any], None]] = {
             LogEvent.WORKFLOW_STARTED: self._on_start,
             LogEvent.RUN_INFO: self._on_counts,
@@ -151,7 +154,7 @@ class Display(logging.Handler):
         first = not self._counts
         self._counts = {rule: n for rule, n in record.stats.items() if rule != "total"}
         if first and not self._plans:
-            self._time_left = TimeLeft(self._counts, time.monotonic())
+            self._time_left = TimeLeft(self._counts, time.monotonic(), self.earlier())
             if not self._on_terminal:
                 self._say(self._progress())
             threading.Thread(target=self._tick, daemon=True).start()
@@ -287,15 +290,23 @@ class Display(logging.Handler):
         text = f"{self._done} of {sum(self._counts.values())} jobs"
         if self._failures:
             text += f", {len(self._failures)} failed"
-        seconds = self._time_left.seconds(time.monotonic())
-        if seconds is not None and self._jobs:
-            text += f", {_about(seconds)} left"
         if self._jobs:
             # The first of those that run whose log tells how far it is; few, if there are many.
-            said = [(job, job.lines("INFO")) for job in [*self._jobs.values()][:_LOGS_READ]]
-            job, lines = max(said, key=lambda found: bool(found[1]))
+            some = [*self._jobs.items()][:_LOGS_READ]
+            said = [(number, job, job.lines("INFO")) for number, job in some]
+            self._hear((number, lines[-1]) for number, _, lines in said if lines)
+            if left := self._time_left.left(time.monotonic()):
+                text += _told(left)
+            _, job, lines = max(said, key=lambda found: bool(found[2]))
             text += f"; {job.name}{f': {lines[-1]}' if lines else ''}"
         return printable(without_credentials(text))
+
+    def _hear(self, said: Iterable[tuple[int, str]]) -> None:
+        """Let jobs that run tell how much is left of them, by the last lines of their logs."""
+        for number, line in said:
+            if self._heard.get(number) != line and (seconds := seconds_left(line)) is not None:
+                self._heard[number] = line
+                self._time_left.says(number, seconds, time.monotonic())
 
     def _say(self, text: str) -> None:
         self._clear()
@@ -401,11 +412,13 @@ def _ended(cause: str) -> str:
     return f"{how}; see its log, and run snakemake again"
 
 
-def _about(seconds: float) -> str:
-    minutes = round(seconds / 60)
+def _told(left: Left) -> str:
+    """The clause on the time that is left; none where all that is known is less than a minute."""
+    minutes = int(left.seconds / 60) if left.at_least else round(left.seconds / 60)
     if minutes < 1:
-        return "less than a minute"
-    return f"about {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min"
+        return "" if left.at_least else ", less than a minute left"
+    kind = "at least" if left.at_least else "about"
+    return f", {kind} {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min left"
 
 
 def show_one_line(

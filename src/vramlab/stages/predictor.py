@@ -3,7 +3,8 @@
 A job of the stage `estimates` is a process, and most of its time would go to importing torch, and
 to work that the job before it did as well. So Snakemake's process starts a server where a run has
 several such jobs on this machine: it imports once, answers the first job, and then becomes as many
-workers as there are cores. A job sends its question through a socket and waits for the answer;
+workers as there are cores. What a technique was answered holds for another that is counted alike,
+as for TF32 beside FP32. A job sends its question through a socket and waits for the answer;
 where there is none, as on a cluster or after a failure, it predicts for itself, with the same
 result.
 
@@ -40,8 +41,14 @@ VARIABLE = "VRAMLAB_PREDICTOR"
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of what predicts: no part of it is to start CUDA, nor compile for a real card."""
 IDLE_SECONDS = 60.0
+_FEW_COLLECTIONS = 50_000
+"""Objects beyond which garbage is looked for: a step makes many, and nearly none in cycles."""
 _ANSWER = TypeAdapter(list[Estimate])
 _started: list[subprocess.Popen[bytes]] = []  # the pipe to a server is open as long as this is
+
+
+Known = dict[str, list[Estimate]]
+"""Answers by the question, without what makes no difference to its bytes."""
 
 
 class Question(TypedDict):
@@ -146,17 +153,19 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
     importlib.import_module("torch._dynamo")  # otherwise in the first step of each worker
     importlib.import_module("vramlab.predict.estimate")
     gc.freeze()
+    gc.set_threshold(_FEW_COLLECTIONS)
     gc.enable()
     listener.settimeout(IDLE_SECONDS)
     _end_with_snakemake(path)
+    known: Known = {}
     try:
-        _answer_next(listener)
+        _answer_next(listener, known)
         for _ in range(workers - 1 if _a_fork_can_train() else 0):
             if not os.fork():
                 _end_with_snakemake(path)
                 break
         while True:
-            _answer_next(listener)
+            _answer_next(listener, known)
     except TimeoutError:
         return
 
@@ -179,12 +188,43 @@ def _a_fork_can_train() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _answer_next(listener: socket.socket) -> None:
+def predict_once(question: Question, known: Known) -> list[Estimate]:
+    """Predict, unless a technique that is counted alike was predicted already.
+
+    Only for CUDA: what a CPU lacks differs between such techniques.
+
+    Args:
+        question: what to predict.
+        known: the answers so far; gets this one.
+    """
+    from vramlab.predict.estimate import counted_alike  # noqa: PLC0415  imports torch
+
+    workload = Workload.model_validate(question["workload"])
+    same = {
+        "workload": counted_alike(workload).model_dump(mode="json"),
+        "name": "",
+        "compared_at": {},
+    }
+    key = json.dumps({**question, **same}, sort_keys=True)
+    found = known.get(key)
+    # The peaks are those on the way to the largest batches, and that of the batch compared at.
+    if found is None or any(
+        estimate.device != "cuda"
+        or estimate.batch_size is None
+        or question["compared_at"].get(estimate.device) != estimate.batch_size
+        for estimate in found
+    ):
+        found = known[key] = predict(question)
+    named = {"technique": question["name"], "axes": workload.technique}
+    return [estimate.model_copy(update=named) for estimate in found]
+
+
+def _answer_next(listener: socket.socket, known: Known) -> None:
     """Wait for a question and answer it; where that fails, the job predicts for itself."""
     connection, _ = listener.accept()
     with connection:
         connection.settimeout(None)
-        found = predict(json.loads(_all(connection)))
+        found = predict_once(json.loads(_all(connection)), known)
         with contextlib.suppress(ConnectionError):  # the job was stopped
             connection.sendall(_ANSWER.dump_json(found))
 
