@@ -6,7 +6,7 @@ from marks import long
 from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
 from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import scheduler
-from torch._subclasses import FakeTensorMode
+from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from workloads import workload
 
@@ -187,6 +187,17 @@ def test_where_the_compiler_fails_code_is_counted_as_before(monkeypatch, caplog)
     assert "no kernel of this shape" in caplog.text
     with FakeRun.of(small(compile="none"), cuda=True) as run:
         assert run.peak(8) == counted
+
+
+def test_products_in_8_bits_are_not_computed(monkeypatch):
+    """Of zeros, at the sizes of a step: that took minutes."""
+
+    def fail(*_):
+        raise AssertionError("an operation is computed")
+
+    monkeypatch.setattr(fake_tensor, "run_fallback_kernel", fail)
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
+    assert peaks_of(small(precision="fp8", attention="sdpa"), 2**12 // 32)[0] > 0
 
 
 def test_torch_is_as_before_after_a_prediction():

@@ -341,9 +341,11 @@ _WORKSPACES: Mapping[Any, Mapping[str, int]] = {
     _ATEN.bmm.default: _CUBLAS,
     _ATEN.baddbmm.default: _CUBLAS,
     **dict.fromkeys(
-        (_ATEN.addmm.default, _ATEN.addmm.out, _ATEN.addmm_.default),
+        (
+            *(_ATEN.addmm.default, _ATEN.addmm.out, _ATEN.addmm_.default),
+            *(_ATEN._scaled_mm.default, _ATEN._scaled_mm.out),
+        ),
         _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
     ),
-    _ATEN._scaled_mm.default: _CUBLAS | {"cuBLASLt": CUBLASLT_WORKSPACE},
 }
 """The workspaces that an operation needs, by library."""

@@ -105,7 +105,9 @@ class FakeRun:
         if isinstance(self._counter, CudaCounter) and workload.technique.compile != "none":
             from vramlab.predict.regions import Regions  # noqa: PLC0415  slow: the compiler
 
-            self._mode = FakeTensorMode(allow_non_fake_inputs=True)  # the compiler knows no other
+            # The compiler knows no other mode. An operation that it cannot do without values is not
+            # to be computed: at the sizes here that would take minutes.
+            self._mode = FakeTensorMode(allow_fallback_kernels=False, allow_non_fake_inputs=True)
             self._regions = Regions(self._counter, _keeps_no_scores(workload.technique))
         workload = _eager(workload) if self._regions is None else _without_graphs(workload)
         self._learner = _learner(workload, self._mode, self._regions)

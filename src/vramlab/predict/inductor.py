@@ -52,6 +52,7 @@ from vramlab.predict.scratch import PROCESSORS, THREADS
 
 _CUDA, _CPU = torch.device("cuda", 0), torch.device("cpu")
 _CAPABILITY = (9, 0)
+_SCALED_PRODUCT = "aten::_scaled_mm.out"
 _REGISTERS = 65536
 """Registers of a multiprocessor of a Hopper card."""
 
@@ -68,9 +69,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def prepare() -> None:
     """Let torch make a list that Dynamo asks for; call it where no functions are replaced.
 
-    The list is of torch's functions by name, and a functools.partial in their place has none.
+    The list is of torch's functions by name, and a functools.partial in their place has none. A
+    product in 8 bits into a buffer has no form without values: torch would compute it.
     """
     torch.overrides.get_overridable_functions()
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(_SCALED_PRODUCT, "Meta"):
+        _library().impl(_SCALED_PRODUCT, lambda *_, out, **__: out)
+
+
+@functools.cache
+def _library() -> torch.library.Library:
+    """What is registered lives as long as this."""
+    return torch.library.Library("aten", "IMPL", "Meta")
 
 
 def forget() -> None:
