@@ -208,7 +208,9 @@ class FakeRun:
         A step on text leaves out what a model has for pictures, and such parameters have neither
         gradients nor an optimizer's state. Of blocks that are alike, the first one speaks for all.
         """
-        model, trained = self._learner.model, self._learner.trained_parameters()
+        model, trained = self._learner.model, list(self._learner.trained_parameters())
+        if isinstance(self._learner.workload.model, DecoderConfig):
+            return trained  # it has no others
         blocks = [] if self._blocks is None else list(self._blocks)
         shortened = contextlib.nullcontext() if self._blocks is None else only(self._blocks, 1)
         tokens = torch.zeros((1, self.length), dtype=torch.int64)
