@@ -137,12 +137,12 @@ def of_axes(question, name, **axes):
     ],
     ids=["tf32", "window"],
 )
-def test_what_is_counted_alike_is_predicted_once(question, monkeypatch, axes, others):
+def test_what_is_counted_alike_is_predicted_once(question, monkeypatch, tmp_path, axes, others):
     first = of_axes({**question, "compared_at": {}}, "first", **axes)
-    names, known = in_the_job(monkeypatch), {}
+    names, known = in_the_job(monkeypatch), predictor.Known(tmp_path)
     (found,) = predictor.predict_once(first, known)
     second = of_axes({**question, "compared_at": {"cuda": found.batch_size}}, "second", **others)
-    again = predictor.predict_once(second, known)
+    again = predictor.predict_once(second, predictor.Known(tmp_path))  # in another worker
     assert names == ["first"]
     assert again == predictor.predict(second)  # from steps of its own
     assert again[0].technique == "second"
@@ -160,8 +160,8 @@ def test_what_is_counted_alike_is_predicted_once(question, monkeypatch, axes, ot
         {"measure": MeasureConfig(device="cpu").model_dump(mode="json")},
     ],
 )
-def test_another_question_is_predicted_anew(question, monkeypatch, change):
-    names, known = in_the_job(monkeypatch), {}
+def test_another_question_is_predicted_anew(question, monkeypatch, tmp_path, change):
+    names, known = in_the_job(monkeypatch), predictor.Known(tmp_path)
     first = of_axes(question, "first", precision="fp32")
     predictor.predict_once(first, known)
     second = of_axes({**question, **change}, "second", precision="tf32")

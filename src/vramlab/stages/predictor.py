@@ -32,6 +32,8 @@ from typing import Any, TypedDict
 
 from pydantic import TypeAdapter
 
+from vramlab.base.files import write_text
+from vramlab.base.provenance import digest
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.workload import Workload
 from vramlab.results.estimate import Estimate
@@ -47,10 +49,6 @@ _ANSWER = TypeAdapter(list[Estimate])
 _started: list[subprocess.Popen[bytes]] = []  # the pipe to a server is open as long as this is
 
 
-Known = dict[str, list[Estimate]]
-"""Answers by the question, without what makes no difference to its bytes."""
-
-
 class Question(TypedDict):
     """The arguments of `vramlab.predict.estimate.estimates`, as plain values."""
 
@@ -60,6 +58,27 @@ class Question(TypedDict):
     cards: list[float]
     micro_batches: int
     compared_at: dict[str, int | None]
+
+
+class Known:
+    """Answers by the question, in files, so that what one worker has answered the others know."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: of the server."""
+        self._folder = folder
+
+    def get(self, key: str) -> list[Estimate] | None:
+        """An answer; None if it is not known."""
+        with contextlib.suppress(FileNotFoundError):
+            return _ANSWER.validate_json(self._path(key).read_bytes())
+        return None
+
+    def keep(self, key: str, found: list[Estimate]) -> None:
+        """Note an answer."""
+        write_text(self._path(key), _ANSWER.dump_json(found).decode())
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
 
 
 def start(workers: int) -> None:
@@ -157,7 +176,7 @@ def _serve(path: Path, listener: socket.socket, workers: int) -> None:
     gc.enable()
     listener.settimeout(IDLE_SECONDS)
     _end_with_snakemake(path)
-    known: Known = {}
+    known = Known(path.parent)
     try:
         _answer_next(listener, known)
         for _ in range(workers - 1 if _a_fork_can_train() else 0):
@@ -189,7 +208,7 @@ def _a_fork_can_train() -> bool:
 
 
 def predict_once(question: Question, known: Known) -> list[Estimate]:
-    """Predict, unless a technique that is counted alike was predicted already.
+    """Predict, unless a technique that is counted alike was predicted already, by any worker.
 
     Only for CUDA: what a CPU lacks differs between such techniques.
 
@@ -205,7 +224,7 @@ def predict_once(question: Question, known: Known) -> list[Estimate]:
         "name": "",
         "compared_at": {},
     }
-    key = json.dumps({**question, **same}, sort_keys=True)
+    key = digest({**question, **same})
     found = known.get(key)
     # The peaks are those on the way to the largest batches, and that of the batch compared at.
     if found is None or any(
@@ -214,7 +233,8 @@ def predict_once(question: Question, known: Known) -> list[Estimate]:
         or question["compared_at"].get(estimate.device) != estimate.batch_size
         for estimate in found
     ):
-        found = known[key] = predict(question)
+        found = predict(question)
+        known.keep(key, found)
     named = {"technique": question["name"], "axes": workload.technique}
     return [estimate.model_copy(update=named) for estimate in found]
 
