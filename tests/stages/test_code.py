@@ -48,7 +48,8 @@ model/kernels model/language_model model/logits model/loss_heads model/materiali
 model/offload
 model/optimizers model/output_trace model/python_model model/quantised model/sources
 model/storage
-model/tiling model/torchao_adamw model/trained model/transformers_model model/triton
+model/tiling model/token_mixing model/torchao_adamw model/trained model/transformers_model
+model/triton model/without_values
 results/base results/largest_batch results/memory results/run
 stages/job stages/launch
 training/device training/learner training/machine training/parallel training/step
@@ -69,7 +70,7 @@ GPU_STAGES = {
     """,
     "longest_sequence": """
     measure/longest_sequence measure/predicted_peaks measure/search measure/trial memory/headroom
-    model/positions model/without_values results/batch_size results/longest_sequence
+    model/positions results/batch_size results/longest_sequence
     stages/longest_sequence
     """,
     "epoch": """
