@@ -19,7 +19,7 @@ from vramlab.data.sequences import Sequences
 from vramlab.measure.profile import ProfilePlan, profile
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
-from vramlab.model.adapters import SCALE, is_adapter
+from vramlab.model.adapters import SCALE, is_adapter, linear_layers
 from vramlab.model.language_model import UnsuitableModel
 from vramlab.model.quantised import Sizes4bit, quantised, stored
 from vramlab.predict.fake_run import FakeRun
@@ -266,6 +266,22 @@ def test_the_counted_sizes_are_the_bytes_that_bitsandbytes_keeps(size, bias):
     counted = list(Sizes4bit(linear, copied=False).parameters())
     assert sum(t.nbytes for t in counted) == sum(t.nbytes for t in real)
     assert layer.weight.nbytes == size[0] * size[1] // 2
+
+
+class Multiplies(torch.nn.Module):
+    """One layer is called, of another the weight is used, of the third its type is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.called, self.read, self.typed = (torch.nn.Linear(64, 64) for _ in range(3))
+
+    def forward(self, x):
+        return self.called(x.to(self.typed.weight.dtype)) @ self.read.weight + self.typed(x)
+
+
+def test_a_layer_whose_weight_the_code_uses_stays_as_it_is():
+    block = Multiplies()
+    assert linear_layers([block]) == [block.called, block.typed]
 
 
 @pytest.mark.parametrize("adapter", ["lora", "qlora"])

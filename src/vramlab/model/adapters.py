@@ -8,7 +8,9 @@ Source: Hu et al., 2021 (arXiv:2106.09685), by the package peft; `qlora` keeps W
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import logging
 import re
 from collections.abc import Sequence
@@ -162,16 +164,40 @@ def _takes_adapter(module: nn.Module) -> bool:
 def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:
     """The linear layers of the blocks, which `qlora` keeps in 4 bits.
 
+    But for those of which the code of a block uses the weight itself, as Jamba's and Gemma 3n's
+    does: it would get packed bytes.
+
     Raises:
         UnsuitableModel: there are none.
     """
-    found = [m for block in blocks for m in block.modules() if type(m) is nn.Linear]
+    found = [
+        child
+        for block in blocks
+        for module in block.modules()
+        for name, child in module.named_children()
+        if type(child) is nn.Linear and not _uses_weight(type(module), name)
+    ]
     if not found:
         raise UnsuitableModel(
             "adapter qlora keeps the torch.nn.Linear layers of the blocks in 4 bits, and the model "
             "has none"
         )
     return found
+
+
+@functools.cache
+def _uses_weight(kind: Any, name: str) -> bool:
+    """Whether the code of a class computes with the weight of a part.
+
+    Its type and sizes are those of no packed bytes either, and slices are what BLOOM takes where it
+    repeats a training on several devices, which is not done here.
+    """
+    try:
+        code = inspect.getsource(kind)
+    except (OSError, TypeError):  # it has no source, such as a class of the prompt
+        return False
+    harmless = r"\.(dtype|device|shape|size|ndim|requires_grad|numel)\b|\["
+    return re.search(rf"\.{re.escape(name)}\.weight\b(?!{harmless})", code) is not None
 
 
 def quantiser(blocks: Sequence[nn.Module], device: torch.device) -> Finish:
