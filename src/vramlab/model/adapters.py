@@ -175,7 +175,7 @@ def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:
         for block in blocks
         for module in block.modules()
         for name, child in module.named_children()
-        if type(child) is nn.Linear and not _uses_weight(type(module), name)
+        if type(child) is nn.Linear and not _uses_weight(module, name)
     ]
     if not found:
         raise UnsuitableModel(
@@ -185,19 +185,24 @@ def linear_layers(blocks: Sequence[nn.Module]) -> list[nn.Linear]:
     return found
 
 
-@functools.cache
-def _uses_weight(kind: Any, name: str) -> bool:
-    """Whether the code of a class computes with the weight of a part.
+def _uses_weight(module: nn.Module, name: str) -> bool:
+    """Whether the code of a module computes with the weight of a part.
 
     Its type and sizes are those of no packed bytes either, and slices are what BLOOM takes where it
     repeats a training on several devices, which is not done here.
     """
-    try:
-        code = inspect.getsource(kind)
-    except (OSError, TypeError):  # it has no source, such as a class of the prompt
-        return False
+    kind: Any = type(module)
     harmless = r"\.(dtype|device|shape|size|ndim|requires_grad|numel)\b|\["
-    return re.search(rf"\.{re.escape(name)}\.weight\b(?!{harmless})", code) is not None
+    return re.search(rf"\.{re.escape(name)}\.weight\b(?!{harmless})", _source(kind)) is not None
+
+
+@functools.cache
+def _source(kind: Any) -> str:
+    """The code of a class; empty where there is none, as of a class of the prompt."""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
 
 
 def quantiser(blocks: Sequence[nn.Module], device: torch.device) -> Finish:
