@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from marks import long
+from marks import long, some
 from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
 from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import scheduler
@@ -37,9 +37,7 @@ def peaks_of(tried, *batch_sizes):
         return [run.peak(batch_size) for batch_size in batch_sizes]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in SHOWN else pytest.param(name, marks=long) for name in COMPILED]
-)
+@pytest.mark.parametrize("name", some(COMPILED, shown=SHOWN))
 def test_an_h200_took_what_is_predicted(name):
     axes, measured = COMPILED[name]
     (predicted,) = peaks_of(workload(axes, WITH_DROPOUT, 12_000, 256), 512)

@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from marks import some
 from pipeline import ROOT, TINY
 from snakemake.settings.types import ConfigSettings
 
@@ -158,7 +159,7 @@ def test_snakemake_reads_another_configuration_before_the_snakefile(tmp_path, co
     ],
     ids=["missing", "broken", "target", "slurm", "demo"],
 )
-@pytest.mark.parametrize("folder", ["checkout", "elsewhere"])
+@pytest.mark.parametrize("folder", some(["checkout", "elsewhere"], shown={"checkout"}))
 def test_what_is_given_with_configfile_is_looked_at_before_snakemake_reads_it(
     fresh, tmp_path, arguments, says, folder
 ):
