@@ -130,6 +130,7 @@ def test_a_size_on_the_line_takes_what_it_takes_when_compiled(monkeypatch):
     assert line == pytest.approx(itself, rel=0.002)
 
 
+@long
 def test_lengths_are_on_a_line_too():
     with FakeRun.of(small(precision="bf16", attention="sdpa"), cuda=True) as run:
         line = run.peak_of_length(32_768)
