@@ -9,6 +9,7 @@ stay the same.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,12 +135,19 @@ class AdaptedModel(LanguageModel):
 
     def active_share(self, name: str) -> float | None:
         """1, but for what is inside a module called `experts`, and 0 for what is for pictures."""
-        body = getattr(self.parts.hidden, "body", None)
-        inside = [part for part in (body, self.parts.head) if part is not None]
-        parameter = self.get_parameter(name)
-        if body is not None and not any(p is parameter for m in inside for p in m.parameters()):
+        if name in self._not_for_text:
             return 0.0
         return self.parts.routed if "experts" in name.split(".") else 1.0
+
+    @functools.cached_property
+    def _not_for_text(self) -> frozenset[str]:
+        """The names of the parameters that are neither of the body nor of the head."""
+        body = getattr(self.parts.hidden, "body", None)
+        if body is None:
+            return frozenset()
+        inside = [body] if self.parts.head is None else [body, self.parts.head]
+        used = {id(parameter) for part in inside for parameter in part.parameters()}
+        return frozenset(name for name, p in self.named_parameters() if id(p) not in used)
 
     def _through(self, block: nn.Module, forward: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Call a block's own forward under checkpointing and offload."""
