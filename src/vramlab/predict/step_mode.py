@@ -108,15 +108,14 @@ class StepMode(FakeTensorMode):
 
     def _first(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """The result of an operation that was not seen before."""
+        direct = func if func in _DIRECT else None
         if func is _GROUPED and args[0].dtype is not torch.bfloat16:
-            with in_kernel_invocation_manager(self):
-                made = _grouped_product(*args, **kwargs)
-            return FakeTensor(self, made, self._device)
-        if func in _DIRECT:
-            with in_kernel_invocation_manager(self):
-                made = func(*args, **kwargs)
-            return tree_map_only(Tensor, lambda t: FakeTensor(self, t, self._device), made)
-        return self.dispatch(func, types, args, kwargs)
+            direct = _grouped_product
+        if direct is None:
+            return self.dispatch(func, types, args, kwargs)
+        with in_kernel_invocation_manager(self):
+            made = direct(*args, **kwargs)
+        return tree_map_only(Tensor, lambda t: FakeTensor(self, t, self._device), made)
 
     def _key(self, values: Any, tensors: list[FakeTensor]) -> tuple[Any, ...]:
         """What the results depend on of some arguments, whose tensors are added to `tensors`."""
