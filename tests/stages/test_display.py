@@ -122,20 +122,17 @@ def test_earlier_runs_tell_how_much_is_left(run, monkeypatch):
     assert output.getvalue().splitlines()[-1] == "0 of 12 jobs, about 1 h 20 min left; profile fp32"
 
 
-def test_what_is_known_is_the_least(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(90.0, ", at least 6 min left"), (14.0, "")],
+    ids=["minutes", "less than a minute"],
+)
+def test_what_is_known_is_the_least(run, monkeypatch, seconds, told):
     output = lines_of(run, monkeypatch)
-    run.display.earlier = lambda: Earlier({"profile": 90.0}, 1.0)
+    run.display.earlier = lambda: Earlier({"profile": seconds}, 1.0)
     run.counts(profile=4, epoch=1)
     run.starts(1, rule="epoch", technique="fp32")
-    assert output.getvalue().splitlines()[-1] == "0 of 5 jobs, at least 6 min left; epoch fp32"
-
-
-def test_less_than_a_minute_of_what_is_known_is_not_told(run, monkeypatch):
-    output = lines_of(run, monkeypatch)
-    run.display.earlier = lambda: Earlier({"profile": 14.0}, 1.0)
-    run.counts(profile=4, epoch=1)
-    run.starts(1, rule="epoch", technique="fp32")
-    assert output.getvalue().splitlines()[-1] == "0 of 5 jobs; epoch fp32"
+    assert output.getvalue().splitlines()[-1] == f"0 of 5 jobs{told}; epoch fp32"
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(run, monkeypatch):
