@@ -25,7 +25,9 @@ from vramlab.training.device import resolve
 
 BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused"}
 FUSED, PURE = {"loss_head": "fused"}, {"precision": "pure-bf16"}
-FP8, COMPILED = {"precision": "fp8"}, {"compile": "default"}
+FP8, PURE_FP8 = {"precision": "fp8"}, {"precision": "pure-bf16-fp8"}
+COMPILED = {"compile": "default"}
+LEAST = {"loss_head": "cce", "checkpointing": "block", "optimizer": "in-backward"}
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "full head": BF16,
     "fused head": BF16 | FUSED,
@@ -38,6 +40,14 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "compiled, full head, fp8": BF16 | FP8 | COMPILED,
     "compiled, cce, fp8": BF16 | FP8 | COMPILED | {"loss_head": "cce"},
     **{
+        f"compiled, {name}, pure-bf16-fp8, budget {budget}": BF16
+        | PURE_FP8
+        | COMPILED
+        | {"loss_head": head, "checkpointing": {"budget": budget}}
+        for name, head in (("full head", "full"), ("cce", "cce"))
+        for budget in (1, 0.8, 0.7, 0.6)
+    },
+    **{
         f"compiled, cce, pure-bf16, {optimizer}, budget {budget}": BF16
         | PURE
         | COMPILED
@@ -47,35 +57,43 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     },
     "selective, fused head": BF16 | FUSED | {"checkpointing": "selective"},
     "block, fused head": BF16 | FUSED | {"checkpointing": "block"},
-    "block, cce, in-backward": BF16
-    | {"loss_head": "cce", "checkpointing": "block", "optimizer": "in-backward"},
+    "block, cce, in-backward": BF16 | LEAST,
+    "block, cce, in-backward, tiled, pure-bf16": BF16 | PURE | LEAST | {"feed_forward": "tiled"},
 }
-PEERS = {
-    "transformers": (False, False, False),
-    "transformers, compiled": (False, True, False),
-    "Liger": (True, False, False),
-    "Liger, compiled, bf16 weights": (True, True, True),
+PEERS: dict[str, set[str]] = {
+    "transformers": set(),
+    "transformers, compiled": {"compiled"},
+    "transformers, compiled, torchao's fp8": {"compiled", "fp8"},
+    "Liger": {"liger"},
+    "Liger, checkpointing": {"liger", "checkpointing"},
+    "Liger, compiled, bf16 weights": {"liger", "compiled", "pure"},
 }
 
 
-def peer(liger: bool, compiled: bool, pure: bool) -> Step:
+def peer(changes: set[str]) -> Step:
     """A training step of transformers' own model and loss."""
     from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: PLC0415
 
     config = LlamaConfig(**CONFIG, num_hidden_layers=LAYERS, use_cache=False)
-    dtype = torch.bfloat16 if pure else torch.float32
+    dtype = torch.bfloat16 if "pure" in changes else torch.float32
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
-    if liger:
+    if "liger" in changes:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance  # noqa: PLC0415
 
         _apply_liger_kernel_to_instance(model)
+    if "checkpointing" in changes:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if "fp8" in changes:
+        from torchao.float8 import convert_to_float8_training  # noqa: PLC0415
+
+        convert_to_float8_training(model, module_filter_fn=lambda _, name: name != "lm_head")
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    run = torch.compile(model) if compiled else model
+    run = torch.compile(model) if "compiled" in changes else model
 
     def step(tokens: torch.Tensor) -> None:
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=not pure):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled="pure" not in changes):
             loss = run(input_ids=tokens, labels=tokens).loss
         loss.backward()
         optimizer.step()
@@ -94,7 +112,7 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="one row, in this process")
     options = parser.parse_args()
     makers: dict[str, Callable[[], Step]] = {
-        **{name: partial(peer, *flags) for name, flags in PEERS.items()},
+        **{name: partial(peer, changes) for name, changes in PEERS.items()},
         **{name: partial(step_of, axes, options.length) for name, axes in TECHNIQUES.items()},
     }
     names = [name for name in makers if not options.only or name in options.only]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vramlab.base.cards import CARDS, OF_PRECISION, card_of, peak_tflops
-from vramlab.config.technique import Technique
+from vramlab.base.cards import CARDS, KINDS, card_of, peak_tflops
+from vramlab.config.axes import PRECISION_VALUES
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from vramlab.config.technique import Technique
     ],
 )
 def test_the_peak_is_that_of_the_card(name, bf16):
-    assert peak_tflops(name, "bf16") == peak_tflops(name, "pure-bf16") == bf16
+    assert peak_tflops(name, "bf16") == bf16
 
 
 def test_no_card_hides_another_and_the_faster_type_is_faster():
@@ -39,5 +39,4 @@ def test_no_card_hides_another_and_the_faster_type_is_faster():
 
 
 def test_each_precision_has_a_type_of_products():
-    precision = Technique.model_fields["precision"].annotation
-    assert set(OF_PRECISION) == set(precision.__args__)
+    assert {value.products for value in PRECISION_VALUES.values()} == set(KINDS)

@@ -8,19 +8,10 @@ or white paper that its entry names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 KINDS = ("fp32", "tf32", "bf16", "fp8")
 """The types of products that peaks are given for."""
-OF_PRECISION: Mapping[str, str] = {
-    "fp32": "fp32",
-    "tf32": "tf32",
-    "bf16": "bf16",
-    "pure-bf16": "bf16",
-    "fp8": "fp8",
-}
-"""The type that the products of a technique's precision are counted in."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +69,8 @@ def card_of(name: str) -> Card | None:
     return next((card for card in CARDS if set(card.words) <= set(words)), None)
 
 
-def peak_tflops(name: str, precision: str) -> float | None:
-    """The peak of a device in TFLOP/s for a technique's precision; None where it is not known."""
-    card, kind = card_of(name), OF_PRECISION[precision]
+def peak_tflops(name: str, kind: str) -> float | None:
+    """The peak of a device in TFLOP/s for products of a kind; None where it is not known."""
+    card = card_of(name)
     peak: float | None = None if card is None else getattr(card, kind)
     return peak

@@ -1,4 +1,4 @@
-"""What each value of attention, loss_head, optimizer and adapter does, and what it needs.
+"""What each value of precision, attention, loss_head, optimizer and adapter does and needs.
 
 All that a configuration, a machine or a prediction has to know of a value stands in its entry here;
 the code that runs it stands in the table of the same keys in `model/`. Torch is not imported: a
@@ -25,6 +25,32 @@ class AxisValue:
     """The optional package that it comes from."""
     not_under: Mapping[str, str] = field(default_factory=dict)
     """Why it does not work, by the value of the axis `parallel`."""
+
+
+@dataclass(frozen=True)
+class PrecisionValue(AxisValue):
+    """The types that a step computes in."""
+
+    products: str = "fp32"
+    """The type of its matrix products, of those that base/cards.py has peaks for."""
+    autocast: bool = False
+    """Whether torch.autocast multiplies in bfloat16, from weights in float32."""
+    bf16_weights: bool = False
+    """Whether weights are in bfloat16, and with them gradients and moments."""
+    capability: tuple[int, int] | None = None
+    """The CUDA compute capability that it needs."""
+    cpu: bool = True
+    """Whether it also runs on a CPU."""
+
+    @property
+    def sixteen_bits(self) -> bool:
+        """Whether attention and the loss head receive bfloat16."""
+        return self.autocast or self.bf16_weights
+
+    @property
+    def float8(self) -> bool:
+        """Whether feed-forward layers multiply in 8-bit floats."""
+        return self.products == "fp8"
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,38 @@ class LossHeadValue(AxisValue):
     """Whether torch's counter sees its matrix products."""
 
 
+AMPERE, ADA = (8, 0), (8, 9)
+"""Compute capabilities of GPU generations."""
+
+PRECISION_VALUES: Mapping[str, PrecisionValue] = {
+    "fp32": PrecisionValue("all in float32"),
+    "tf32": PrecisionValue(
+        "fp32 with TF32 matrix products, CUDA only", products="tf32", capability=AMPERE, cpu=False
+    ),
+    "bf16": PrecisionValue("autocast", products="bf16", autocast=True, capability=AMPERE),
+    "pure-bf16": PrecisionValue(
+        "weights, gradients and Adam's moments in bfloat16 too",
+        products="bf16",
+        bf16_weights=True,
+        capability=AMPERE,
+    ),
+    "fp8": PrecisionValue(
+        "bf16, with the feed-forward layers' matrix products in 8-bit floats; compute capability "
+        "8.9 or newer",
+        products="fp8",
+        autocast=True,
+        capability=ADA,
+        cpu=False,
+    ),
+    "pure-bf16-fp8": PrecisionValue(
+        "pure-bf16 with the same products in 8-bit floats",
+        products="fp8",
+        bf16_weights=True,
+        capability=ADA,
+        cpu=False,
+    ),
+}
+
 ATTENTION_VALUES: Mapping[str, AttentionValue] = {
     "plain": AttentionValue(
         "torch.nn.MultiheadAttention, or what a model of another source takes itself",
@@ -106,7 +164,7 @@ ATTENTION_VALUES: Mapping[str, AttentionValue] = {
         package="flash-attn",
         window="optional",
         sixteen_bits=True,
-        capability=(8, 0),
+        capability=AMPERE,
         head_widths=range(8, 257, 8),
         sequences_limited="in 16 bits",
         predicted_as_flash=True,
@@ -193,7 +251,7 @@ LOSS_HEAD_VALUES: Mapping[str, LossHeadValue] = {
         package="cut-cross-entropy",
         bias=False,
         sixteen_bits=True,
-        capability=(8, 0),
+        capability=AMPERE,
         capped_vocabulary=256,
         operations_seen=False,
     ),

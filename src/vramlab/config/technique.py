@@ -12,11 +12,12 @@ from vramlab.config.axes import (
     ATTENTION_VALUES,
     LOSS_HEAD_VALUES,
     OPTIMIZER_VALUES,
+    PRECISION_VALUES,
+    PrecisionValue,
     descriptions,
 )
 from vramlab.config.base import Section
 
-Precision = Literal["fp32", "tf32", "bf16", "pure-bf16", "fp8"]
 Checkpointing = Literal["none", "block", "selective", "budget"]
 Offload = Literal["none", "activations"]
 FeedForward = Literal["full", "recomputed", "tiled"]
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
     Attention: TypeAlias = str
     LossHead: TypeAlias = str
     Optimizer: TypeAlias = str
+    Precision: TypeAlias = str
 else:  # the names of the table's entries, which a type checker cannot read
     Adapter = Literal[tuple(ADAPTER_VALUES)]
     Attention = Literal[tuple(ATTENTION_VALUES)]
     LossHead = Literal[tuple(LOSS_HEAD_VALUES)]
     Optimizer = Literal[tuple(OPTIMIZER_VALUES)]
-
-SIXTEEN_BITS: frozenset[str] = frozenset({"bf16", "pure-bf16", "fp8"})
-"""Precisions in which attention receives bfloat16."""
+    Precision = Literal[tuple(PRECISION_VALUES)]
 
 
 _CHECKPOINTING_SCHEMA = {
@@ -57,10 +57,7 @@ _CHECKPOINTING_SCHEMA = {
 class Technique(Section):
     """How a training step is computed; the defaults are the FP32 baseline."""
 
-    precision: Precision = "fp32"
-    """fp32; tf32 (fp32 with TF32 matrix products, CUDA only); bf16 (autocast); pure-bf16 (weights,
-    gradients and Adam's moments in bfloat16 too); fp8 (bf16, with the feed-forward layers' matrix
-    products in 8-bit floats; compute capability 8.9 or newer)."""
+    precision: Annotated[Precision, Field(description=descriptions(PRECISION_VALUES))] = "fp32"
     attention: Annotated[Attention, Field(description=descriptions(ATTENTION_VALUES))] = "plain"
     window: Annotated[int, Field(ge=1)] | None = None
     """How many tokens each position sees, itself included; null sees all before it."""
@@ -103,6 +100,11 @@ class Technique(Section):
     sees."""
 
     @property
+    def computes_in(self) -> PrecisionValue:
+        """The types that a step computes in."""
+        return PRECISION_VALUES[self.precision]
+
+    @property
     def accumulates(self) -> bool:
         """Whether the gradients of several micro-batches can be added up before an update."""
         return OPTIMIZER_VALUES[self.optimizer].accumulates and not self.cuda_graphs
@@ -138,7 +140,7 @@ def processes_of(technique: Technique, gpus: int) -> int:
 
 _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
     (
-        lambda t: ATTENTION_VALUES[t.attention].sixteen_bits and t.precision not in SIXTEEN_BITS,
+        lambda t: ATTENTION_VALUES[t.attention].sixteen_bits and not t.computes_in.sixteen_bits,
         "attention {attention} computes in 16 bits and cannot run in {precision}; set precision to "
         "bf16",
     ),
@@ -159,7 +161,7 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "chunk_tokens",
     ),
     (
-        lambda t: LOSS_HEAD_VALUES[t.loss_head].sixteen_bits and t.precision not in SIXTEEN_BITS,
+        lambda t: LOSS_HEAD_VALUES[t.loss_head].sixteen_bits and not t.computes_in.sixteen_bits,
         "loss_head {loss_head} computes in 16 bits and cannot run in {precision}; set precision to "
         "bf16",
     ),
@@ -174,7 +176,7 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "weights for one run; set checkpointing to selective, or parallel to ddp",
     ),
     (
-        lambda t: t.feed_forward == "recomputed" and t.precision == "fp8",
+        lambda t: t.feed_forward == "recomputed" and t.computes_in.float8,
         "feed_forward recomputed has no products in 8 bits; set feed_forward to full, or precision "
         "to bf16",
     ),
@@ -196,8 +198,9 @@ _CONFLICTS: tuple[tuple[Callable[[Technique], bool], str], ...] = (
         "adapter none has no targets; set adapter to lora or qlora, or remove adapter_targets",
     ),
     (
-        lambda t: t.adapter == "qlora" and t.precision == "fp8",
-        "adapter qlora keeps weights in 4 bits, and precision fp8 in 8; set precision to bf16",
+        lambda t: t.adapter == "qlora" and t.computes_in.float8,
+        "adapter qlora keeps weights in 4 bits, and precision {precision} multiplies them in 8; "
+        "set precision to bf16",
     ),
     (
         lambda t: t.parallel in ADAPTER_VALUES[t.adapter].not_under,

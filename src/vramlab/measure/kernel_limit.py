@@ -17,7 +17,7 @@ torch's memory-efficient kernel and its math kernel accepted 262,144 sequences.
 from __future__ import annotations
 
 from vramlab.config.axes import ATTENTION_VALUES
-from vramlab.config.technique import SIXTEEN_BITS, Technique
+from vramlab.config.technique import Technique
 
 MOST_SEQUENCES = 65_535
 """Maximum batch of a kernel that uses a limited dimension of its grid for the sequences."""
@@ -33,7 +33,7 @@ _SIGNS = (
 def most_sequences(technique: Technique) -> int | None:
     """Maximum number of sequences for a technique's attention kernel; None if unlimited."""
     limited = ATTENTION_VALUES[technique.attention].sequences_limited
-    in_16_bits = limited == "in 16 bits" and technique.precision in SIXTEEN_BITS
+    in_16_bits = limited == "in 16 bits" and technique.computes_in.sixteen_bits
     return MOST_SEQUENCES if in_16_bits or limited == "always" else None
 
 

@@ -83,7 +83,7 @@ class AdaptedModel(LanguageModel):
         if technique.feed_forward == "tiled":
             for module in _containers(parts.feed_forward):
                 _replace_forward(module, _tiled)
-        if technique.precision == "fp8":
+        if technique.computes_in.float8:
             _to_float8(parts.feed_forward)
 
     def forward(self, tokens: Tensor) -> Tensor:

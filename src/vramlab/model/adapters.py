@@ -79,7 +79,7 @@ def add_adapter(
             "adapter_targets"
         ) from None
     _replace_by_sizes(network, {id(layer) for layer in quantised})
-    dtype = torch.bfloat16 if technique.precision == "pure-bf16" else torch.float32
+    dtype = torch.bfloat16 if technique.computes_in.bf16_weights else torch.float32
     for name, parameter in network.named_parameters():
         trained = is_adapter(name)
         parameter.requires_grad_(trained)
@@ -98,8 +98,8 @@ def base_dtype(technique: Technique) -> torch.dtype:
     A frozen weight in float32 would take twice the memory for nothing: no update is lost in 16
     bits, and autocast multiplies in 16 bits anyway.
     """
-    frozen = technique.adapter != "none" and technique.precision in {"bf16", "fp8"}
-    return torch.bfloat16 if frozen or technique.precision == "pure-bf16" else torch.float32
+    frozen = technique.adapter != "none" and technique.computes_in.autocast
+    return torch.bfloat16 if frozen or technique.computes_in.bf16_weights else torch.float32
 
 
 def _peft() -> Any:

@@ -26,7 +26,7 @@ class Block(nn.Module):
 
     def __init__(self, config: DecoderConfig, technique: Technique) -> None:
         super().__init__()
-        linear = Float8Linear if technique.precision == "fp8" else nn.Linear
+        linear = Float8Linear if technique.computes_in.float8 else nn.Linear
         self.norm1 = nn.LayerNorm(config.d_model)
         self.attention = SelfAttention(config, ATTENTION[technique.attention], technique.window)
         self.norm2 = nn.LayerNorm(config.d_model)

@@ -330,7 +330,7 @@ def caveats(technique: Technique) -> list[str]:
         ),
         "flex_attention is counted as a flash kernel": technique.attention == "flex",
         "the scaling of 8-bit products is counted as its operations one by one": (
-            technique.precision == "fp8"
+            technique.computes_in.float8
         ),
         "torchao's compiled update is counted as its operations one by one": (
             technique.optimizer in {"ao-8bit", "ao-4bit"}

@@ -453,7 +453,7 @@ def _keeps_no_scores(technique: Technique) -> bool:
     In 32 bits torch computes grouped heads by plain products, which keep all scores.
     """
     if technique.attention == "sdpa":
-        return technique.precision not in {"fp32", "tf32"}
+        return technique.computes_in.sixteen_bits
     return ATTENTION_VALUES[technique.attention].predicted_as_flash
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from vramlab.base.cards import OF_PRECISION
 from vramlab.base.errors import ResultError
 from vramlab.config.technique import Setting, Technique
 from vramlab.results.base import Record, read
@@ -229,5 +228,5 @@ def _with_peak(record: Record, given: Mapping[str, float]) -> Record:
     """A profile with the peak that the configuration gives for its precision."""
     if not isinstance(record, ProfileRecord):
         return record
-    peak = given.get(OF_PRECISION[record.axes.precision])
+    peak = given.get(record.axes.computes_in.products)
     return record if peak is None else record.model_copy(update={"peak_tflops": peak})

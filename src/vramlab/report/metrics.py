@@ -196,7 +196,7 @@ def peak_of(profile: ProfileRecord) -> float | None:
     device = profile.provenance.device
     if profile.peak_tflops is not None or device is None or device.kind == "cpu":
         return profile.peak_tflops
-    return peak_tflops(device.name, profile.axes.precision)
+    return peak_tflops(device.name, profile.axes.computes_in.products)
 
 
 def _tflops(profile: ProfileRecord, flops_per_token: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vramlab.base.cards import OF_PRECISION, card_of
+from vramlab.base.cards import card_of
 from vramlab.base.provenance import Provenance
 from vramlab.report.catalog import Entry
 from vramlab.report.language import say, say_count
@@ -44,7 +44,7 @@ def hardware_and_software(results: Results) -> list[tuple[str, str]]:
 def _peaks(results: Results) -> str:
     """The peaks that MFU and HFU are shares of; why there are none where they are not known."""
     profiles = [p for p in results.records(ProfileRecord) if p.status == "ok"]
-    peaks = {OF_PRECISION[p.axes.precision]: peak_of(p) for p in profiles}
+    peaks = {p.axes.computes_in.products: peak_of(p) for p in profiles}
     known = [f"{kind} {plain(peak)} TFLOP/s" for kind, peak in peaks.items() if peak is not None]
     if not known:
         devices = dict.fromkeys(p.provenance.device for p in profiles if p.provenance.device)

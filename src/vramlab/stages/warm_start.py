@@ -84,8 +84,8 @@ def _import_and_load(params: Any) -> bool:
 
 def _load_kernels(workload: Workload) -> None:
     """Run a tiny step of the default model, which uses the libraries that every model uses."""
-    autocast = workload.technique.precision in {"bf16", "pure-bf16", "fp8"}
-    technique = Technique(precision="bf16" if autocast else "fp32", attention="sdpa")
+    in_16_bits = workload.technique.computes_in.sixteen_bits
+    technique = Technique(precision="bf16" if in_16_bits else "fp32", attention="sdpa")
     model = DecoderConfig(layers=1)
     tiny = workload.model_copy(update={"model": model, "technique": technique, "vocab_size": 1024})
     warm_up(build(tiny, torch.device("cuda")))

@@ -22,8 +22,6 @@ from vramlab.model.sources import make_model
 from vramlab.model.trained import Trained, hidden_matrices
 from vramlab.training.parallel import PARALLEL, SINGLE, LossModule, Ranks, ranks_of
 
-_AUTOCAST = frozenset({"bf16", "fp8"})
-"""Precisions for which torch.autocast runs matrix products in bfloat16."""
 _COMPILED = {
     ("default", False): "default",
     ("default", True): "reduce-overhead",
@@ -84,7 +82,7 @@ class Learner:
     def _loss_sum(
         self, model: Callable[[Tensor], Tensor], head: LossHead, inputs: Tensor, targets: Tensor
     ) -> Tensor:
-        autocast = self.technique.precision in _AUTOCAST
+        autocast = self.technique.computes_in.autocast
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
             return head(model(inputs), self.model.output_embedding(), targets)
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vramlab.config.axes import (
+    ADA,
     ADAPTER_VALUES,
+    AMPERE,
     ATTENTION_VALUES,
     FLOAT8_MULTIPLE,
     LOSS_HEAD_VALUES,
@@ -31,8 +33,7 @@ from vramlab.config.workload import Workload
 if TYPE_CHECKING:
     import torch
 
-_AMPERE, _ADA = (8, 0), (8, 9)
-_GENERATIONS = {_AMPERE: "8.0 (Ampere)", _ADA: "8.9 (Ada)"}
+_GENERATIONS = {AMPERE: "8.0 (Ampere)", ADA: "8.9 (Ada)"}
 
 
 def _generation(capability: tuple[int, int] | None) -> str:
@@ -116,8 +117,12 @@ def _has(machine: Machine, capability: tuple[int, int]) -> bool:
 
 _OBSTACLES = (
     _Obstacle(
-        lambda w, m: w.technique.precision == "tf32" and not _has(m, _AMPERE),
-        "TF32 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
+        lambda w, m: (
+            (needed := w.technique.computes_in.capability) is not None
+            and not _has(m, needed)
+            and not (m.kind == "cpu" and w.technique.computes_in.cpu)
+        ),
+        "{precision} needs an NVIDIA GPU of compute capability {precision_capability} or newer",
     ),
     _Obstacle(
         lambda w, m: (needed := _attention(w).capability) is not None and not _has(m, needed),
@@ -129,20 +134,8 @@ _OBSTACLES = (
         "newer",
     ),
     _Obstacle(
-        lambda w, m: (
-            w.technique.precision in {"bf16", "pure-bf16"}
-            and m.kind == "cuda"
-            and not _has(m, _AMPERE)
-        ),
-        "bf16 needs an NVIDIA GPU of compute capability 8.0 (Ampere) or newer",
-    ),
-    _Obstacle(
-        lambda w, m: w.technique.precision == "fp8" and not _has(m, _ADA),
-        "fp8 needs an NVIDIA GPU of compute capability 8.9 (Ada) or newer",
-    ),
-    _Obstacle(
         lambda w, _: (
-            w.technique.precision == "fp8"
+            w.technique.computes_in.float8
             and isinstance(w.model, DecoderConfig)
             and bool(w.model.d_model % FLOAT8_MULTIPLE or w.model.d_ff % FLOAT8_MULTIPLE)
         ),
@@ -260,6 +253,8 @@ class _Facts(dict[str, object]):
     def __init__(self, workload: Workload, machine: Machine) -> None:
         attention = _attention(workload)
         super().__init__(
+            precision=workload.technique.precision,
+            precision_capability=_generation(workload.technique.computes_in.capability),
             kernel=attention.package or f"attention {workload.technique.attention}",
             capability=_generation(attention.capability),
             not_on_cpu=attention.not_on_cpu,
