@@ -27,6 +27,7 @@ BF16 = {"precision": "bf16", "attention": "sdpa", "optimizer": "fused"}
 FUSED, PURE = {"loss_head": "fused"}, {"precision": "pure-bf16"}
 FP8, PURE_FP8 = {"precision": "fp8"}, {"precision": "pure-bf16-fp8"}
 COMPILED = {"compile": "default"}
+TILED = {"feed_forward": "tiled"}
 LEAST = {"loss_head": "cce", "checkpointing": "block", "optimizer": "in-backward"}
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "full head": BF16,
@@ -58,7 +59,12 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "selective, fused head": BF16 | FUSED | {"checkpointing": "selective"},
     "block, fused head": BF16 | FUSED | {"checkpointing": "block"},
     "block, cce, in-backward": BF16 | LEAST,
-    "block, cce, in-backward, tiled, pure-bf16": BF16 | PURE | LEAST | {"feed_forward": "tiled"},
+    "block, cce, in-backward, tiled, pure-bf16": BF16 | PURE | LEAST | TILED,
+    "budget 0.1, offload, cce, in-backward, tiled, pure-bf16": BF16
+    | PURE
+    | LEAST
+    | TILED
+    | {"checkpointing": {"budget": 0.1}, "offload": "activations"},
 }
 PEERS: dict[str, set[str]] = {
     "transformers": set(),

@@ -67,6 +67,7 @@ TECHNIQUES = {
     "offload_block": {"offload": "activations", "checkpointing": "block"},
     "pure_bf16": {"precision": "pure-bf16", "attention": "sdpa"},
     "fp8": {"precision": "fp8", "attention": "sdpa"},
+    "pure_bf16_fp8": {"precision": "pure-bf16-fp8", "attention": "sdpa"},
     "compiled": {"compile": "default", "attention": "sdpa"},
     "compiled_fused": {"compile": "default", "attention": "sdpa", "loss_head": "fused"},
     "compiled_recomputed": {
@@ -101,6 +102,7 @@ BOUNDS = {
     "bf16": (4e-3, 6e-2),
     "pure-bf16": (4e-3, 6e-2),
     "fp8": (5e-3, 0.25),
+    "pure-bf16-fp8": (5e-3, 0.25),
 }
 """Bounds of the relative error of the loss and of the gradients, by precision: some ten times what
 rounding to 24, 11 and 8 bits gives; of 8-bit floats, twice."""

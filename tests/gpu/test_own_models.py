@@ -48,9 +48,12 @@ TECHNIQUES = {
     "flex": _BF16 | {"attention": "flex"},
     "pure-bf16": _BF16 | {"precision": "pure-bf16"},
     "fp8": _BF16 | {"precision": "fp8"},
+    "pure-bf16-fp8": _BF16 | {"precision": "pure-bf16-fp8"},
     "checkpointing": {"checkpointing": "block"},
     "selective": _BF16 | {"checkpointing": "selective"},
     "offload": {"offload": "activations"},
+    "budget": _BF16 | {"checkpointing": {"budget": 0.3}},
+    "budget, offload": _BF16 | {"checkpointing": {"budget": 0.3}, "offload": "activations"},
     "recomputed": {"feed_forward": "recomputed"},
     "chunked": {"loss_head": "chunked", "chunk_tokens": 50},
     "fused": {"loss_head": "fused", "chunk_tokens": 50},
@@ -62,7 +65,10 @@ TECHNIQUES = {
     "lora": _BF16 | {"adapter": "lora", "loss_head": "fused"},
     "lora, cce": _BF16 | {"adapter": "lora", "loss_head": "cce"},
 }
-TOLERANCES = {"fp32": 2e-4, "tf32": 2e-2, "bf16": 5e-2, "pure-bf16": 8e-2, "fp8": 0.25}
+TOLERANCES = {
+    **{"fp32": 2e-4, "tf32": 2e-2, "bf16": 5e-2, "pure-bf16": 8e-2},
+    **{"fp8": 0.25, "pure-bf16-fp8": 0.25},
+}
 """Of the worst gradient, by precision; the loss has a tenth of it."""
 
 

@@ -16,8 +16,7 @@ step runs, by torch's counter, so that what is computed again counts again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -26,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vramlab.config.axes import ATTENTION_VALUES, LOSS_HEAD_VALUES
 from vramlab.memory.allocator import free_memory, release
 from vramlab.memory.out_of_memory import is_out_of_memory
+from vramlab.model.kernel_flops import FORMULAS
 from vramlab.model.language_model import LanguageModel
 from vramlab.model.quantised import size
 from vramlab.training.learner import Learner
@@ -170,7 +170,7 @@ def _count(learner: Learner, length: int) -> int | None:
     learner = dataclasses.replace(learner, compiled=None)
     tokens = torch.zeros((1, length), dtype=torch.int64, device=learner.device)
     try:
-        with FlopCounterMode(display=False, custom_mapping=dict(_FORMULAS)) as counter:
+        with FlopCounterMode(display=False, custom_mapping=dict(FORMULAS)) as counter:
             learner.loss_sum(tokens, tokens).backward()
     except RuntimeError as error:
         if not is_out_of_memory(error) or learner.wrapped is not None:
@@ -178,47 +178,3 @@ def _count(learner: Learner, length: int) -> int | None:
         release(error)
         return None
     return int(counter.get_total_flops())
-
-
-def _added_product(_: Any, a: Any, b: Any, *__: Any, **___: Any) -> int:
-    """Of [m, k] and [k, n], which torch does not count where it is added in place or in 32 bits."""
-    return int(2 * a[0] * a[1] * b[1])
-
-
-def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    """Queries [batch, heads, time, width]; keys and values may have fewer heads."""
-    batch, heads, length, width = q
-    return int(2 * batch * heads * length * k[2] * (width + v[3]))
-
-
-def _attention_backward(_: Any, q: Any, k: Any, v: Any, *__: Any, **___: Any) -> int:
-    """The scores again, and the gradients of scores, queries, keys and values."""
-    batch, heads, length, width = q
-    return int(2 * batch * heads * length * k[2] * (3 * width + 2 * v[3]))
-
-
-def _grouped_product(a: Any, b: Any, *_: Any, **__: Any) -> int:
-    """Of the rows of all experts; groups may be parts of the rows, the columns or between them."""
-    batch = a[0] if len(a) == len(b) == 3 else 1
-    return int(2 * batch * a[-2] * a[-1] * b[-1])
-
-
-def _formulas() -> Mapping[Any, Callable[..., int]]:
-    """Of sums with a product, and of attention, for the CPU and for groups: not all are torch's."""
-    kernels = (
-        *("flash_attention", "flash_attention_for_cpu"),
-        *("efficient_attention", "cudnn_attention"),
-    )
-    found: dict[Any, Callable[..., int]] = dict.fromkeys(
-        (torch.ops.aten.addmm, torch.ops.aten.addmm_), _added_product
-    )
-    found[torch.ops.aten._grouped_mm] = _grouped_product
-    for kernel in kernels:
-        for end, formula in (("", _attention), ("_backward", _attention_backward)):
-            operation = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}{end}", None)
-            if operation is not None:
-                found[operation] = formula
-    return found
-
-
-_FORMULAS = _formulas()

@@ -37,8 +37,8 @@ from torch.utils.checkpoint import (
     checkpoint,
     create_selective_checkpoint_contexts,
 )
-from torch.utils.flop_counter import flop_registry
 
+from vramlab.model.kernel_flops import flops_of
 from vramlab.model.storage import storage_address
 
 FLOPS_PER_BYTE = 300
@@ -253,8 +253,7 @@ class _Observer(TorchDispatchMode):
         made = {storage_address(t): t for t in _tensors(result) if storage_address(t) not in taken}
         numbers = {self._number(address, tensor) for address, tensor in made.items()}
         size = sum(map(_bytes, made.values()))
-        flops = flop_registry.get(func.overloadpacket)
-        work = 0 if flops is None else flops(*args, **(kwargs or {}), out_val=result)
+        work = flops_of(func, args, kwargs or {}, result)
         cost = max(sum(map(_bytes, taken.values())) + size, work / FLOPS_PER_BYTE)
         random = torch.Tag.nondeterministic_seeded in func.tags
         keepable = not func._schema.is_mutable

@@ -27,6 +27,7 @@ from vramlab.config.model import TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.model.adapt import Parts, norms_in
 from vramlab.model.adapters import quantiser
+from vramlab.model.causal_masks import without_masks
 from vramlab.model.language_model import AttentionLayer, UnsuitableModel
 from vramlab.model.materialise import Finish, NoInitialValues, materialise, replace_children
 from vramlab.model.output_trace import OutputTrace, trace_output
@@ -64,6 +65,8 @@ def make_network(
         ModelError: the configuration or the weights cannot be used.
         UnsuitableModel: the architecture has no such attention kernel or window.
     """
+    if technique.compile != "none":
+        without_masks()
     with _quiet():
         configuration = read_configuration(model, vocab_size)
         _set_window(configuration, technique)
