@@ -422,9 +422,9 @@ def test_what_is_wrong_beside_the_first_is_counted_and_where_it_is_named():
         (
             {"precision": "bf32"},
             "'techniques.a.precision' has the value 'bf32', and known are 'fp32', 'tf32', 'bf16', "
-            "'pure-bf16', 'fp8'; did you mean 'tf32' or 'fp32' or 'bf16'?",
+            "'pure-bf16', 'fp8', 'pure-bf16-fp8'; did you mean 'tf32' or 'fp32' or 'bf16'?",
         ),
-        ({"precision": 16}, "'pure-bf16', 'fp8'; take one of these"),
+        ({"precision": 16}, "'pure-bf16', 'fp8', 'pure-bf16-fp8'; take one of these"),
         ({"attention": "flsh"}, "did you mean 'flash'"),
         ({"processes": "al"}, "'techniques.a.processes' has the value 'al' and should be a whole"),
         ({"cuda_graphs": "yess"}, "has the value 'yess' and should be true or false; change it"),

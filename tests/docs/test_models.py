@@ -28,7 +28,7 @@ ROWS = {
     "`precision`: fp32, tf32, bf16, pure-bf16": [
         {"precision": value} for value in ("fp32", "tf32", "bf16", "pure-bf16")
     ],
-    "`precision`: fp8": [{"precision": "fp8"}],
+    "`precision`: fp8, pure-bf16-fp8": [{"precision": value} for value in ("fp8", "pure-bf16-fp8")],
     "`attention`: plain": [{"attention": "plain"}],
     "`attention`: math, sdpa, flash, flex": [
         {"attention": "math"},

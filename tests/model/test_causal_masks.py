@@ -69,5 +69,5 @@ def test_positions_of_several_sequences_keep_their_mask():
     assert masks.find_packed_sequence_indices(plain) is None
     expected = masks.find_packed_sequence_indices(packed)
     assert expected.tolist() == [[0, 0, 0, 1, 1, 1]]
-    asked = torch.compile(lambda x: masks.find_packed_sequence_indices(x), backend="eager")
+    asked = torch.compile(masks.find_packed_sequence_indices, backend="eager")
     assert torch.equal(asked(packed), expected)

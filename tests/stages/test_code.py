@@ -42,11 +42,11 @@ data/batches data/sequences
 measure/kernel_limit
 memory/allocator memory/budget memory/counter memory/limits memory/meter memory/out_of_memory
 model/activation model/activation_budget model/adapt model/adapters model/attention
-model/bf16_stochastic model/checkpointing model/cross_entropy model/cut_head model/decoder
-model/feed_forward model/float8 model/fused_head
-model/kernels model/language_model model/logits model/loss_heads model/materialise model/muon
-model/offload
-model/optimizers model/output_trace model/python_model model/quantised model/sources
+model/bf16_stochastic model/causal_masks model/checkpointing model/cross_entropy model/cut_head
+model/decoder model/feed_forward model/float8 model/fused_head
+model/kernel_flops model/kernels model/language_model model/logits model/loss_heads
+model/materialise model/muon
+model/offload model/optimizers model/output_trace model/python_model model/quantised model/sources
 model/storage
 model/tiling model/token_mixing model/torchao_adamw model/trained model/transformers_model
 model/triton model/without_values

@@ -297,8 +297,8 @@ def test_chunks_are_large_enough_for_a_gpu_and_small_relative_to_the_batch():
 
     assert size("fused", 512 * 256, 128, 12_000) == 2432
     assert size("fused", 16_384, 896, 151_936) == 192
-    assert size("fused", 8192, 2048, 128_256) == 352
-    assert size("fused", 8192, 4096, 128_256) == 352
+    assert size("fused", 8192, 2048, 128_256) == 384
+    assert size("fused", 8192, 4096, 128_256) == 384
     copied = logits.fused_logits_beside_a_copy
     assert logits.chunk_size(16_384, 128_256, copied(2048, 128_256)) == 512
     assert logits.chunk_size(512 * 256, 12_000, copied(128, 12_000)) == 2432

@@ -128,8 +128,10 @@ SIGNALS = {
 @pytest.mark.parametrize(
     ("stage", "how"),
     [
-        *((stage, "Ctrl-C") for stage in JOBS),
-        ("batch_size", "SIGINT"),
+        ("download", "Ctrl-C"),
+        ("batch_size", "Ctrl-C"),
+        pytest.param("profile", "Ctrl-C", marks=long),
+        pytest.param("batch_size", "SIGINT", marks=long),
         ("batch_size", "SIGTERM"),
     ],
 )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from marks import long
+from marks import long, some
 from pipeline import TINY, Checkout, made_once, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -83,7 +83,11 @@ def saving(finished, tmp_path_factory) -> Checkout:
     return Checkout(made_once(tmp_path_factory, "saving", make))
 
 
-@pytest.fixture(params=STAGES)
+# One with two outputs, one on the device, one that has checkpoints, and the one at the end.
+BY_DEFAULT = {"quality", "batch_size", "epoch", "report"}
+
+
+@pytest.fixture(params=some(STAGES, shown=BY_DEFAULT))
 def stage(request) -> Stage:
     return STAGES[request.param]
 
@@ -214,18 +218,6 @@ def test_after_a_killed_snakemake_the_next_one_says_what_to_do(stage, disturbed)
     assert not any((checkout.root / output).exists() for output in targets(stage)[1:])
 
 
-# One with two outputs, one on the device, one that has checkpoints, and the one at the end.
-BY_DEFAULT = {"quality", "batch_size", "epoch", "report"}
-
-
-@pytest.mark.parametrize(
-    "stage",
-    [
-        pytest.param(stage, marks=() if name in BY_DEFAULT else long)
-        for name, stage in STAGES.items()
-    ],
-    ids=STAGES,
-)
 def test_a_killed_snakemake_leaves_a_job_that_spoils_nothing(stage, disturbed, undisturbed):
     checkout, hold = disturbed
     held = hold()

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from pipeline import TINY, Checkout, made_once, make_checkout
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+# On one worker, which makes their runs once.
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("spread")]
 
 CONFIG = {
     **TINY,

@@ -78,7 +78,7 @@ class Technique(Section):
     loss_head: Annotated[LossHead, Field(description=descriptions(LOSS_HEAD_VALUES))] = "full"
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens in a chunk of the loss head; null takes a sixteenth of the batch, or fewer, so that a
-    chunk has at most 2.9e7 logits; where the model is wide, fused up to 4.6e7 and chunked 1e8."""
+    chunk has at most 2.9e7 logits; where the model is wide, fused up to 4.9e7 and chunked 1e8."""
     optimizer: Annotated[Optimizer, Field(description=descriptions(OPTIMIZER_VALUES))] = "adam"
     adapter: Annotated[Adapter, Field(description=descriptions(ADAPTER_VALUES))] = "none"
     adapter_rank: Annotated[int, Field(ge=1)] = 16

@@ -31,7 +31,7 @@ def without_masks() -> None:
     In place of two functions of transformers, for the rest of the process.
     """
     _Seen.plain = None
-    masks = importlib.import_module("transformers.masking_utils")
+    masks: Any = importlib.import_module("transformers.masking_utils")
     if not hasattr(masks.is_tracing, "__wrapped__"):
         masks.is_tracing = _values_matter(masks.is_tracing)
         masks.find_packed_sequence_indices = _as_seen(masks.find_packed_sequence_indices)
