@@ -5,6 +5,7 @@ import torch
 from marks import long, some
 from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
 from torch._dynamo.exc import TorchDynamoException
+from torch._functorch import partitioners
 from torch._inductor import scheduler
 from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.utils._python_dispatch import _disable_current_modes
@@ -110,6 +111,21 @@ def test_the_largest_batch_is_the_measured_one_or_beside_it():
     limit = 10 * 2**30 - (128 + 26 + 96) * 2**20
     assert found.largest(limit) == pytest.approx(146, abs=2)
     assert found.complete
+
+
+def test_a_budget_is_not_spent_on_attention(monkeypatch):
+    """An H100 and an H200 computed it again: torch does not know cuDNN's for expensive."""
+    asked, estimate = [], partitioners.estimate_runtime
+
+    def noted(node):
+        asked.append(str(node.target))
+        return estimate(node)
+
+    monkeypatch.setattr(partitioners, "estimate_runtime", noted)
+    axes = {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.3}}
+    assert peaks_of(small(**axes), 2**12 // 32)[0] > 0
+    assert "aten.addmm.default" in asked
+    assert not any("attention" in name for name in asked)
 
 
 def test_fused_operations_leave_no_tensors_between_them():

@@ -140,6 +140,7 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
         attention="flex",
         precision="fp8",
         optimizer="ao-8bit",
+        checkpointing="budget",
     )
     notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
     notes |= {flops.SKIPPED_TILES, flops.COMPILED_BUDGET, flops.BUDGET_OF_KERNEL}

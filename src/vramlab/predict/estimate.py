@@ -335,5 +335,8 @@ def caveats(technique: Technique) -> list[str]:
         "torchao's compiled update is counted as its operations one by one": (
             technique.optimizer in {"ao-8bit", "ao-4bit"}
         ),
+        "what the compiler keeps within a budget differs from batch to batch, by some per cent": (
+            technique.compile != "none" and technique.checkpointing == "budget"
+        ),
     }
     return [reason for reason, applies in left_out.items() if applies]

@@ -36,6 +36,7 @@ import torch
 import torch.overrides
 from torch import Tensor, fx
 from torch._dynamo.device_interface import CudaInterface
+from torch._functorch import partitioners
 from torch._inductor import compile_fx, scheduler
 from torch._inductor.debug import DebugContext
 from torch._inductor.graph import GraphLowering
@@ -89,7 +90,20 @@ def forget() -> None:
 
 
 def _backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
-    return compile_fx.compile_fx(graph, inputs, inner_compile=_compile_pass)
+    ops = functools.partial(_ops_on_hopper, partitioners.get_default_op_list)
+    with mock.patch.object(partitioners, "get_default_op_list", ops):
+        return compile_fx.compile_fx(graph, inputs, inner_compile=_compile_pass)
+
+
+def _ops_on_hopper(default: Callable[[], Any]) -> Any:
+    """What the partitioner takes for expensive, where torch prefers cuDNN's attention.
+
+    That is not in its list as the flash kernel is, which stands for it here. So under a budget it
+    is computed again for nothing.
+    """
+    ops = default()
+    ops.compute_intensive_ops.discard(torch.ops.aten._scaled_dot_product_flash_attention)
+    return ops
 
 
 def _compile_pass(graph: fx.GraphModule, inputs: Sequence[Any], **options: Any) -> Any:
