@@ -147,9 +147,10 @@ class StepMode(FakeTensorMode):
 
     def _is_usual(self, tensor: FakeTensor) -> bool:
         """Whether shape, strides, offset and type are all that an operation makes of a tensor."""
+        attributes = vars(tensor)
         return (
-            tensor.constant is None
-            and tensor.fake_device == self._device
+            attributes["constant"] is None
+            and attributes["_fake_device"] == self._device
             and tensor.layout is torch.strided
             and not tensor.dtype.is_complex
             and not tensor.is_neg()
