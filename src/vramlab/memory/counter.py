@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.results.memory import MemoryPoint
 
-_SEQUENCES = list, tuple
+_SEQUENCES = list, tuple  # `list | tuple` would be made anew for each argument
 
 
 class Counter(TorchDispatchMode):
@@ -36,6 +36,7 @@ class Counter(TorchDispatchMode):
         self.limit = limit
         self.device_type = device_type
         self._live = self._peak = 0
+        # By storage: a reference, the bytes counted, and those that it had by its own account.
         self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
 
     def point(self) -> MemoryPoint:
@@ -83,8 +84,7 @@ class Counter(TorchDispatchMode):
         result = func(*args, **kwargs)
         self._count(result)
         self._count_inputs(args)
-        if self._live > self._peak:
-            self._peak = self._live
+        self._peak = max(self._peak, self._live)
         if self._live > self.limit:
             raise OutOfMemory(
                 f"{self._live / 2**20:.1f} MiB of live tensors exceed the limit of "
