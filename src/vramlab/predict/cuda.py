@@ -339,6 +339,7 @@ _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
 _WITH_BIAS = frozenset(
     getattr(packet, name) for packet in (_ATEN.addmm, _ATEN.addmm_) for name in packet.overloads()
 )
+"""Products to which a vector may be added."""
 
 
 _WORKSPACES: Mapping[Any, Mapping[str, int]] = {

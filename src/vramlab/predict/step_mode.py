@@ -94,8 +94,7 @@ class StepMode(FakeTensorMode):
         kwargs = kwargs or {}
         tensors: list[FakeTensor] = []
         try:
-            # An operation lives as long as torch, and its own hash is slow.
-            key: tuple[Any, ...] = id(func), torch.get_default_dtype(), self._key(args, tensors)
+            key: tuple[Any, ...] = func, torch.get_default_dtype(), self._key(args, tensors)
             if kwargs:
                 key = *key, tuple(kwargs), self._key(kwargs.values(), tensors)
         except _Unlike:
