@@ -50,6 +50,7 @@ with one_sentence():
     from vramlab.config.experiment import check_file
     from vramlab.stages.display import show_one_line
     from vramlab.stages.interrupt import stop_at_once, stop_with_the_job
+    from vramlab.stages.prompt_end import end_promptly
 
 # The terminal and the signals belong to the workflow that the user runs, which may be another.
 DISPLAY = None
@@ -57,4 +58,5 @@ if not workflow.is_main_process:
     stop_with_the_job(JobScheduler)
 elif is_own_snakefile(workflow.main_snakefile):
     stop = stop_at_once(shell, JobScheduler)
+    end_promptly(JobScheduler)
     DISPLAY = show_one_line(logger, workflow.output_settings, stop)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional
 from workloads import workload
 
@@ -41,6 +41,16 @@ def modes():
 
 def layout(tensor):
     return tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype
+
+
+def test_a_fake_tensor_made_without_checks_is_as_torch_makes_it():
+    mode, plain = StepMode(), torch.empty(2, 3, dtype=torch.bfloat16, device="meta")
+    made, by_torch = mode._fake(plain), FakeTensor(mode, plain, torch.device("cpu"))
+    assert type(made) is FakeTensor
+    assert vars(made) == vars(by_torch)
+    assert layout(made) == layout(by_torch)
+    assert (made.device, made.requires_grad) == (by_torch.device, by_torch.requires_grad)
+    assert torch._C._dispatch_keys(made) == torch._C._dispatch_keys(by_torch)
 
 
 def described(results, given):

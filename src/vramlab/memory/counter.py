@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vramlab.memory.out_of_memory import OutOfMemory
 from vramlab.results.memory import MemoryPoint
 
+_SEQUENCES = list, tuple  # `list | tuple` would be made anew for each argument
+
 
 class Counter(TorchDispatchMode):
     """Counts the bytes of live storages on the devices of one type; use it as a context manager."""
@@ -34,7 +36,8 @@ class Counter(TorchDispatchMode):
         self.limit = limit
         self.device_type = device_type
         self._live = self._peak = 0
-        self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
+        # By storage: a reference, the bytes counted, and those that it had by its own account.
+        self._seen: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
 
     def point(self) -> MemoryPoint:
         """Current memory in bytes."""
@@ -95,21 +98,24 @@ class Counter(TorchDispatchMode):
 
     def _count(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            known = self._seen.get(id(storage))
+            # Nearly always one that is counted, on a device whose name takes longer to ask for.
+            if known is not None and known[2] == storage.nbytes():
+                return
             if value.device.type == self.device_type:
-                self._add(value.untyped_storage())
-        elif isinstance(value, list | tuple):
+                self._add(storage)
+        elif isinstance(value, _SEQUENCES):
             for part in value:
                 self._count(part)
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = id(storage)  # torch keeps one Python object for as long as the storage lives
         size = self._size(storage)
-        reference, counted = self._seen.get(key, (None, 0))
+        reference, counted, _ = self._seen.get(key, (None, 0, 0))
         if reference is None:
             reference = weakref.ref(storage, functools.partial(self._remove, key))
-        elif size == counted:
-            return
-        self._seen[key] = reference, size
+        self._seen[key] = reference, size, storage.nbytes()
         self._live += size - counted
 
     def _size(self, storage: torch.UntypedStorage) -> int:
@@ -119,6 +125,7 @@ class Counter(TorchDispatchMode):
         self._live -= self._seen.pop(key)[1]
 
 
-def hold_tensors(types: Iterable[type]) -> bool:
+@functools.cache
+def hold_tensors(types: tuple[type, ...]) -> bool:
     """Whether one of these subclasses of a tensor is made of plain tensors."""
     return any(hasattr(kind, "__tensor_flatten__") for kind in types)

@@ -57,6 +57,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 _ATEN = torch.ops.aten
+_DEVICE = torch.ops.prim.device.default
 _ONLY_OWNER = (4, 2)
 """References to a tensor, and to its storage, as a mode sees them when autograd adds to a gradient
 that it alone holds: its own, and those of the call and of the objects of Python. One that Python
@@ -100,7 +101,7 @@ class CudaCounter(Counter):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func`; count its outputs, its scratch memory and the workspaces that it needs."""
-        if func is torch.ops.prim.device.default:  # asked once for each node of the graph
+        if func is _DEVICE:  # asked once for each node of the graph
             return args[0].fake_device
         if hold_tensors(types):
             return NotImplemented
@@ -167,7 +168,7 @@ def _layer_norm(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _workspaces_of(func: Any, args: Any) -> Mapping[str, int]:
     """The workspaces that an operation needs; cuBLASLt adds vectors only."""
-    if func.overloadpacket in {_ATEN.addmm, _ATEN.addmm_} and args[0].dim() != 1:
+    if func in _WITH_BIAS and args[0].dim() != 1:
         return _CUBLAS
     return _WORKSPACES.get(func, {})
 
@@ -333,6 +334,12 @@ class _Uncounted:
 
 
 _CUBLAS = {"cuBLAS": CUBLAS_WORKSPACE}
+
+
+_WITH_BIAS = frozenset(
+    getattr(packet, name) for packet in (_ATEN.addmm, _ATEN.addmm_) for name in packet.overloads()
+)
+"""Products to which a vector may be added."""
 
 
 _WORKSPACES: Mapping[Any, Mapping[str, int]] = {

@@ -63,6 +63,7 @@ NEEDS_VALUES = (
     GuardOnDataDependentSymNode,
 )
 """What torch raises where a tensor without values is asked for one."""
+_ATEN = torch.ops.aten
 _WHOLE = frozenset({torch.int64, torch.int32})
 AS_IF_NOT_COMPILED = "compiled code is counted as if it were not; the compiler chooses what to keep"
 AS_TORCHS_FLASH = "flash-attn in compiled code is counted as torch's flash kernel"
@@ -413,12 +414,12 @@ class _Scalars(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is _ATEN._local_scalar_dense.default:
             if args[0].dtype in _WHOLE:
                 raise DataDependentOutputException(func)
             return 0.0 if args[0] in self._below else 1.0
         result = func(*args, **(kwargs or {}))
-        if func.overloadpacket is torch.ops.aten.lt and result.dim() == 0:
+        if func.overloadpacket is _ATEN.lt and result.dim() == 0:
             self._below[result] = True
         return result
 

@@ -41,6 +41,8 @@ _DIRECT = frozenset(
 """Operations of which torch's code for the device `meta`, which FakeTensorMode reaches by a long
 way or does not take, says all: no value, device or symbol plays a part in their results."""
 _GROUPED = _ATEN._grouped_mm.default
+_DEVICE = torch.ops.prim.device.default
+_META = torch.device("meta")
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format}
 )
@@ -55,6 +57,10 @@ class _Recipe(NamedTuple):
     """Shape, strides, offset and type; None for the argument itself, or a constant."""
     constant: Any = None
     """The result, if it is no tensor."""
+
+
+_NEW: Any = object()
+"""In place of recipes: not seen before."""
 
 
 class _Unlike(Exception):
@@ -75,6 +81,7 @@ class StepMode(FakeTensorMode):
         super().__init__(allow_non_fake_inputs=True)
         self.cache_enabled = False  # of FakeTensorMode
         self._device = torch.device("cpu")
+        self._attributes = vars(FakeTensor(self, torch.empty(0, device=_META), self._device))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -82,7 +89,7 @@ class StepMode(FakeTensorMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.prim.device.default:
+        if func is _DEVICE:
             return args[0].device
         kwargs = kwargs or {}
         tensors: list[FakeTensor] = []
@@ -92,10 +99,10 @@ class StepMode(FakeTensorMode):
                 key = *key, tuple(kwargs), self._key(kwargs.values(), tensors)
         except _Unlike:
             return self.dispatch(func, types, args, kwargs)
-        if key in self._seen:
-            known = self._seen[key]
-            if known is None:
-                return self.dispatch(func, types, args, kwargs)
+        known = self._seen.get(key, _NEW)
+        if known is None:
+            return self.dispatch(func, types, args, kwargs)
+        if known is not _NEW:
             form, recipes = known
             return form([self._made(recipe, tensors) for recipe in recipes])
         before = [*map(_layout, tensors)]
@@ -115,7 +122,7 @@ class StepMode(FakeTensorMode):
             return self.dispatch(func, types, args, kwargs)
         with in_kernel_invocation_manager(self):
             made = direct(*args, **kwargs)
-        return tree_map_only(Tensor, lambda t: FakeTensor(self, t, self._device), made)
+        return tree_map_only(Tensor, self._fake, made)
 
     def _key(self, values: Any, tensors: list[FakeTensor]) -> tuple[Any, ...]:
         """What the results depend on of some arguments, whose tensors are added to `tensors`."""
@@ -139,9 +146,10 @@ class StepMode(FakeTensorMode):
 
     def _is_usual(self, tensor: FakeTensor) -> bool:
         """Whether shape, strides, offset and type are all that an operation makes of a tensor."""
+        attributes = vars(tensor)
         return (
-            tensor.constant is None
-            and tensor.fake_device == self._device
+            attributes["constant"] is None
+            and attributes["_fake_device"] == self._device
             and tensor.layout is torch.strided
             and not tensor.dtype.is_complex
             and not tensor.is_neg()
@@ -187,10 +195,22 @@ class StepMode(FakeTensorMode):
             return constant if index is None else tensors[index]
         shape, strides, offset, dtype = layout
         # This mode is off while it dispatches, so these are plain tensors on the device `meta`.
-        made = torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+        made = torch.empty_strided(shape, strides, dtype=dtype, device=_META)
         if index is not None:
             made.set_(tensors[index].untyped_storage(), offset, shape, strides)
-        return FakeTensor(self, made, self._device)
+        return self._fake(made)
+
+    def _fake(self, made: Tensor) -> FakeTensor:
+        """`FakeTensor(self, made, self._device)`, whose checks take longer than all else here."""
+        fake = Tensor._make_subclass(
+            FakeTensor, made, dispatch_device=True, device_for_backend_keys=self._device
+        )
+        if self._allow_unsafe_data_ptr_access:
+            torch._C._set_warn_deprecated_on_mutable_data_ptr(fake)
+        else:
+            torch._C._set_throw_on_mutable_data_ptr(fake)
+        vars(fake).update(self._attributes)
+        return fake
 
 
 def _grouped_product(a: Tensor, b: Tensor, offs: Tensor | None = None, *_: Any) -> Tensor:
