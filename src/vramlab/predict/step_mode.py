@@ -43,6 +43,8 @@ way or does not take, says all: no value, device or symbol plays a part in their
 _GROUPED = _ATEN._grouped_mm.default
 _DEVICE = torch.ops.prim.device.default
 _META = torch.device("meta")
+_OF_DEVICE = "_fake_device" if hasattr(FakeTensor, "fake_device") else "fake_device"
+"""The attribute behind FakeTensor.fake_device: itself in torch before 2.13."""
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format}
 )
@@ -149,7 +151,7 @@ class StepMode(FakeTensorMode):
         attributes = vars(tensor)
         return (
             attributes["constant"] is None
-            and attributes["_fake_device"] == self._device
+            and attributes[_OF_DEVICE] == self._device
             and tensor.layout is torch.strided
             and not tensor.dtype.is_complex
             and not tensor.is_neg()
