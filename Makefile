@@ -42,7 +42,7 @@ demo: $(VENV)/run.stamp ## Run the whole pipeline on a made-up corpus, on two CP
 	@echo "Snakemake's: results/demo/report.html"
 
 test: $(VENV)/dev.stamp ## Run all tests that this machine can
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/dev.stamp ## Check format, types, imports and the workflow
 	$(BIN)/ruff check

@@ -29,7 +29,10 @@ def one_thread():
 TOGETHER = (
     "tests/slurm/",  # one SLURM a machine
     "tests/gpu/",  # they measure memory and times
-    "tests/measure/test_breakdown.py",  # what all look at is measured once
+    # What all of a file look at is made once, in a minute.
+    "tests/measure/test_breakdown.py",
+    "tests/training/test_parallel.py",
+    "tests/workflow/test_parallel.py",
     "tests/training/test_learner.py::test_compiled_",  # compilers are slow to start
 )
 """The tests that run one after the other in one of pytest's processes, by how their ids begin."""

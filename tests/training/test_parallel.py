@@ -10,8 +10,6 @@ import torch
 from vramlab.stages.launch import RankError, launch
 from vramlab.training.epoch import Interrupted
 
-pytestmark = pytest.mark.xdist_group("training_parallel")  # their runs are made once
-
 KINDS = {"ddp": 2, "fsdp": 2}
 """Processes."""
 CASES = {

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from pipeline import TINY, Checkout, made_once, make_checkout
 
-# On one worker, which makes their runs once.
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("spread")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 CONFIG = {
     **TINY,
