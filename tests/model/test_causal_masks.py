@@ -7,11 +7,17 @@ from torch.nn import functional
 from workloads import workload
 
 from vramlab.config.model import TransformersConfig
+from vramlab.model import causal_masks
 from vramlab.training.learner import build
 from vramlab.training.step import warm_up
 
 masks = pytest.importorskip("transformers.masking_utils")
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen(monkeypatch):
+    monkeypatch.setattr(causal_masks._Seen, "plain", {})
 
 
 def compiled(family, graphs):
@@ -61,6 +67,14 @@ def test_without_a_pass_before_it_compiled_code_has_masks():
     learner, tokens = compiled("llama", graphs := []), torch.arange(LENGTH)[None]
     learner.loss_sum(tokens, tokens)
     assert None not in masks_of(graphs)
+
+
+def test_a_model_that_is_made_again_has_none_at_once():
+    """As where a profile asks whether its steps repeat: with a mask they may not fit any more."""
+    warm_up(compiled("llama", []))
+    learner, tokens = compiled("llama", graphs := []), torch.arange(LENGTH)[None]
+    learner.loss_sum(tokens, tokens)
+    assert masks_of(graphs) == [None, None]
 
 
 def test_positions_of_several_sequences_keep_their_mask():

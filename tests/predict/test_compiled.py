@@ -49,7 +49,7 @@ def test_an_h200_took_what_is_predicted(name):
 @pytest.fixture
 def with_masks(monkeypatch):
     """Compiled code as it was when it was measured."""
-    monkeypatch.setattr(transformers_model, "without_masks", lambda: None)
+    monkeypatch.setattr(transformers_model, "without_masks", lambda _: None)
 
 
 @long
@@ -64,7 +64,7 @@ def test_llama_took_what_is_predicted_from_a_few_of_its_blocks(name):
 @long
 @pytest.mark.usefixtures("with_masks")
 def test_a_budget_took_about_what_is_predicted():
-    """4 % more, for a reason that is not known."""
+    """4 % more: with a mask, torch's memory-efficient kernel stands here for cuDNN's."""
     axes, measured = COMPILED_BUDGET
     (predicted,) = peaks_of(workload(axes, LLAMA, 128_256, 2048), 8)
     assert predicted / 2**30 == pytest.approx(measured, rel=0.05)

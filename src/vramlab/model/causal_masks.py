@@ -12,25 +12,30 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 
 class _Seen:
-    """What the last model that was made showed in passes that are not compiled."""
+    """What models showed in passes that are not compiled."""
 
-    plain: bool | None = None
-    """Whether its positions go up by one; None before the first pass."""
+    model = ""
+    """The one that was made last, by its configuration."""
+    plain: ClassVar[dict[str, bool]] = {}
+    """Whether the positions of a model go up by one, which it shows once for all that are made."""
 
 
-def without_masks() -> None:
+def without_masks(model: str) -> None:
     """Let the compiled code of the model that is made next do without masks that it does not need.
 
     In place of two functions of transformers, for the rest of the process.
+
+    Args:
+        model: its configuration, which tells models apart.
     """
-    _Seen.plain = None
+    _Seen.model = model
     masks: Any = importlib.import_module("transformers.masking_utils")
     if not hasattr(masks.is_tracing, "__wrapped__"):
         masks.is_tracing = _values_matter(masks.is_tracing)
@@ -55,10 +60,10 @@ def _as_seen(find_packed: Any) -> Any:
     @functools.wraps(find_packed)
     def found(position_ids: Tensor) -> Tensor | None:
         if torch.compiler.is_dynamo_compiling():
-            return None if _Seen.plain else find_packed(position_ids)
+            return None if _Seen.plain.get(_Seen.model) else find_packed(position_ids)
         indices: Tensor | None = find_packed(position_ids)
         if not position_ids.is_meta:  # where all comparisons are true
-            _Seen.plain = indices is None and _Seen.plain is not False
+            _Seen.plain[_Seen.model] = indices is None and _Seen.plain.get(_Seen.model, True)
         return indices
 
     return found

@@ -66,7 +66,7 @@ def make_network(
         UnsuitableModel: the architecture has no such attention kernel or window.
     """
     if technique.compile != "none":
-        without_masks()
+        without_masks(model.model_dump_json())
     with _quiet():
         configuration = read_configuration(model, vocab_size)
         _set_window(configuration, technique)
