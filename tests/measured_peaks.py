@@ -107,8 +107,8 @@ COMPILED_LLAMA = {
     "cce, pure-bf16": (_BF16 | _PURE | {"loss_head": "cce"}, 27.96),
     "cce, pure-bf16, 8bit": (_BF16 | _PURE | {"loss_head": "cce", "optimizer": "8bit"}, 25.69),
 }
-"""GiB of 8 x 2,048 tokens, of code with a causal mask: docs/results/own_models.md and
-docs/performance.md, torch 2.11, H100s, 2026-11-27 and 28."""
+"""GiB of 8 x 2,048 tokens, of code with a causal mask: docs/results/own_models.md, torch 2.11,
+H100s, 2026-11-27 and 28."""
 _BUDGET = {"loss_head": "cce", "checkpointing": {"budget": 0.5}}
 COMPILED_BUDGET = (_BF16 | _PURE | _BUDGET, 22.32)
 """The same with checkpointing to a budget; 2026-11-28."""

@@ -39,4 +39,5 @@ def test_no_card_hides_another_and_the_faster_type_is_faster():
 
 
 def test_each_precision_has_a_type_of_products():
+    assert PRECISION_VALUES["pure-bf16"].products == PRECISION_VALUES["bf16"].products == "bf16"
     assert {value.products for value in PRECISION_VALUES.values()} == set(KINDS)

@@ -65,7 +65,7 @@ def test_a_trial_leaves_no_memory_allocated(axes, monkeypatch, caplog):
     assert left() == 0
     if tried.technique.offload != "none":
         return  # on a CPU alone memory runs out in the hook itself, and torch then loses references
-    for share in (0.2, 0.8, 0.99):  # memory runs out in either pass
+    for share in (0.2, 0.5, 0.8, 0.9, 0.99):  # memory runs out in either pass
         assert not Trials(tried, Budget(CPU, int(share * trial.peak_allocated)), 2)(16).fits
         assert left() == 0, share
 

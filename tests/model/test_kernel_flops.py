@@ -8,17 +8,20 @@ from vramlab.model.kernel_flops import flops_of
 
 ATEN = torch.ops.aten
 B, H, T, D = 2, 4, 16, 8
+KERNELS = (
+    *("flash_attention", "flash_attention_for_cpu"),
+    *("efficient_attention", "cudnn_attention"),
+)
 
 
 def refuses(*_, **__):
     raise AssertionError("sdpa_flop_count: query/key/value shapes are incompatible")
 
 
-@pytest.mark.parametrize("kernel", ["flash", "flash_attention_for_cpu", "efficient", "cudnn"])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("shared", [1, 2])
 def test_attention_counts_scores_and_weighted_sum(kernel, shared, monkeypatch):
-    name = kernel if "attention" in kernel else f"{kernel}_attention"
-    function = getattr(ATEN, f"_scaled_dot_product_{name}").default
+    function = getattr(ATEN, f"_scaled_dot_product_{kernel}").default
     # As before torch 2.13 where heads of queries share keys and values.
     monkeypatch.setitem(flop_counter.flop_registry, function.overloadpacket, refuses)
     q, k = torch.empty(B, H, T, D), torch.empty(B, H // shared, T, D)
