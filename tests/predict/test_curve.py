@@ -86,3 +86,38 @@ def test_on_a_parabola_each_limit_takes_three_predictions_at_most():
 def test_three_points_give_the_parabola(a, b, c, at):
     curve = lambda x: a * x * x + b * x + c  # noqa: E731
     assert through({x: curve(x) for x in (3, 10, 11)}, at) == curve(at)
+
+
+class Planned:
+    """Peaks on a line, and others at sizes that were looked at closer."""
+
+    def __init__(self, itself):
+        self.itself, self.closer = itself, []
+        self.curve = Curve(self.peak, [1, 128], self.look_closer)
+
+    def peak(self, size):
+        return size * (self.itself if size in self.closer else 10) * 2**20
+
+    def look_closer(self, size):
+        if size in self.closer:
+            return False
+        self.closer.append(size)
+        return True
+
+
+def test_a_size_is_looked_at_closer():
+    planned = Planned(9)
+    assert planned.curve(100) == 1000 * 2**20
+    assert planned.curve.closely(100) == planned.curve(100) == 900 * 2**20
+    assert planned.curve(128) == 1280 * 2**20
+
+
+@pytest.mark.parametrize("itself", [9, 10, 11])
+def test_the_largest_size_was_looked_at_closer(itself):
+    planned = Planned(itself)
+    curve, limit = planned.curve, 1000 * 2**20
+    found = curve.largest_closely(limit, 10**4)
+    assert planned.closer[0] == 100
+    assert len(planned.closer) <= 2
+    assert curve.peaks[found] <= limit < curve.peaks[found + 1]
+    assert (found > 99) is (itself < 11)

@@ -13,6 +13,8 @@ _ROUNDING = 2**17
 """Bytes by which a peak can deviate from a curve, since tensors are rounded up to granules."""
 _LOOKS = 3
 """Predictions that a largest size takes where the peaks are on a parabola, or nearly so."""
+_CLOSER_LOOKS = 2
+"""Those of `largest_closely`, each of which may compile."""
 
 
 class Curve:
@@ -29,17 +31,50 @@ class Curve:
     sizes what is clear only guides the search: an answer there is predicted, with the size after.
     """
 
-    def __init__(self, peak: Callable[[int], int], first: Sequence[int]) -> None:
-        """`first`: two sizes that are predicted first."""
+    def __init__(
+        self,
+        peak: Callable[[int], int],
+        first: Sequence[int],
+        look_closer: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        """Nothing is predicted yet.
+
+        Args:
+            peak: predicts, in bytes.
+            first: two sizes that are predicted first.
+            look_closer: makes the prediction of a size exact, which may change that of others too;
+                returns whether it did anything.
+        """
         self.peaks: dict[int, int] = {}
         """The peaks predicted so far."""
-        self._peak, self._first = peak, first
+        self._peak, self._first, self._look_closer = peak, first, look_closer
 
     def __call__(self, size: int) -> int:
         """The peak in bytes."""
         if size not in self.peaks:
             self.peaks[size] = self._peak(size)
         return self.peaks[size]
+
+    def closely(self, size: int) -> int:
+        """The peak in bytes, looked at closer."""
+        self._changed_by_look_at(size)
+        return self(size)
+
+    def largest_closely(self, limit: int, upper: int) -> int:
+        """As `largest`, after closer looks at what that was before."""
+        found = self.largest(limit, upper)
+        for _ in range(_CLOSER_LOOKS):
+            if not found or not self._changed_by_look_at(found):
+                break
+            found = self.largest(limit, upper)
+        return found
+
+    def _changed_by_look_at(self, size: int) -> bool:
+        """Look closer; whether the known peaks were predicted anew."""
+        changed = self._look_closer(size)
+        if changed:
+            self.peaks = {known: self._peak(known) for known in self.peaks}
+        return changed
 
     def largest(self, limit: int, upper: int) -> int:
         """The largest size, up to `upper`, whose peak is at most `limit`; 0 if there is none."""

@@ -158,7 +158,8 @@ def predicted_peaks(
     try:
         with FakeRun.of(workload, cuda, micro_batches) as run:
             batches = _curve_of_batches(run)
-            most, steps, begin = batches.largest(room.limit, room.upper), room.trial_steps, None
+            most = batches.largest_closely(room.limit, room.upper)
+            steps, begin = room.trial_steps, None
             left_out = [*run.caveats, *caveats(technique)] if cuda else []
             if cuda and steps is not None and _is_tried(run, most):
                 # The search tries one more by itself.
@@ -221,7 +222,7 @@ def _batches(
     upper = limits.measure.max_batch_size
     batches = _curve_of_batches(run)
     limit = limit_of(limits.measure, device)
-    own = None if limit is None else batches.largest(limit, upper)
+    own = None if limit is None else batches.largest_closely(limit, upper)
     allowed = _allowed(limits.measure, device)
     if allowed is not None and own and device == _CUDA and _is_tried(run, own):
         own = largest_that_fits(run, own, allowed, limits.measure.confirm_steps, upper)
@@ -230,7 +231,7 @@ def _batches(
     if batch_size is None:
         batch_size = (max(on_cards, default=0) if own is None else own) or None
     if batch_size is not None:
-        batches(batch_size)
+        batches.closely(batch_size)
     return {
         "peaks": dict(sorted(batches.peaks.items())),
         "batch_size": batch_size,
@@ -241,7 +242,8 @@ def _batches(
 
 
 def _curve_of_batches(run: FakeRun) -> Curve:
-    return Curve(run.peak, [max(tokens // run.length, 1) for tokens in _FIRST_TOKENS])
+    first = [max(tokens // run.length, 1) for tokens in _FIRST_TOKENS]
+    return Curve(run.peak, first, lambda batch_size: run.look_closer(run.length * batch_size))
 
 
 def _longest(run: FakeRun, limits: Limits) -> list[int]:
@@ -267,18 +269,22 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
     if not upper:
         return {}
     if limit is not None:
-        longest = lengths.largest(limit, upper)
+        longest = lengths.largest_closely(limit, upper)
     else:
         longest = max(_on_cards(lengths, cards, upper, limits.measure.headroom), default=0)
     if longest:
-        lengths(longest)
+        lengths.closely(longest)
     return {UNIT * units: peak for units, peak in sorted(lengths.peaks.items())}
 
 
 def _lengths(run: FakeRun, batch_size: int) -> Curve:
     """The peak by the length in units."""
     first = [max(tokens // UNIT // batch_size, 1) for tokens in _FIRST_TOKENS]
-    return Curve(lambda units: run.peak_of_length(UNIT * units, batch_size), first)
+    return Curve(
+        lambda units: run.peak_of_length(UNIT * units, batch_size),
+        first,
+        lambda units: run.look_closer(UNIT * units * batch_size),
+    )
 
 
 def _on_cards(curve: Curve, cards: Sequence[float], upper: int, free: Headroom) -> list[int]:
@@ -335,7 +341,7 @@ def caveats(technique: Technique) -> list[str]:
         "torchao's compiled update is counted as its operations one by one": (
             technique.optimizer in {"ao-8bit", "ao-4bit"}
         ),
-        "what the compiler keeps within a budget differs from batch to batch, by some per cent": (
+        "batches other than the compared one may be some per cent off within a budget": (
             technique.compile != "none" and technique.checkpointing == "budget"
         ),
     }

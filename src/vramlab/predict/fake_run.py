@@ -122,10 +122,8 @@ class FakeRun:
         self._peaks = functools.cache(self._step)
         self._lengths = functools.cache(self._step_of_length)
         self._blocks = self._learner.model.block_list()
-        # To a budget, the compiler plans all blocks together.
-        planned = self._regions is not None and self.technique.checkpointing_budget is not None
         if self._blocks is not None and (
-            planned or len(self._blocks) <= DEEP or not alike(list(self._blocks))
+            self._is_planned or len(self._blocks) <= DEEP or not alike(list(self._blocks))
         ):
             self._blocks = None
         self._confirmed_at = 0
@@ -237,6 +235,24 @@ class FakeRun:
     def technique(self) -> Technique:
         """The technique that runs, without what is not modelled."""
         return self._learner.technique
+
+    @property
+    def _is_planned(self) -> bool:
+        """Whether the compiler plans all blocks together, for each batch anew: to a budget."""
+        return self._regions is not None and self.technique.checkpointing_budget is not None
+
+    def look_closer(self, tokens: int) -> bool:
+        """Compile for a batch of very many tokens, if its peak is off the line between others.
+
+        Returns:
+            Whether the peaks of batches around it are others now.
+        """
+        if self._regions is None or not self._is_planned or tokens in self._regions.closely:
+            return False
+        self._regions.closely.add(tokens)
+        self._peaks.cache_clear()
+        self._lengths.cache_clear()
+        return True
 
     @property
     def length(self) -> int:

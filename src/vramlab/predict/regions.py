@@ -61,6 +61,8 @@ class Regions:
         self._counter = counter
         self._linear = linear
         self._by_length = False
+        self.closely: set[int] = set()
+        """Tokens of further batches that are compiled."""
         self.longest: int | None = None
         """The most tokens of a sequence that the model takes; None for no bound."""
         inductor.prepare()
@@ -90,7 +92,7 @@ class Regions:
             return dimension, [size]
         unit = UNIT if dimension else 1
         row = unit * math.prod(shape) // size
-        sizes = {unit * max(tokens // row, 1) for tokens in COMPILED_TOKENS}
+        sizes = {unit * max(tokens // row, 1) for tokens in (*COMPILED_TOKENS, *self.closely)}
         sizes |= {2 * min(sizes)} if len(sizes) == 1 else set()
         if dimension and self.longest is not None:
             sizes = {min(size, self.longest) for size in sizes}

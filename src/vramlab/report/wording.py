@@ -76,7 +76,7 @@ _RECORDED = (
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),
     mark("torchao's compiled update is counted as its operations one by one"),
-    mark("what the compiler keeps within a budget differs from batch to batch, by some per cent"),
+    mark("batches other than the compared one may be some per cent off within a budget"),
     mark("the kernel that flex_attention compiles is not counted"),
     mark("the kernel of the loss head leaves out gradients that are too small to matter"),
     mark("the compiler chooses what to compute again within the budget"),
