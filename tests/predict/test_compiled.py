@@ -7,6 +7,7 @@ from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LL
 from torch._dynamo.exc import TorchDynamoException
 from torch._functorch import partitioners
 from torch._inductor import scheduler
+from torch._inductor.async_compile import AsyncCompile
 from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from workloads import workload
@@ -234,13 +235,14 @@ def test_where_the_compiler_fails_code_is_counted_as_before(monkeypatch, caplog)
         assert run.peak(8) == counted
 
 
-def test_products_in_8_bits_are_not_computed(monkeypatch):
-    """Of zeros, at the sizes of a step: that took minutes."""
+def test_no_product_in_8_bits_is_computed_and_no_kernel_compiled(monkeypatch):
+    """Products of zeros, at the sizes of a step, took minutes; kernels went to other processes."""
 
     def fail(*_):
-        raise AssertionError("an operation is computed")
+        raise AssertionError("an operation is computed, or a kernel compiled")
 
     monkeypatch.setattr(fake_tensor, "run_fallback_kernel", fail)
+    monkeypatch.setattr(AsyncCompile, "process_pool", staticmethod(fail))
     monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
     assert peaks_of(small(precision="fp8", attention="sdpa"), 2**12 // 32)[0] > 0
 

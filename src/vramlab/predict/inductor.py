@@ -38,6 +38,7 @@ from torch import Tensor, fx
 from torch._dynamo.device_interface import CudaInterface
 from torch._functorch import partitioners
 from torch._inductor import compile_fx, scheduler
+from torch._inductor.async_compile import AsyncCompile
 from torch._inductor.debug import DebugContext
 from torch._inductor.graph import GraphLowering
 from torch._inductor.output_code import CompiledFxGraph
@@ -183,6 +184,8 @@ def _as_with_hopper() -> Iterator[None]:
         # Where there is a GPU, the search predicts before it makes a context there.
         (compile_fx, "get_cuda_device_context"): lambda _: contextlib.nullcontext(),
         (scheduler, "has_triton"): lambda: True,
+        # Nothing is to be compiled from the source of a kernel, in processes beside this one.
+        (AsyncCompile, "use_process_pool"): lambda *_: False,
         (_triton, "triton_hash_with_backend"): lambda: "",
     }
     with contextlib.ExitStack() as stack:
