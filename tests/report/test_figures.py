@@ -60,53 +60,44 @@ def test_the_same_results_give_the_same_bytes(two, tmp_path, name, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize(("code", "narrow"), [("en", False), ("pl", True)])
-def test_no_text_covers_another_or_leaves_the_figure(case, code, narrow):
-    config, results = case
-    for entry in catalog.figures(config):
-        with language.use(code):
-            figure = drawn(entry.name, results, narrow)
-        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in words(figure)]
-        for (a, one), (b, two) in itertools.combinations(boxes, 2):
-            across = min(one.x1, two.x1) - max(one.x0, two.x0)
-            up = min(one.y1, two.y1) - max(one.y0, two.y0)
-            assert across <= 2 or up <= 2, f"{entry.name}: {a!r} covers {b!r}"
-        for text, box in boxes:
-            assert box.x0 >= -1, f"{entry.name}: {text!r} is cut off on the left"
-            assert box.x1 <= figure.bbox.x1 + 1, f"{entry.name}: {text!r} is cut off on the right"
-
-
-@pytest.mark.parametrize(("code", "narrow"), [("en", True), ("pl", False)])
-def test_legends_are_inside_the_figure(case, code, narrow):
-    config, results = case
-    for entry in catalog.figures(config):
-        with language.use(code):
-            figure = drawn(entry.name, results, narrow)
-        for legend in figure.legends:
-            box = legend.get_window_extent()
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, entry.name
-            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, entry.name
-
-
 @pytest.mark.parametrize("code", ["en", "pl"])
 @pytest.mark.parametrize("narrow", [False, True])
-def test_the_name_of_an_axis_is_as_long_as_its_panel(case, code, narrow):
-    """Longer ones would reach under the panel beside, or above it."""
+def test_nothing_covers_another_or_leaves_its_place(case, code, narrow):
     config, results = case
     for entry in catalog.figures(config):
         with language.use(code):
             figure = drawn(entry.name, results, narrow)
-        for axes in (axes for axes in figure.axes if axes.get_visible()):
-            panel, room = axes.get_window_extent(), figure.dpi / 10
-            names = (axis.label for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text())
-            for name in names:
-                box = Text.get_window_extent(name)
-                assert box.width <= panel.width + room or name is axes.yaxis.label, (
-                    f"{entry.name}: {name.get_text()!r}"
-                )
-                assert box.height <= panel.height + room or name is axes.xaxis.label, (
-                    f"{entry.name}: {name.get_text()!r}"
-                )
+        assert_no_text_covers_another_or_leaves(figure, entry.name)
+        assert_legends_are_inside(figure, entry.name)
+        assert_names_are_as_long_as_their_panels(figure, entry.name)
+
+
+def assert_no_text_covers_another_or_leaves(figure, name):
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in words(figure)]
+    for (a, one), (b, two) in itertools.combinations(boxes, 2):
+        across = min(one.x1, two.x1) - max(one.x0, two.x0)
+        up = min(one.y1, two.y1) - max(one.y0, two.y0)
+        assert across <= 2 or up <= 2, f"{name}: {a!r} covers {b!r}"
+    for text, box in boxes:
+        assert box.x0 >= -1, f"{name}: {text!r} is cut off on the left"
+        assert box.x1 <= figure.bbox.x1 + 1, f"{name}: {text!r} is cut off on the right"
+
+
+def assert_legends_are_inside(figure, name):
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, name
+
+
+def assert_names_are_as_long_as_their_panels(figure, name):
+    """Those of axes: longer ones would reach under the panel beside, or above it."""
+    for axes in (axes for axes in figure.axes if axes.get_visible()):
+        panel, room = axes.get_window_extent(), figure.dpi / 10
+        for label in (axis.label for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text()):
+            box, text = label.get_window_extent(), f"{name}: {label.get_text()!r}"
+            assert box.width <= panel.width + room or label is axes.yaxis.label, text
+            assert box.height <= panel.height + room or label is axes.xaxis.label, text
 
 
 def test_a_legend_has_as_many_columns_as_fit(results):
