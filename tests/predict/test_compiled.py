@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from workloads import workload
 
-from vramlab.config.model import DecoderConfig
+from vramlab.config.model import DecoderConfig, PythonConfig
 from vramlab.model import transformers_model
 from vramlab.model.language_model import OutputEmbedding
 from vramlab.model.logits import loss_of
@@ -221,11 +221,71 @@ def test_techniques_that_save_memory_save_it_when_compiled(axes, saves):
     assert less < (1 - saves) * more
 
 
+BROKEN = """
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        BREAK
+        return x + self.down(self.up(x).relu())
+
+
+class Model(nn.Module):
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 64)
+        self.blocks = nn.ModuleList(Block(64) for _ in range(2))
+        self.output_embedding = nn.Linear(64, vocabulary, bias=False)
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return x
+"""
+
+
+@pytest.mark.parametrize("line", ["torch._dynamo.graph_break()", "print(end='')"])
+def test_code_in_several_graphs_is_predicted_too(tmp_path, monkeypatch, line):
+    """An error of Dynamo's between them, while a tensor died, ended the process by SIGABRT."""
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
+    peaks = []
+    for name, text in (("whole", "pass"), ("broken", line)):
+        path = tmp_path / f"{name}.py"
+        path.write_text(BROKEN.replace("BREAK", text))
+        model = PythonConfig(source="python", path=str(path), function="Model")
+        tried = workload({"compile": "default", "precision": "bf16"}, model, 1000, 32)
+        peaks += peaks_of(tried, 2**12 // 32)
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.2)
+
+
+def test_code_that_is_not_found_again_is_no_prediction(monkeypatch):
+    class Lost(inductor.Compiled):
+        @property
+        def calls(self):
+            return 2
+
+        @calls.setter
+        def calls(self, _):
+            pass
+
+    monkeypatch.setattr(inductor, "Compiled", Lost)
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
+    with FakeRun.of(small(), cuda=True) as run:
+        assert run.caveats == [AS_IF_NOT_COMPILED]
+
+
 def test_where_the_compiler_fails_code_is_counted_as_before(monkeypatch, caplog):
     def compiled(_):
         raise TorchDynamoException("no kernel of this shape")
 
-    monkeypatch.setattr(inductor, "compiled", compiled)
+    monkeypatch.setattr(inductor, "Compiled", compiled)
     caplog.set_level("INFO")
     with FakeRun.of(small(), cuda=True) as run:
         assert run.caveats == [AS_IF_NOT_COMPILED]

@@ -59,13 +59,39 @@ _REGISTERS = 65536
 """Registers of a multiprocessor of a Hopper card."""
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+class Compiled:
     """`torch.compile(function, dynamic=False)` for CUDA, for fake CPU tensors.
 
     The first call compiles, which must be outside of modes that count.
     """
-    result: Callable[..., Any] = torch.compile(function, backend=_backend, dynamic=False)
-    return result
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.graphs = 0
+        """How many were compiled: two, of the forward and of the backward pass, or more where
+        Dynamo does not understand all of the function."""
+        self.calls = 0
+        """Of the code of graphs."""
+        self._function = torch.compile(function, backend=self._backend, dynamic=False)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function."""
+        return self._function(*args)
+
+    def _backend(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        ops = functools.partial(_ops_on_hopper, partitioners.get_default_op_list)
+        with mock.patch.object(partitioners, "get_default_op_list", ops):
+            return compile_fx.compile_fx(graph, inputs, inner_compile=self._compile_pass)
+
+    def _compile_pass(self, *graph_and_inputs: Any, **options: Any) -> Any:
+        run = _compile_pass(*graph_and_inputs, **options)
+        self.graphs += 1
+
+        def counted(inputs: list[Any]) -> Any:
+            self.calls += 1
+            return run(inputs)
+
+        counted._boxed_call = True  # type: ignore[attr-defined]  # AOTAutograd asks for it
+        return counted
 
 
 def prepare() -> None:
@@ -88,12 +114,6 @@ def _library() -> torch.library.Library:
 def forget() -> None:
     """Free what was compiled, so that real steps do not find it."""
     torch.compiler.reset()
-
-
-def _backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
-    ops = functools.partial(_ops_on_hopper, partitioners.get_default_op_list)
-    with mock.patch.object(partitioners, "get_default_op_list", ops):
-        return compile_fx.compile_fx(graph, inputs, inner_compile=_compile_pass)
 
 
 def _ops_on_hopper(default: Callable[[], Any]) -> Any:
@@ -241,11 +261,7 @@ def _executable(source: str) -> Callable[[list[Any]], Any]:
     exec(compile(ast.Module([definition], []), "<Inductor>", "exec"), names)
     call = names["call"]
 
-    def run(inputs: list[Any]) -> Any:
-        return call(None, inputs) if is_method else call(inputs)
-
-    run._boxed_call = True  # type: ignore[attr-defined]  # AOTAutograd asks for it
-    return run
+    return functools.partial(call, None) if is_method else call
 
 
 def _kernels(module: ast.Module) -> Iterator[str]:

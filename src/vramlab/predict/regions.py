@@ -10,6 +10,7 @@ region then is one operation that takes, and keeps, what a line through two of t
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import warnings
 from bisect import bisect_left
@@ -19,12 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import skip_code
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vramlab.model.language_model import LanguageModel
+from vramlab.memory.counter import Counter
+from vramlab.model.language_model import LanguageModel, UnsuitableModel
 from vramlab.predict import inductor
 from vramlab.predict.cuda import CudaCounter
 from vramlab.predict.curve import through
@@ -32,6 +35,8 @@ from vramlab.results.longest_sequence import UNIT
 
 COMPILED_TOKENS = (2**9, 2**13, 2**17)
 """Tokens of the batches that are compiled, about."""
+_ONE_GRAPH = 2
+"""Calls of its code: in the forward, and in the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Regions:
         self.longest: int | None = None
         """The most tokens of a sequence that the model takes; None for no bound."""
         inductor.prepare()
+        # Where a model's code falls into several graphs, Dynamo looks at each function that runs
+        # between them. Those that count are not the model's.
+        for part in (Counter, CudaCounter):
+            for function in filter(inspect.isfunction, vars(part).values()):
+                skip_code(function.__code__)
 
     def compile(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """In place of torch.compile."""
@@ -163,7 +173,7 @@ class _Region:
         if isinstance(self._function, LanguageModel):
             self._function.reserve(tokens.shape[1])
         inputs = self._inputs(args)
-        function = inductor.compiled(self._function)
+        function = inductor.Compiled(self._function)
 
         def run() -> Tensor:
             out: Tensor = function(*args)
@@ -176,9 +186,11 @@ class _Region:
         counter.include(
             [*buffers, *(t for t in tree_leaves((args, inputs)) if isinstance(t, Tensor))]
         )
-        # Dynamo compares the modes of torch too. An error, where it finds nothing that is compiled.
-        compiled = torch.compiler.set_stance("default", skip_guard_eval_unsafe=True)
-        with compiled, counter:
+        graphs, calls = function.graphs, function.calls
+        # Dynamo compares the modes of torch too, but need not where there is no other code. With
+        # several graphs its error would end the process: raised as a tensor dies between them.
+        found = torch.compiler.set_stance("default", skip_guard_eval_unsafe=calls == _ONE_GRAPH)
+        with found, counter:
             before = counter.point().allocated
             out = run()
             forward = counter.peak().allocated - before
@@ -194,6 +206,11 @@ class _Region:
                 probe, inputs, torch.empty_like(probe), allow_unused=True
             )
             backward = counter.peak().allocated - start[0]
+        if (function.graphs, function.calls) != (graphs, 2 * calls):
+            raise UnsuitableModel(
+                f"the compiler makes {graphs // 2} graphs of it and does not find them again, so "
+                "its memory cannot be predicted; the search for the largest batch measures it"
+            )
         self._regions._counter.add_workspaces(counter)
         return _Figures(
             forward,
