@@ -27,6 +27,7 @@ CPU = torch.device("cpu")
 SMALL = DecoderConfig(d_model=64, layers=2, heads=2, d_ff=256, dropout=0.1)
 
 
+BF16 = {"precision": "bf16"}
 LORA = {"precision": "bf16", "adapter": "lora"}
 
 
@@ -351,4 +352,19 @@ def test_a_length_beyond_the_positions_is_refused(tmp_path):
         assert run.positions == 64
     longer = workload({}, model, vocab_size=64, length=65)
     with pytest.raises(ModelError, match="the 64 positions"), FakeRun.of(longer, cuda=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{}, BF16, BF16 | {"attention": "sdpa"}, BF16 | {"attention": "flash"}],
+    ids=["fp32", "bf16", "sdpa", "flash"],
+)
+def test_heads_that_cannot_be_shared_are_refused(axes):
+    """Operations on fake tensors do not look at heads: such a model had room for 498 sequences."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 8, "head_dim": 8}
+    config = {"model_type": "llama", **sizes, "num_key_value_heads": 3, "vocab_size": 500}
+    model = TransformersConfig(source="transformers", config=config)
+    tried = workload(axes, model, 500, 64)
+    with pytest.raises(ModelError, match="8 heads cannot share 3"), FakeRun.of(tried, True):
         pass

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vramlab.base.errors import ModelError
 from vramlab.config.axes import ATTENTION_VALUES
 from vramlab.memory.counter import Counter, hold_tensors
 from vramlab.model import cut_head, fused_head
@@ -58,6 +59,8 @@ _HALF = (torch.bfloat16, torch.float16)
 
 _ATEN = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
+_WITH_HEADS = 4
+"""Dimensions of queries that have heads."""
 _ONLY_OWNER = (4, 2)
 """References to a tensor, and to its storage, as a mode sees them when autograd adds to a gradient
 that it alone holds: its own, and those of the call and of the objects of Python. One that Python
@@ -244,6 +247,7 @@ def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Ten
     q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa = _AttentionArguments(
         *arguments, **options
     )
+    _check_heads(q, k)
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (x.to(torch.get_autocast_dtype("cpu")) for x in (q, k, v))
     options = {"is_causal": is_causal, "scale": scale}
@@ -262,6 +266,22 @@ def _attention(_: Callable[..., Tensor], *arguments: Any, **options: Any) -> Ten
         )
     out: Tensor = results[0]
     return out
+
+
+def _check_heads(q: Tensor, k: Tensor) -> None:
+    """Refuse what torch's kernels refuse: operations on fake tensors do not look at heads.
+
+    Raises:
+        ModelError: queries, [batch, heads, time, head width], cannot share the heads of keys.
+    """
+    if q.dim() < _WITH_HEADS or k.dim() < _WITH_HEADS:
+        return
+    queries, keys = q.shape[-3], k.shape[-3]
+    if queries > 1 and keys and queries % keys:
+        raise ModelError(
+            f"attention of {queries} heads cannot share {keys} heads of keys and values; let the "
+            "model's num_key_value_heads divide its num_attention_heads"
+        )
 
 
 def _flash_kernel(q: Tensor, k: Tensor, v: Tensor, window: int | None, dropout: float) -> Tensor:
