@@ -37,6 +37,15 @@ def test_before_a_long_rule_has_ended_once_the_others_are_the_least():
     assert left.left(now) == about(0)
 
 
+def test_a_prediction_that_took_seconds_tells_the_least_of_the_others():
+    """Of seven, the first was of code that is not compiled: it took seconds, others minutes."""
+    left = TimeLeft({"estimates": 3, "estimate_tables": 1}, now=0)
+    now = one_after_the_other(left, "estimates", [5.0])
+    assert left.left(now) == at_least(15)
+    now = one_after_the_other(left, "estimates", [5.0, 300.0], now)
+    assert not left.left(now).at_least
+
+
 def test_a_job_that_says_what_it_lacks_tells_of_its_rule():
     left = TimeLeft({"batch_size": 1, "epoch": 3}, now=0)
     now = one_after_the_other(left, "batch_size", [10.0])

@@ -24,6 +24,9 @@ from typing import NamedTuple
 
 LONG = ("batch_size", "profile", "batch_speed", "longest_sequence", "epoch")
 """The rules that take nearly all of the time; each has its benchmarks in a folder of its name."""
+_UNEQUAL = frozenset({"estimates"})
+"""Rules of which one job takes seconds and another minutes, as a prediction of compiled code does:
+those that ended tell only the least of the others."""
 
 
 class Left(NamedTuple):
@@ -31,7 +34,7 @@ class Left(NamedTuple):
 
     seconds: float
     at_least: bool
-    """Whether jobs come on top whose time is not known."""
+    """Whether there are jobs whose time is not known, or may be far longer."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class TimeLeft:
         for job, (rule, start) in self._running.items():
             whole = self._said.get(job, typical[rule])
             work += max(whole - (now - start), 0.0) - typical[rule]
-        return Left(max(work, 0.0) / self._at_once(now), bool(unknown))
+        return Left(max(work, 0.0) / self._at_once(now), bool(unknown | _UNEQUAL & ahead.keys()))
 
     def _known(self) -> dict[str, float]:
         """Seconds of a job, by the rules of which something is known."""
