@@ -152,7 +152,7 @@ def test_fused_operations_leave_no_tensors_between_them():
 def test_a_size_on_the_line_takes_what_it_takes_when_compiled(monkeypatch):
     between = 1000
     (line,) = peaks_of(small(), between)
-    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**9, between * 32, 2**17))
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (between * 32,))
     (itself,) = peaks_of(small(), between)
     assert line == pytest.approx(itself, rel=0.002)
 
