@@ -169,10 +169,8 @@ def predicted_peaks(
             if lengths_at is None:
                 curve, upper = _curve_of_batches(run), room.upper
             else:
-                curve, upper = (
-                    _lengths(run, lengths_at),
-                    min(room.upper, units_within(run.positions)),
-                )
+                curve = _lengths(run, lengths_at)
+                upper = min(room.upper, units_within(run.positions))
                 if not upper:
                     return None
             most = curve.largest_closely(room.limit, upper)
