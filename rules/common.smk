@@ -18,6 +18,7 @@ with one_sentence():  # a package may be missing
     from vramlab.report.earlier import record_files
     from vramlab.stages.code import code_finder, export
     from vramlab.stages.acceptance import accept_whatever_the_clock
+    from vramlab.stages.refusal import refuse_other_rules
     from vramlab.stages.slurm import keep_jobs_while_slurm_is_silent
     from vramlab.stages.stale import rerun_stale_results
     from vramlab.stages.time_left import read_earlier
@@ -42,6 +43,12 @@ with one_sentence():
     )
     # Reads the files of the tokenizer and of the model, if the configuration names them.
     VOCAB_SIZE = experiment.check_files(CONFIG)
+    NO_TEXT = experiment.tokens_beyond_model(CONFIG)
+if NO_TEXT and workflow.is_main_process:
+    # Without text a model can only be predicted.
+    refuse_other_rules(
+        DAG, workflow, is_own, {"estimates", "estimate_tables", "estimate"}, NO_TEXT
+    )
 if contains_wildcard(os.path.abspath(SOURCE)) or contains_wildcard(os.getcwd()):
     sys.exit(
         f"vramlab: {workflow.basedir} or {os.getcwd()}: has braces in its path, which Snakemake "

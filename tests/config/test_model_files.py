@@ -82,14 +82,24 @@ def test_a_file_that_cannot_be_read(here):
         checked(model="models/good")
 
 
-def test_a_tokenizer_beyond_the_rows_that_the_model_keeps_is_refused(here):
+def test_a_tokenizer_beyond_the_rows_that_the_model_keeps_is_told(here):
+    """Text cannot be trained on then; what is predicted has the tokens of the model."""
+
+    def refused(**changes):
+        changes.setdefault("techniques", {"fp32": {}})
+        return experiment.tokens_beyond_model(experiment.parse({**TINY, **changes}))
+
     model = {"source": "transformers", "path": "models/good", "vocabulary": "own"}
     assert checked(model=model) == 300
-    with pytest.raises(ConfigError, match=r"1,000 tokens, fewer than the 1,001 of the tokenizer"):
-        checked(model=model, tokenizer={"vocab_size": 1001})
-    assert checked(model={**model, "vocabulary": "tokenizer"}, tokenizer={"vocab_size": 1001})
-    larger = {**model, "overrides": {"vocab_size": 1001}}
-    assert checked(model=larger, tokenizer={"vocab_size": 1001}) == 1001
+    assert refused(model=model) is None
+    more = {"vocab_size": 1001}
+    assert checked(model=model, tokenizer=more) == 1000
+    assert "1,000 tokens, fewer than the 1,001 of the tokenizer" in refused(
+        model=model, tokenizer=more
+    )
+    for fitting in ({"vocabulary": "tokenizer"}, {"overrides": {"vocab_size": 1001}}):
+        assert checked(model={**model, **fitting}, tokenizer=more) == 1001
+        assert refused(model={**model, **fitting}, tokenizer=more) is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import json
 
 import pytest
 import yaml
-from pipeline import ROOT
+from families import configuration
+from pipeline import ROOT, TINY
 
 TECHNIQUES = ("fp32", "flash", "checkpointing", "chunked", "least_memory")
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -54,6 +55,26 @@ def test_the_demo_is_predicted_and_shown(fresh):
     now = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
     assert megabytes_of_the_job(folder, "bf16") > 250  # a single job predicts for itself
     assert now == made | {folder / "64/bf16.json": now[folder / "64/bf16.json"]}
+
+
+def test_a_model_that_keeps_its_tokens_needs_no_tokenizer_to_be_predicted(fresh):
+    """By default a tokenizer has 12,000; one that does not fit is refused where there is text."""
+    pytest.importorskip("transformers", reason="the package transformers is absent")
+    sizes = configuration("llama") | {"vocab_size": 4000}
+    model = {"source": "transformers", "config": sizes, "vocabulary": "own"}
+    settings = {key: value for key, value in TINY.items() if key != "tokenizer"}
+    techniques = {"fp32": {}}
+    fresh.configure({**settings, "model": model, "techniques": techniques, "baseline": "fp32"})
+    sentence = "vramlab: model.vocabulary: the model has 4,000 tokens, fewer than the 12,000"
+    for asked in ((), ("-n",), ("results/tiny/sequences/train.json",), ("estimate", "all")):
+        refused = fresh.snakemake(*asked)
+        said = refused.stdout + refused.stderr
+        assert refused.returncode == 1, said
+        assert sentence in said
+        assert "Traceback" not in said
+    assert not (fresh.root / "results").exists()
+    assert "fp32" in fresh.run("estimate")
+    assert (fresh.root / "results/tiny/estimate/16/fp32.json").exists()
 
 
 def test_the_report_compares_with_what_was_measured(finished):

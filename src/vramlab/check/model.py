@@ -72,11 +72,7 @@ def _vocabularies(tokens: int, model: TransformersConfig, tokenizer: Any) -> Ite
         return
     keeps = experiment.keeps_vocabulary(model, tokenizer)
     if keeps and tokens > own:
-        yield error(
-            f"model.vocabulary: the model has {own:,} tokens, fewer than the {tokens:,} of the "
-            "tokenizer; use the model's own tokenizer (tokenizer: model), or set model.vocabulary "
-            "to tokenizer"
-        )
+        yield error(experiment.fewer_tokens(own, tokens))
     elif tokens * FAR_OFF <= own or tokens >= own * FAR_OFF:
         yield warning(
             f"tokenizer: has {tokens:,} tokens, and the model by itself {own:,}; take the model's "

@@ -228,23 +228,41 @@ def parse(raw: Mapping[str, Any], where: str = "the configuration") -> Experimen
 
 
 def check_files(config: Experiment) -> int:
-    """Refuse a model or a tokenizer whose files are missing, or that do not fit each other.
+    """Refuse a model or a tokenizer whose files are missing.
 
     Returns:
-        Tokens of the tokenizer, which its file says.
+        Tokens of the tokenizer, which its file says; no more than a model has that keeps its own,
+        see `tokens_beyond_model`.
 
     Raises:
         ConfigError: one sentence that names the file and the key.
     """
     model_files.check(config.model)
     size, own = config.vocab_size, config.model_vocabulary
+    return min(size, own) if config.keeps_vocabulary and own is not None else size
+
+
+def tokens_beyond_model(config: Experiment) -> str | None:
+    """Why text cannot be trained on, if the tokenizer has tokens that the model lacks; else None.
+
+    A prediction needs no text, and so no tokenizer that fits.
+
+    Raises:
+        ConfigError: the files of the model or the tokenizer are missing.
+    """
+    size, own = config.vocab_size, config.model_vocabulary
     if config.keeps_vocabulary and own is not None and size > own:
-        raise ConfigError(
-            f"model.vocabulary: the model has {own:,} tokens, fewer than the {size:,} of the "
-            "tokenizer; use the model's own tokenizer (tokenizer: model), or set model.vocabulary "
-            "to tokenizer"
-        )
-    return size
+        return fewer_tokens(own, size)
+    return None
+
+
+def fewer_tokens(own: int, size: int) -> str:
+    """The sentence on a model that keeps its `own` tokens beside a tokenizer of more, `size`."""
+    return (
+        f"model.vocabulary: the model has {own:,} tokens, fewer than the {size:,} of the "
+        "tokenizer; use the model's own tokenizer (tokenizer: model), or set model.vocabulary "
+        "to tokenizer"
+    )
 
 
 def check_file(path: Path | str) -> None:

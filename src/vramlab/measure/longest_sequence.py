@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vramlab.config.workload import Workload
+from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.measure.search import Limit, search
 from vramlab.measure.trial import DoesNotFit, Trials
 from vramlab.memory.budget import Budget
+from vramlab.memory.headroom import fragmentation
 from vramlab.model.positions import most_positions
 from vramlab.results.longest_sequence import UNIT, LengthTrial, units_within
 
@@ -88,8 +90,8 @@ def longest_sequence(
     workload: Workload,
     budget: Budget,
     plan: LengthPlan,
-    fragmentation: int = 0,
     known: Sequence[LengthTrial] = (),
+    predicted: PredictedPeaks | None = None,
 ) -> tuple[int, list[LengthTrial]]:
     """Search for the longest sequence at a batch size.
 
@@ -97,8 +99,8 @@ def longest_sequence(
         workload: its own length does not matter.
         budget: the device, and the memory that the search may fill.
         plan: of a trial.
-        fragmentation: maximum bytes that the allocator loses near the limit.
         known: trials of earlier processes.
+        predicted: peaks by the length in units, which only tell where to begin.
 
     Returns:
         Tokens (0 if not even one unit fits), and the trials in order, known ones included.
@@ -124,22 +126,30 @@ def longest_sequence(
         return _Probe(found[length])
 
     assert budget.limit is not None
-    limit = Limit(budget.limit, most_units(workload), fragmentation)
-    doubled = list(_doubled(probe, limit)) if budget.device.type == "cpu" else []
-    largest, _ = search(probe, limit, doubled)
+    limit = Limit(budget.limit, most_units(workload), fragmentation(budget.device))
+    if budget.device.type == "cpu":
+        largest, _ = search(probe, limit, list(_doubled(probe, limit, predicted)))
+    else:
+        largest, _ = search(probe, limit, predicted=predicted)
     return UNIT * largest, order
 
 
-def _doubled(probe: Callable[[int], _Probe], limit: Limit) -> Iterator[_Probe]:
+def _doubled(
+    probe: Callable[[int], _Probe], limit: Limit, predicted: PredictedPeaks | None
+) -> Iterator[_Probe]:
     """Double the length until one does not fit.
 
     A CPU has no allocator that refuses: an operation that takes far more than the limit takes it
     from the machine. Attention that stores its scores takes four times as much for twice the
     length.
+
+    The first length is the longest that is predicted to fit, the second one unit more; where both
+    fit, the powers of two above them follow, so that a wrong prediction skips more than it adds.
     """
-    units = 1
+    longest = 1 if predicted is None else predicted.largest(limit.memory)
+    first = units = max(min(longest, limit.batch_size), 1)
     while units <= limit.batch_size:
         yield (probed := probe(units))
         if not probed.fits:
             return
-        units *= 2
+        units = first + 1 if units == first else 1 << units.bit_length()

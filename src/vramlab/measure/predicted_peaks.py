@@ -1,4 +1,4 @@
-"""Peak memory by batch size, from the few batch sizes whose peak was predicted."""
+"""Peak memory by size, of a batch or of a sequence, from the few sizes whose peak was predicted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ class PredictedPeaks:
     """The peaks between the predicted ones, and beyond them, are on the lines through two."""
 
     peaks: Mapping[int, int]
-    """Bytes, by batch size; at least one."""
+    """Bytes, by the size that a search varies: sequences of a batch, or units of a length; at least
+    one."""
     complete: bool = True
     """Whether all that takes memory was modelled."""
     begin: int | None = None
-    """The batch to try first, where the gaps between tensors were predicted too."""
+    """The size to try first, where the gaps between tensors were predicted too."""
 
     def at(self, batch_size: int) -> int:
-        """The peak of a batch size, in bytes."""
+        """The peak of a size, in bytes."""
         if batch_size in self.peaks:
             return self.peaks[batch_size]
         batch, peak, slope = self._line(bisect_right(self._known, (batch_size, 0)))

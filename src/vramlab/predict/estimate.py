@@ -136,37 +136,52 @@ class Room:
     limit: int
     """Bytes."""
     upper: int
-    """The largest batch size to consider."""
+    """The largest size to consider: a batch in sequences, or a length in units."""
     trial_steps: int | None = None
     """Steps of a trial, where one may take exactly the limit; else None."""
 
 
 def predicted_peaks(
-    workload: Workload, cuda: bool, room: Room, micro_batches: int = 1
+    workload: Workload,
+    cuda: bool,
+    room: Room,
+    micro_batches: int = 1,
+    lengths_at: int | None = None,
 ) -> PredictedPeaks | None:
-    """The peaks of some batches, among them the largest within a limit; None if unpredictable.
+    """The peaks of some sizes, among them the largest within a limit; None if unpredictable.
 
     Args:
         workload: what is predicted.
         cuda: for a CUDA device instead of a CPU.
         room: the limit.
         micro_batches: per step.
+        lengths_at: None to vary the batch; else the batch at which the length varies, in units.
+
+    Raises:
+        ModelError: the model fails, with values too.
     """
     technique = workload.technique
     if unmodelled(technique) or missing_here(workload, _MACHINES[_CUDA if cuda else _CPU]):
         return None
+    begin = None
     try:
         with FakeRun.of(workload, cuda, micro_batches) as run:
-            batches = _curve_of_batches(run)
-            most = batches.largest_closely(room.limit, room.upper)
-            steps, begin = room.trial_steps, None
+            if lengths_at is None:
+                curve, upper = _curve_of_batches(run), room.upper
+            else:
+                curve = _lengths(run, lengths_at)
+                upper = min(room.upper, units_within(run.positions))
+                if not upper:
+                    return None
+            most = curve.largest_closely(room.limit, upper)
             left_out = [*run.caveats, *caveats(technique)] if cuda else []
+            steps = room.trial_steps if lengths_at is None else None  # only batches are tried
             if cuda and steps is not None and _is_tried(run, most):
                 # The search tries one more by itself.
                 begin = largest_that_fits(run, most, room.limit, steps, upper=most)
     except UnsuitableModel:
         return None
-    return PredictedPeaks(batches.peaks, not left_out, begin)
+    return PredictedPeaks(curve.peaks, not left_out, begin)
 
 
 def _is_tried(run: FakeRun, batch_size: int) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from vramlab.measure.longest_sequence import LengthPlan, TooLong, longest_sequence
+from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.memory.budget import Budget
-from vramlab.memory.headroom import fragmentation, headroom
+from vramlab.memory.headroom import headroom
 from vramlab.results.base import write
 from vramlab.results.longest_sequence import UNIT, LengthTrial, LongestSequenceRecord
+from vramlab.stages.first_guess import first_guess
 from vramlab.stages.frame import stage
 from vramlab.stages.job import Job
 from vramlab.stages.warm_start import gpu_turn
@@ -21,12 +23,17 @@ log = logging.getLogger(__name__)
 
 def main(snakemake: Any) -> None:
     """Run the stage."""
-    with stage(snakemake), gpu_turn(snakemake.params):
-        record = _record(Job.of(snakemake), snakemake.params.micro_batches)
-        write(record, snakemake.output[0])
+    with stage(snakemake):
+        params = snakemake.params
+        predicted = first_guess(params, lengths_at=params.measure["longest_sequence"])
+        with gpu_turn(params):
+            record = _record(Job.of(snakemake), params.micro_batches, predicted)
+            write(record, snakemake.output[0])
 
 
-def _record(job: Job, micro_batches: int) -> LongestSequenceRecord:
+def _record(
+    job: Job, micro_batches: int, predicted: PredictedPeaks | None
+) -> LongestSequenceRecord:
     plan = LengthPlan(job.measure.longest_sequence, job.measure.confirm_steps, micro_batches)
     if reason := job.obstacle():
         log.info("skipped: %s", reason)
@@ -40,13 +47,16 @@ def _record(job: Job, micro_batches: int) -> LongestSequenceRecord:
     known: list[LengthTrial] = []
     while True:
         try:
-            return job.in_all_processes(search_longest, known, plan)
+            return job.in_all_processes(search_longest, known, plan, predicted)
         except TooLong as error:  # the processes are unusable: continue in new ones
             known = error.trials
 
 
 def search_longest(
-    job: Job, known: Sequence[LengthTrial], plan: LengthPlan
+    job: Job,
+    known: Sequence[LengthTrial],
+    plan: LengthPlan,
+    predicted: PredictedPeaks | None = None,
 ) -> LongestSequenceRecord:
     """Search in this process; with several processes, all call this together.
 
@@ -54,12 +64,14 @@ def search_longest(
         job: the job, on the device of this process.
         known: trials of earlier processes, each set of which ended when a trial did not fit.
         plan: of a trial.
+        predicted: peaks by the length in units, by which the search chooses its first trial; its
+            result rests on trials.
     """
     device = job.budget.device
     limit = min(ranks_of(job.workload.technique).gather(job.memory_limit()))
     free = headroom(device, limit, job.measure.headroom)
     budget = Budget(device, limit - free)
-    longest, trials = longest_sequence(job.workload, budget, plan, fragmentation(device), known)
+    longest, trials = longest_sequence(job.workload, budget, plan, known, predicted)
     fields = job.fields | {
         "batch_size": plan.batch_size,
         "memory_limit": limit,
