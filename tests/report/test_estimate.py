@@ -1,18 +1,15 @@
 """Predictions beside measurements, computed as a person would with pen and paper."""
 
 import pytest
-from pydantic import TypeAdapter
 from report import made_up
 from report.test_tables import replaced
 
-from vramlab.config.model import ModelConfig
 from vramlab.config.technique import Technique
 from vramlab.report.estimate import (
     answer,
     answers,
     at_card,
     comparison,
-    of_model,
     predictions,
 )
 from vramlab.results.base import write
@@ -234,26 +231,3 @@ def test_the_files_for_people_have_the_answer_in_their_language(tmp_path, cards)
         assert "| less" in text
         assert ("Yes:" in text) is (language == "en")
         assert "Model: a_b" in text if language == "pl" else "The model: a_b." in text
-
-
-@pytest.mark.parametrize(
-    ("section", "says"),
-    [
-        (
-            {"d_model": 64, "layers": 3},
-            "The model: the decoder of the configuration, 3 layers of width 64, with 12,000 "
-            "tokens.",
-        ),
-        ({"source": SOURCE, "path": "M"}, "The model: `M`."),
-        (
-            {"source": SOURCE, "config": {"model_type": "llama"}},
-            "The model: `llama` of transformers, as the configuration has it.",
-        ),
-        (
-            {"source": "python", "path": "m.py"},
-            "The model: `make_model` of `m.py`, for 12,000 tokens.",
-        ),
-    ],
-)
-def test_the_model_is_named(section, says):
-    assert of_model(TypeAdapter(ModelConfig).validate_python(section), 12_000) == says

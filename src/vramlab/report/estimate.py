@@ -8,7 +8,6 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from vramlab.config.model import DecoderConfig, ModelConfig, PythonConfig
 from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
@@ -103,34 +102,6 @@ def _at_card(estimate: Estimate, card: int) -> Row:
         "least_card_gib": estimate.least_card,
         "note": estimate.reason or _why(estimate),
     }
-
-
-def of_model(model: ModelConfig, vocab_size: int) -> str:
-    """Which model the predictions are of.
-
-    Args:
-        model: the section of the configuration.
-        vocab_size: tokens of the tokenizer.
-    """
-    if isinstance(model, DecoderConfig):
-        return say(
-            "The model: the decoder of the configuration, {layers} layers of width {width}, with "
-            "{tokens} tokens.",
-            layers=integer(model.layers),
-            width=integer(model.d_model),
-            tokens=integer(vocab_size),
-        )
-    if isinstance(model, PythonConfig):
-        return say(
-            "The model: {function} of {path}, for {tokens} tokens.",
-            function=code(model.function),
-            path=code(model.path),
-            tokens=integer(vocab_size),
-        )
-    if model.path is not None:
-        return say("The model: {path}.", path=code(model.path))
-    kind = code(str((model.config or {})["model_type"]))
-    return say("The model: {kind} of transformers, as the configuration has it.", kind=kind)
 
 
 def answers(records: Sequence[EstimateRecord]) -> list[str]:
