@@ -4,6 +4,7 @@ import pytest
 from report import made_up
 from report.test_tables import replaced
 
+from vramlab.config.measure import Headroom
 from vramlab.config.technique import Technique
 from vramlab.report.estimate import (
     answer,
@@ -194,6 +195,23 @@ LORA = estimate("lora", [4, 40, 300], 3.2, precision="bf16", adapter="lora")
 def test_the_answer_for_a_card(estimates, card, says):
     assert answer(records(*estimates), card, 2048) == says
     assert says in answers(records(*estimates))
+
+
+@pytest.mark.parametrize(
+    ("headroom", "says"),
+    [
+        ({"gib": 6}, " Of each card, 6 GiB are left free (`measure.headroom`)."),
+        ({"share": 0.125}, " Of each card, 12.5% are left free (`measure.headroom`)."),
+        ({}, "`bf16` needs a card of 17.5 GiB."),
+    ],
+)
+def test_a_headroom_that_was_asked_for_is_named_where_nothing_fits(headroom, says):
+    found = [
+        record.model_copy(update={"headroom": Headroom(**headroom)})
+        for record in records(FP32, BF16)
+    ]
+    assert answer(found, 8, 2048).endswith(says)
+    assert "left free" not in answer(found, 24, 2048)
 
 
 def test_the_table_at_a_card_is_of_that_card():

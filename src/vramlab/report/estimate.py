@@ -154,7 +154,19 @@ def answer(records: Sequence[EstimateRecord], card: float, length: int) -> str:
         if whole
         else say("The least need has {name}, a card of {need} GiB.", **values)
     )
-    return f"{text} {what}"
+    return " ".join(filter(None, (text, what, _left_free(records))))
+
+
+def _left_free(records: Sequence[EstimateRecord]) -> str:
+    """The headroom that the configuration asks for, which may be why nothing fits."""
+    free = records[0].headroom  # of one configuration, so that all have the same
+    if free.gib:
+        gib = numeral(f"{free.gib:g}")
+        return say("Of each card, {gib} GiB are left free (`measure.headroom`).", gib=gib)
+    if free.share:
+        share = numeral(f"{100 * free.share:g}%")
+        return say("Of each card, {share} are left free (`measure.headroom`).", share=share)
+    return ""
 
 
 @dataclass(frozen=True)
