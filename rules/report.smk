@@ -159,7 +159,7 @@ rule summary:
             {
                 "experiment": CONFIG.experiment,
                 "title": CONFIG.report.title,
-                "model": settings(CONFIG.model),
+                "settings": settings(CONFIG, "model", "training", "seeds"),
                 "compare": COMPARED,
             }
         ),
@@ -195,7 +195,13 @@ rule page:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        given=lambda _: as_json({"title": CONFIG.report.title, "compare": COMPARED}),
+        given=lambda _: as_json(
+            {
+                "title": CONFIG.report.title,
+                "compare": COMPARED,
+                "settings": settings(CONFIG, "model", "training", "seeds"),
+            }
+        ),
         stamps=stamps(EARLIER),
         language=LANGUAGE,
     message:

@@ -218,6 +218,12 @@ def test_a_python_file(called, tmp_path):
         (["check", "all"], "all: nothing takes such an argument here"),
         (["estimate", "--model"], "argument --model: expected one argument"),
         (["estimate", "--length", "4k"], "argument --length: invalid int value: '4k'"),
+        (
+            ["estimate", "--card", "24", "--card", "0"],
+            "--card 0 should be greater than or equal to 2;",
+        ),
+        (["estimate", "--card", "nan"], "--card nan should be a finite number; change it"),
+        (["estimate", "--length", "0"], "--length 0 should be greater than or equal to 2; change"),
         (["estimate", "--lenght", "5"], "there is no option '--lenght'; did you mean '--length'?"),
         (["rum"], "there is no command 'rum'; did you mean 'run'?"),
         (["-n", "run"], "-n: a command belongs before it, as in `vramlab run -n run`"),

@@ -110,7 +110,7 @@ def test_the_mission_is_the_default():
         (
             "techniques.new",
             {"checkpointing": {"budget": 1.5}},
-            ["techniques.new.checkpointing_budget", "less than or equal to 1"],
+            ["techniques.new.checkpointing.budget", "less than or equal to 1"],
         ),
         (
             "techniques.new",
@@ -394,6 +394,41 @@ def test_a_wrong_kind_of_value_is_said_in_plain_words(changes, says):
     assert says in str(refused.value)
 
 
+def _numbers(section):
+    """Each key of the configuration that may hold a number or a list of them, with its section."""
+    for key, field in section.model_fields.items():
+        members = experiment._members(field.annotation)
+        for member in members:
+            yield from _numbers(member)
+        kinds = set(re.findall(r"\b(int|float|bool)\b", repr(field.annotation)))
+        if not members and kinds & {"int", "float"} and "bool" not in kinds:
+            yield section, key
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), sorted(set(_numbers(Experiment)), key=lambda pair: (str(pair[0]), pair[1]))
+)
+@pytest.mark.parametrize("value", [True, False, [True], [2, False]])
+def test_a_truth_is_no_number(section, key, value):
+    with pytest.raises(ValidationError) as refused:
+        section.model_validate({key: value})
+    found = [e for e in refused.value.errors() if e["loc"][0] == key]
+    assert found
+    if isinstance(value, bool):
+        assert found[0]["type"] in {"int_type", "float_type", "tuple_type"}
+
+
+def test_the_place_of_a_truth_is_told():
+    for changes, says in (
+        ({"measure": {"longest_sequence": True}}, "'measure.longest_sequence' has the value true"),
+        ({"seeds": [9, True]}, "'seeds.1' has the value true and should be a whole number"),
+        ({"measure": {"headroom": {"gib": True}}}, "'measure.headroom.gib' has the value true and"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            experiment.parse(TINY | changes)
+        assert says in str(refused.value)
+
+
 OF_PYDANTIC = re.compile(r"Input should|valid (dict|int|num|str)|instance of|after valid|discrimin")
 
 
@@ -429,7 +464,25 @@ def test_what_is_wrong_beside_the_first_is_counted_and_where_it_is_named():
         ({"processes": "al"}, "'techniques.a.processes' has the value 'al' and should be a whole"),
         ({"cuda_graphs": "yess"}, "has the value 'yess' and should be true or false; change it"),
         ({"precision": "float32"}, "did you mean 'fp32'?"),
-        ("bf16", "'techniques.a' has the value 'bf16' and should hold keys with values of their"),
+        (
+            "bf16",
+            "'techniques.a' has the value 'bf16' and should hold keys with values of their own, "
+            "such as precision and attention (config/README.md",
+        ),
+        (
+            {"checkpointing": {"budgt": 0.5}},
+            "'techniques.a.checkpointing' has the value {'budgt': 0.5}, and known are 'none', "
+            "'block', 'selective', '{budget: 0.5}'; take one of these",
+        ),
+        ({"checkpointing": 0.5}, "'{budget: 0.5}'; take one of these"),
+        ({"checkpointing": {"budget": 2}}, "'techniques.a.checkpointing.budget' has the value 2"),
+        ({"checkpointing": {"budget": "x"}}, "checkpointing.budget' has the value 'x' and should"),
+        ({"checkpointing": {"budget": True}}, "checkpointing.budget' has the value true and shou"),
+        ({"checkpointing_budget": 2}, "'techniques.a.checkpointing_budget' has the value 2 and"),
+        ({"adapter": {"rank": 8}}, "by its name alone, and write adapter_rank or adapter_targets "),
+        ({"loss_head": {"chunked": 8}}, "by its name alone, and write chunk_tokens as a key besi"),
+        ({"attention": {"window": 8}}, "by its name alone, and write window as a key beside it"),
+        ({"parallel": {"ddp": 2}}, "by its name alone, and write processes as a key beside it"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_may_be_meant(technique, says):

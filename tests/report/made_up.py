@@ -12,7 +12,10 @@ from typing import Any
 from vramlab.base.host_load import HostLoad
 from vramlab.base.provenance import Device, Provenance
 from vramlab.config.experiment import Experiment, parse
+from vramlab.config.model import DecoderConfig
+from vramlab.config.training import TrainingConfig
 from vramlab.report.load import Results, load
+from vramlab.report.run_settings import RunSettings
 from vramlab.results.base import Record, write
 from vramlab.results.batch_size import BatchSizeRecord, Trial
 from vramlab.results.batch_speed import BatchSpeed, BatchSpeedRecord
@@ -26,6 +29,7 @@ from vramlab.results.profile import ProfileRecord
 from vramlab.results.sequences import SequencesRecord
 from vramlab.results.tokenizer import TokenizerRecord
 
+SETTINGS = RunSettings(model=DecoderConfig(), training=TrainingConfig(), seeds=(9, 10))
 LIMIT = 40 * 2**30
 STATE = 34 * 2**20
 LOAD = HostLoad(

@@ -1,6 +1,7 @@
 """Warnings of the data: each is said where it holds, on the page, and nowhere else."""
 
 import pytest
+from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import webpage
@@ -47,7 +48,7 @@ def test_what_makes_the_numbers_mean_less_is_said(results, chosen, changes, says
     other = replaced(results, chosen, **changes)
     [sentence] = warnings(other)
     assert says in sentence
-    text = webpage.to_html(page("T", other, [], {}))
+    text = webpage.to_html(page("T", other, made_up.SETTINGS, [], {}))
     assert sentence.split("(")[0].split("`")[0][:60] in text.split("<nav")[0]
 
 

@@ -1,18 +1,16 @@
 """Predictions beside measurements, computed as a person would with pen and paper."""
 
 import pytest
-from pydantic import TypeAdapter
 from report import made_up
 from report.test_tables import replaced
 
-from vramlab.config.model import ModelConfig
+from vramlab.config.measure import Headroom
 from vramlab.config.technique import Technique
 from vramlab.report.estimate import (
     answer,
     answers,
     at_card,
     comparison,
-    of_model,
     predictions,
 )
 from vramlab.results.base import write
@@ -199,6 +197,23 @@ def test_the_answer_for_a_card(estimates, card, says):
     assert says in answers(records(*estimates))
 
 
+@pytest.mark.parametrize(
+    ("headroom", "says"),
+    [
+        ({"gib": 6}, " Of each card, 6 GiB are left free (`measure.headroom`)."),
+        ({"share": 0.125}, " Of each card, 12.5% are left free (`measure.headroom`)."),
+        ({}, "`bf16` needs a card of 17.5 GiB."),
+    ],
+)
+def test_a_headroom_that_was_asked_for_is_named_where_nothing_fits(headroom, says):
+    found = [
+        record.model_copy(update={"headroom": Headroom(**headroom)})
+        for record in records(FP32, BF16)
+    ]
+    assert answer(found, 8, 2048).endswith(says)
+    assert "left free" not in answer(found, 24, 2048)
+
+
 def test_the_table_at_a_card_is_of_that_card():
     skipped = FP32.model_copy(
         update={"technique": "x", "status": "skipped", "cards": [], "longest": [], "peaks": {}}
@@ -234,26 +249,3 @@ def test_the_files_for_people_have_the_answer_in_their_language(tmp_path, cards)
         assert "| less" in text
         assert ("Yes:" in text) is (language == "en")
         assert "Model: a_b" in text if language == "pl" else "The model: a_b." in text
-
-
-@pytest.mark.parametrize(
-    ("section", "says"),
-    [
-        (
-            {"d_model": 64, "layers": 3},
-            "The model: the decoder of the configuration, 3 layers of width 64, with 12,000 "
-            "tokens.",
-        ),
-        ({"source": SOURCE, "path": "M"}, "The model: `M`."),
-        (
-            {"source": SOURCE, "config": {"model_type": "llama"}},
-            "The model: `llama` of transformers, as the configuration has it.",
-        ),
-        (
-            {"source": "python", "path": "m.py"},
-            "The model: `make_model` of `m.py`, for 12,000 tokens.",
-        ),
-    ],
-)
-def test_the_model_is_named(section, says):
-    assert of_model(TypeAdapter(ModelConfig).validate_python(section), 12_000) == says

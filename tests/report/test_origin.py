@@ -7,7 +7,10 @@ from report import made_up
 from report.test_metrics import of_profiles
 from report.test_tables import replaced
 
-from vramlab.report import catalog, origin
+from vramlab.base.provenance import Device
+from vramlab.report import catalog, origin, tables
+from vramlab.report.page import page
+from vramlab.results.batch_size import BatchSizeRecord
 
 
 def changed(results, **fields):
@@ -75,3 +78,43 @@ def test_the_peak_of_the_device_is_named_with_its_source(two):
     assert peak(replaced(other, of_profiles, peak_tflops=148.0)).endswith("by measure.peak_tflops")
     cpu = made_up.provenance(device(two).model_copy(update={"kind": "cpu"}))
     assert "not known of a CPU" in peak(replaced(two, of_profiles, provenance=cpu))
+
+
+def of_searches(record):
+    return isinstance(record, BatchSizeRecord)
+
+
+def on_cpu(results):
+    """The same results, of a CPU."""
+    files = {
+        path: record.model_copy(
+            update={
+                "provenance": record.provenance.model_copy(
+                    update={"device": Device(kind="cpu", name="A CPU", memory_bytes=2**34)}
+                )
+            }
+        )
+        for path, record in results.files.items()
+    }
+    return dataclasses.replace(results, files=files)
+
+
+def test_the_headroom_is_what_the_search_left_free(two):
+    assert origin.headroom(two) == "There was no headroom on NVIDIA H200."
+    left = replaced(two, of_searches, headroom=2 * 2**30)
+    assert origin.headroom(left) == "The headroom on NVIDIA H200 was 2,048 MiB of 40,960 MiB."
+    left = on_cpu(left)
+    assert origin.headroom(left) == "The headroom on A CPU was 2,048 MiB of 40,960 MiB."
+    assert origin.headroom(on_cpu(two)).startswith("On A CPU, a CPU, there was no headroom")
+
+
+def test_captions_that_speak_of_the_headroom_tell_it(two):
+    left = on_cpu(replaced(two, of_searches, headroom=2 * 2**30))
+    shown = [e for e in catalog.FIGURES if e.name == "batch_size"]
+    rows = {e: tables.TABLES[e.name](left) for e in catalog.TABLES if e.name == "search"}
+    found = page("T", left, made_up.SETTINGS, shown, rows)
+    captions = {e.name: e.caption for s in found.sections for e in s.exhibits if e.caption}
+    assert set(captions) == {"batch_size", "search"}
+    for caption in captions.values():
+        assert caption.endswith("The headroom on A CPU was 2,048 MiB of 40,960 MiB.")
+        assert "GPU" not in caption

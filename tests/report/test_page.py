@@ -3,6 +3,7 @@
 import html
 import re
 
+from report import made_up
 from report.test_tables import replaced
 
 from vramlab.report import catalog, discussion, tables, webpage
@@ -13,11 +14,13 @@ from vramlab.results.profile import ProfileRecord
 
 def page(config, results, title="A title"):
     shown = {entry: tables.TABLES[entry.name](results) for entry in catalog.tables(config)}
-    return webpage.to_markdown(page_of(title, results, catalog.figures(config), shown))
+    return webpage.to_markdown(
+        page_of(title, results, made_up.SETTINGS, catalog.figures(config), shown)
+    )
 
 
 def without_exhibits(results):
-    return webpage.to_markdown(page_of("T", results, [], {}))
+    return webpage.to_markdown(page_of("T", results, made_up.SETTINGS, [], {}))
 
 
 def test_everything_is_on_the_page(case):

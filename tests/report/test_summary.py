@@ -15,12 +15,7 @@ from vramlab.report.summary_schema import NAME, Summary
 from vramlab.report.wording import MIB
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-FACTS = {
-    "experiment": "made-up",
-    "title": "A title",
-    "model": {"source": "decoder", "d_model": 128},
-    "shape": {},
-}
+FACTS = ("made-up", "A title", made_up.SETTINGS, {})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +25,7 @@ def schema():
 
 def written(results):
     """The file's content as another program reads it."""
-    return json.loads(summary(results, FACTS).model_dump_json())
+    return json.loads(summary(results, *FACTS).model_dump_json())
 
 
 def numbers(value):
@@ -104,6 +99,6 @@ def test_predictions_stand_beside_what_was_measured(two):
 
 
 def test_the_same_records_give_the_same_bytes(two):
-    texts = [summary(two, FACTS).model_dump_json() for _ in range(2)]
+    texts = [summary(two, *FACTS).model_dump_json() for _ in range(2)]
     assert texts[0] == texts[1]
     assert two.files and "finished" in texts[0]

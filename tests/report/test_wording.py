@@ -61,6 +61,10 @@ def test_listing():
 
 def test_a_technique_in_words():
     assert wording.describe(Technique()) == "FP32, the model's own attention"
+    budget = Technique(checkpointing={"budget": 0.5})
+    assert wording.describe(budget) == (
+        "FP32, the model's own attention, checkpointing budget: 0.5"
+    )
     windowed = Technique(precision="bf16", attention="flash", window=64, checkpointing="block")
     assert wording.describe(windowed) == (
         "BF16 autocast, flash-attn, window: 64, checkpointing: block"

@@ -6,15 +6,17 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from vramlab.base.errors import ConfigError
 from vramlab.command import workflow
 from vramlab.command.arguments import Arguments, split
 from vramlab.command.options import Parser
 from vramlab.config import command_line, experiment, model_files
+from vramlab.config.estimate import EstimateConfig
+from vramlab.config.experiment import Experiment
 from vramlab.config.model import ModelConfig
 
 _TOKENS = 32_000
@@ -56,13 +58,34 @@ def arguments(given: Sequence[str]) -> Arguments:
     values: dict[str, Any] = {}
     if options.model is not None:
         values = _of_model(_folder(options.model), found)
+    _, length, card = OPTIONS
     if options.length is not None:
+        _check(length, Experiment, "sequence_length", options.length)
         values["sequence_length"] = options.length
     if options.card is not None:
+        for each in options.card:
+            _check(card, EstimateConfig, "cards", [each])
         values["estimate"] = {"cards": options.card}
     # What the user gives comes last, and holds.
     found.config = [f"{key}={json.dumps(value)}" for key, value in values.items()] + found.config
     return found
+
+
+def _check(option: str, section: type[BaseModel], key: str, value: Any) -> None:
+    """Refuse a value that its key of the configuration cannot have, by the name of the option.
+
+    Raises:
+        ConfigError: one sentence.
+    """
+    field = section.model_fields[key]
+    kind: Any = Annotated[field.annotation, *field.metadata]
+    config = ConfigDict(allow_inf_nan=False)
+    try:
+        TypeAdapter(kind, config=config).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = first["msg"].removeprefix("Input should ")
+        raise ConfigError(f"{option} {first['input']:g} should {why}; change it") from None
 
 
 def _folder(model: str) -> str:

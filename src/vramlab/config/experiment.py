@@ -449,10 +449,19 @@ def sentences(error: ValidationError) -> list[str]:
 
 
 _TOO_SHORT = "too_short"
+_SECTION = ("model_type", "model_attributes_type", "dict_type")
+"""What pydantic says of a value where a section is meant."""
+_BESIDE = {
+    "adapter": "adapter_rank or adapter_targets",
+    "loss_head": "chunk_tokens",
+    "attention": "window",
+    "parallel": "processes",
+}
+"""The keys of a technique that say more of a value; others write them as a mapping."""
 _PLAIN = {
     **dict.fromkeys(
-        ("model_type", "model_attributes_type", "dict_type"),
-        "should hold keys with values of their own (config/README.md explains each key); change it",
+        _SECTION,
+        "should hold keys with values of their own",
     ),
     **dict.fromkeys(
         ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
@@ -482,6 +491,7 @@ def _sentence(first: ErrorDetails) -> str:
         )
     elif first["type"] == "literal_error":
         text = f"{key!r} has the value " + _of_known(first["input"], first["ctx"]["expected"])
+        text += _beside(first)
     elif first["type"] == "union_tag_not_found":
         text = f"{key!r} has no source; name one of " + ", ".join(map(repr, _sources(first["loc"])))
     elif first["type"] == _TOO_SHORT:
@@ -497,6 +507,7 @@ def _sentence(first: ErrorDetails) -> str:
         text = f"{key!r} is a key that is no text; put it in quotes"
     elif first["type"] in _PLAIN:
         text = f"{key!r} has the value {_short(first['input'])} and {_PLAIN[first['type']]}"
+        text += _some_keys(first)
     elif first["type"] == "string_pattern_mismatch":
         key, name = key.removesuffix(".[key]"), first["input"]
         text = (
@@ -510,6 +521,23 @@ def _sentence(first: ErrorDetails) -> str:
         text += f" and should {what}" if what != first["msg"] else f": {what}"
         text += "; change it"
     return text
+
+
+def _some_keys(wrong: ErrorDetails) -> str:
+    """The end of a sentence on a section that is none: some of its keys, where they are known."""
+    if wrong["type"] not in _SECTION:
+        return ""
+    keys = _siblings((*wrong["loc"], ""))
+    such = f", such as {' and '.join(keys[:2])}" if keys else ""
+    return f"{such} (config/README.md explains each key); change it"
+
+
+def _beside(wrong: ErrorDetails) -> str:
+    """The end of a sentence on a mapping where a name is meant: which key says more of it."""
+    key = _BESIDE.get(str(wrong["loc"][-1]))
+    if key is None or not isinstance(wrong["input"], Mapping):
+        return ""
+    return f" by its name alone, and write {key} as a key beside it"
 
 
 def _of_known(value: Any, expected: str) -> str:

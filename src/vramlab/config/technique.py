@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
 
 from vramlab.config.axes import (
     ADAPTER_VALUES,
@@ -54,6 +55,23 @@ _CHECKPOINTING_SCHEMA = {
 """`{budget: 0.5}` is two keys in one."""
 
 
+class _Budget(Section):
+    """What `checkpointing` holds where it is no name."""
+
+    budget: Annotated[float, Field(ge=0, le=1)]
+
+
+def _name_of(value: Any) -> Any:
+    """`budget` for the mapping, so that a mistake in it is told by the key that was written."""
+    if isinstance(value, dict) and set(value) == {"budget"}:
+        _Budget.model_validate(value)
+        return "budget"
+    if not isinstance(value, str) or value not in get_args(Checkpointing):
+        forms = ", ".join(f"'{form}'" for form in ("none", "block", "selective", "{budget: 0.5}"))
+        raise PydanticKnownError("literal_error", {"expected": forms})
+    return value
+
+
 class Technique(Section):
     """How a training step is computed; the defaults are the FP32 baseline."""
 
@@ -61,7 +79,9 @@ class Technique(Section):
     attention: Annotated[Attention, Field(description=descriptions(ATTENTION_VALUES))] = "plain"
     window: Annotated[int, Field(ge=1)] | None = None
     """How many tokens each position sees, itself included; null sees all before it."""
-    checkpointing: Annotated[Checkpointing, WithJsonSchema(_CHECKPOINTING_SCHEMA)] = "none"
+    checkpointing: Annotated[
+        Checkpointing, BeforeValidator(_name_of), WithJsonSchema(_CHECKPOINTING_SCHEMA)
+    ] = "none"
     """block: keep only each block's input, compute the rest again in the backward pass; selective:
     keep the results of matrix products and attention as well, compute the cheap rest again; budget:
     keep the results that cost most to compute again, as far as `checkpointing_budget` allows, which
@@ -116,7 +136,10 @@ class Technique(Section):
         given = values.get("checkpointing") if isinstance(values, dict) else None
         if not isinstance(given, dict) or set(given) != {"budget"}:
             return values
-        return values | {"checkpointing": "budget", "checkpointing_budget": given["budget"]}
+        try:
+            return values | {"checkpointing_budget": _Budget.model_validate(given).budget}
+        except ValidationError:  # which `_name_of` tells, with the place
+            return values
 
     @model_validator(mode="after")
     def _can_work(self) -> Technique:

@@ -356,7 +356,7 @@ def caveats(technique: Technique) -> list[str]:
         "torchao's compiled update is counted as its operations one by one": (
             technique.optimizer in {"ao-8bit", "ao-4bit"}
         ),
-        "batches other than the compared one may be some per cent off within a budget": (
+        "compiled with a budget, batches other than the compared one may be a few per cent off": (
             technique.compile != "none" and technique.checkpointing == "budget"
         ),
     }

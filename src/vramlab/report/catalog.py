@@ -67,6 +67,8 @@ class Entry:
     """The stages whose result files it is made from."""
     drawing: Bars | Parts | Lines | None = None
     """The template of a figure that has one."""
+    less_headroom: bool = False
+    """Whether its caption speaks of the headroom, so that the page says how much it was."""
 
 
 # `mark` returns its text; `make texts` finds it there, and `say` translates it later.
@@ -129,10 +131,8 @@ FIGURES = (
         MEMORY,
         mark(
             "The largest batch that fits into the allowed memory: it ran several full steps, "
-            "optimizer included, and a batch larger by one sequence ran out of memory. On a GPU "
-            "both left a headroom, 128 MiB and 1/400 of the memory if measure.headroom gives no "
-            "other, as a long run fragments it more than a trial. In brackets: times the "
-            "baseline's."
+            "optimizer included, and a batch larger by one sequence ran out of memory. Both had "
+            "the limit less the headroom of the search. In brackets: times the baseline's."
         ),
         records=("batch_size",),
         drawing=Bars(
@@ -141,6 +141,7 @@ FIGURES = (
             note="ratio",
             settings=("own",),
         ),
+        less_headroom=True,
     ),
     Entry(
         "memory",
@@ -403,6 +404,7 @@ TABLES = (
             "in a long run as well."
         ),
         records=("batch_size",),
+        less_headroom=True,
     ),
     Entry(
         "longest_sequence",
@@ -416,6 +418,7 @@ TABLES = (
         ),
         needs=_with_longest,
         records=("longest_sequence", "estimate"),
+        less_headroom=True,
     ),
     Entry(
         "length_search",

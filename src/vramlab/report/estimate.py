@@ -8,7 +8,6 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from vramlab.config.model import DecoderConfig, ModelConfig, PythonConfig
 from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.report import wording
 from vramlab.report.columns import Row, frame
@@ -105,34 +104,6 @@ def _at_card(estimate: Estimate, card: int) -> Row:
     }
 
 
-def of_model(model: ModelConfig, vocab_size: int) -> str:
-    """Which model the predictions are of.
-
-    Args:
-        model: the section of the configuration.
-        vocab_size: tokens of the tokenizer.
-    """
-    if isinstance(model, DecoderConfig):
-        return say(
-            "The model: the decoder of the configuration, {layers} layers of width {width}, with "
-            "{tokens} tokens.",
-            layers=integer(model.layers),
-            width=integer(model.d_model),
-            tokens=integer(vocab_size),
-        )
-    if isinstance(model, PythonConfig):
-        return say(
-            "The model: {function} of {path}, for {tokens} tokens.",
-            function=code(model.function),
-            path=code(model.path),
-            tokens=integer(vocab_size),
-        )
-    if model.path is not None:
-        return say("The model: {path}.", path=code(model.path))
-    kind = code(str((model.config or {})["model_type"]))
-    return say("The model: {kind} of transformers, as the configuration has it.", kind=kind)
-
-
 def answers(records: Sequence[EstimateRecord]) -> list[str]:
     """For each card and sequence length in one sentence: does it fit, with which technique?"""
     lengths = dict.fromkeys(record.sequence_length for record in records)
@@ -183,7 +154,19 @@ def answer(records: Sequence[EstimateRecord], card: float, length: int) -> str:
         if whole
         else say("The least need has {name}, a card of {need} GiB.", **values)
     )
-    return f"{text} {what}"
+    return " ".join(filter(None, (text, what, _left_free(records))))
+
+
+def _left_free(records: Sequence[EstimateRecord]) -> str:
+    """The headroom that the configuration asks for, which may be why nothing fits."""
+    free = records[0].headroom  # of one configuration, so that all have the same
+    if free.gib:
+        gib = numeral(f"{free.gib:g}")
+        return say("Of each card, {gib} GiB are left free (`measure.headroom`).", gib=gib)
+    if free.share:
+        share = numeral(f"{100 * free.share:g}%")
+        return say("Of each card, {share} are left free (`measure.headroom`).", share=share)
+    return ""
 
 
 @dataclass(frozen=True)

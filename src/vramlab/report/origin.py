@@ -12,6 +12,8 @@ from vramlab.report.language import say, say_count
 from vramlab.report.load import KINDS, Results
 from vramlab.report.metrics import peak_of, plain
 from vramlab.report.wording import listing, memory
+from vramlab.results.batch_size import BatchSizeRecord
+from vramlab.results.longest_sequence import LongestSequenceRecord
 from vramlab.results.profile import ProfileRecord
 from vramlab.results.run import RunRecord
 
@@ -56,6 +58,37 @@ def _peaks(results: Results) -> str:
     cards = [card_of(p.provenance.device.name) for p in profiles if p.provenance.device]
     sources = dict.fromkeys(card.source for card in cards if card)
     return say("{peaks} ({source})", peaks=listing(known), source=listing(sources))
+
+
+def headroom(results: Results) -> str:
+    """What the searches left free of the memory allowed, and on which device."""
+    records: list[BatchSizeRecord | LongestSequenceRecord] = [
+        *results.searches.values(),
+        *results.longest_sequences.values(),
+    ]
+    found = dict.fromkeys(
+        (record.headroom, record.memory_limit, device.kind, device.name)
+        for record in records
+        if (device := record.provenance.device) and record.status == "ok"
+    )
+    return " ".join(_left_free(*values) for values in found)
+
+
+def _left_free(free: int, limit: int, kind: str, name: str) -> str:
+    if free:
+        return say(
+            "The headroom on {device} was {free} of {limit}.",
+            device=name,
+            free=memory(free),
+            limit=memory(limit),
+        )
+    if kind == "cpu":
+        return say(
+            "On {device}, a CPU, there was no headroom: only live tensors count there, and nothing "
+            "is lost between them.",
+            device=name,
+        )
+    return say("There was no headroom on {device}.", device=name)
 
 
 def differences(results: Results) -> list[str]:

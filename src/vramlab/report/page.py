@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from vramlab.report import answer, data_warnings, discussion, origin, wording
+from vramlab.report import answer, data_warnings, discussion, origin, run_settings, wording
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
 from vramlab.report.load import Results
+from vramlab.report.run_settings import RunSettings
 from vramlab.report.webpage import Exhibit, Page, Section
 from vramlab.report.wording import code, integer
 from vramlab.results.corpus import CorpusRecord
@@ -25,13 +26,18 @@ RECOMMENDED = "recommended.yaml"
 
 
 def page(
-    title: str, results: Results, figures: Sequence[Entry], tables: Mapping[Entry, pd.DataFrame]
+    title: str,
+    results: Results,
+    settings: RunSettings,
+    figures: Sequence[Entry],
+    tables: Mapping[Entry, pd.DataFrame],
 ) -> Page:
     """All that the report says and shows.
 
     Args:
         title: its heading.
         results: what it is about.
+        settings: of the model and its training.
         figures: the figures that were drawn.
         tables: the tables that were written.
     """
@@ -39,7 +45,11 @@ def page(
     if failures := discussion.not_run(results):
         sections.append(Section(say("Not run"), points=tuple(failures)))
     sections.append(
-        Section(say("What was measured, and on what"), tuple(_setup(results)), (_origin(results),))
+        Section(
+            say("What was measured, and on what"),
+            tuple(_setup(results, settings)),
+            (_origin(results),),
+        )
     )
     for category in CATEGORIES:
         drawn = [
@@ -54,7 +64,11 @@ def page(
         answers=tuple(answer.answers(results)),
         configuration=RECOMMENDED,
         picture=next((_figure(e, results) for e in figures if e.name == PICTURE), None),
-        warnings=(*discussion.warnings(results), *data_warnings.warnings(results)),
+        warnings=(
+            *discussion.warnings(results),
+            *run_settings.warm_up_only(settings, results),
+            *data_warnings.warnings(results),
+        ),
         findings=tuple(discussion.summary(results)),
         sections=tuple(sections),
     )
@@ -64,17 +78,23 @@ def _figure(entry: Entry, results: Results) -> Exhibit:
     return Exhibit(
         entry.name,
         say(entry.title),
-        say(entry.caption),
+        _caption(entry, results),
         origin.source(entry, results),
         finding=discussion.headline(entry.name, results),
     )
+
+
+def _caption(entry: Entry, results: Results) -> str:
+    """What it shows, and what this run's numbers in it are of."""
+    left = origin.headroom(results) if entry.less_headroom else ""
+    return f"{say(entry.caption)} {left}".strip()
 
 
 def _table(entry: Entry, rows: pd.DataFrame, results: Results) -> Exhibit:
     return Exhibit(
         entry.name,
         say(entry.title),
-        say(entry.caption),
+        _caption(entry, results),
         origin.source(entry, results),
         table=grid(rows),
     )
@@ -86,7 +106,8 @@ def _origin(results: Results) -> Exhibit:
     return Exhibit(title=say("Hardware and software"), table=table)
 
 
-def _setup(results: Results) -> list[str]:
+def _setup(results: Results, settings: RunSettings) -> list[str]:
+    tokenizers = results.records(TokenizerRecord)
     lines = [
         say_count(
             "{count} technique ran at {length} tokens; the baseline is {baseline}.",
@@ -100,7 +121,8 @@ def _setup(results: Results) -> list[str]:
             baseline=f"`{results.baseline}`",
         ),
     ]
-    lines += _model(results)
+    lines += [run_settings.of_model(settings.model, t.vocab_size) for t in tokenizers]
+    lines += [*_model(results), run_settings.of_training(settings)]
     for record in results.records(CorpusRecord):
         lines.append(
             say(
@@ -133,7 +155,7 @@ def _setup(results: Results) -> list[str]:
                 sequences=wording.listing(counts),
             )
         )
-    for tokenizer in results.records(TokenizerRecord):
+    for tokenizer in tokenizers:
         fertility = (
             f"{numeral(f'{value:.2f}')} ({wording.split(split)})"
             for split, value in tokenizer.fertility.items()

@@ -14,6 +14,7 @@ from vramlab.report.fastest_batch import faster_batch
 from vramlab.report.language import SOURCE, use
 from vramlab.report.load import SETTINGS, Results, Run
 from vramlab.report.metrics import COLUMNS, METRICS, STATISTICS, Source, ratio
+from vramlab.report.run_settings import RunSettings
 from vramlab.report.summary_schema import (
     BatchSpeedSummary,
     LongestSequenceSummary,
@@ -41,31 +42,39 @@ _AS_ROWS = (
 _RATIOS = ("max_batch_ratio", "peak_ratio", "speed_ratio")
 
 
-def summary(results: Results, experiment: Mapping[str, Any]) -> Summary:
+def summary(
+    results: Results, experiment: str, title: str, settings: RunSettings, shape: Mapping[str, Any]
+) -> Summary:
     """All that a report says.
 
     Args:
         results: the records.
-        experiment: from the configuration: `experiment`, its name, `title`, `model`, the section,
-            and `shape`, the configuration in the model's folder.
+        experiment: its name.
+        title: of the report.
+        settings: of the model and its training.
+        shape: the configuration that the model was made from, where there is one.
     """
     with use(SOURCE):
-        return _summary(results, experiment)
+        return _summary(results, experiment, title, settings, shape)
 
 
-def _summary(results: Results, experiment: Mapping[str, Any]) -> Summary:
+def _summary(
+    results: Results, experiment: str, title: str, settings: RunSettings, shape: Mapping[str, Any]
+) -> Summary:
     origins = _Origins()
     return Summary(
-        experiment=experiment["experiment"],
-        title=experiment["title"],
+        experiment=experiment,
+        title=title,
         baseline=results.baseline,
         sequence_length=results.length,
         model=ModelSummary(
-            source=experiment["model"]["source"],
-            settings=experiment["model"],
-            shape=experiment["shape"],
+            source=settings.model.source,
+            settings=settings.model.model_dump(mode="json"),
+            shape=dict(shape),
             parameters=_parameters(results),
         ),
+        training=settings.training,
+        seeds=list(settings.seeds),
         data=_data(results),
         metrics={
             name: MetricInfo(label=metric.label, unit=metric.unit, better=metric.better)

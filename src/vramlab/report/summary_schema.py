@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from vramlab.base.files import write_text
 from vramlab.base.provenance import Provenance
 from vramlab.config.technique import Setting, Technique
+from vramlab.config.training import TrainingConfig
 from vramlab.results.estimate import Estimate
 from vramlab.results.run import Status
 
@@ -63,7 +64,8 @@ class ModelSummary(_Part):
     settings: dict[str, Any]
     """The section `model` of the configuration: the shape, or where it comes from."""
     shape: dict[str, Any]
-    """The configuration in its folder, such as hidden_size; empty where there is none."""
+    """The configuration of transformers that was measured, such as hidden_size, with the overrides
+    and the tokens of the tokenizer; empty for another source, and for a name on the hub."""
     parameters: int | None
     """Of the model without adapters; null where none was profiled."""
 
@@ -217,6 +219,10 @@ class Summary(_Part):
     sequence_length: int
     """The main one, at which whole epochs are trained."""
     model: ModelSummary
+    training: TrainingConfig
+    """The section of the configuration, defaults included."""
+    seeds: list[int]
+    """Each repeats every training."""
     data: dict[str, SplitSummary]
     """By split: train, validation."""
     metrics: dict[str, MetricInfo]

@@ -76,7 +76,7 @@ _RECORDED = (
     mark("flex_attention is counted as a flash kernel"),
     mark("the scaling of 8-bit products is counted as its operations one by one"),
     mark("torchao's compiled update is counted as its operations one by one"),
-    mark("batches other than the compared one may be some per cent off within a budget"),
+    mark("compiled with a budget, batches other than the compared one may be a few per cent off"),
     mark("the kernel that flex_attention compiles is not counted"),
     mark("the kernel of the loss head leaves out gradients that are too small to matter"),
     mark("the compiler chooses what to compute again within the budget"),
@@ -101,6 +101,8 @@ def describe(axes: Technique) -> str:
     ]
     for name, field in Technique.model_fields.items():
         value = getattr(axes, name)
+        if name == "checkpointing" and axes.checkpointing_budget is not None:
+            continue  # the budget says that it is one
         if name in {"precision", "attention"} or value == field.default:
             continue
         parts.append(f"{say(name.replace('_', ' '))}: {value}")

@@ -103,7 +103,7 @@ def _warn_if_warm_up_only(config: TrainingConfig, steps: int) -> None:
     if config.warmup_steps > steps:
         log.warning(
             "training.warmup_steps is %d, and the run has %d steps: the learning rate never "
-            "reaches %g; lower it, or train for more epochs",
+            "reaches %g; take fewer warm-up steps, or train for more epochs",
             *(config.warmup_steps, steps, config.learning_rate),
         )
 

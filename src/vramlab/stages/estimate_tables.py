@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from vramlab.config.model import ModelConfig
-from vramlab.report.estimate import answers, at_card, of_model, predictions, smallest_cards
+from vramlab.report.estimate import answers, at_card, predictions, smallest_cards
 from vramlab.report.formats import write
 from vramlab.report.language import use
 from vramlab.report.markup import plain
+from vramlab.report.run_settings import of_model
 from vramlab.results.base import read
 from vramlab.results.estimate import EstimateRecord
 

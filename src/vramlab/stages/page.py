@@ -16,6 +16,7 @@ from vramlab.report.earlier import with_earlier
 from vramlab.report.language import use
 from vramlab.report.load import KINDS, load
 from vramlab.report.page import page
+from vramlab.report.run_settings import RunSettings
 from vramlab.report.webpage import to_html, to_markdown
 
 
@@ -33,7 +34,8 @@ def write_page(
             the `figures` and `tables`.
         outputs: the files `html`, `markdown`, `recommended` and `answer`.
         shown: the baseline, sequence length and techniques to show, as `load` takes them.
-        given: JSON of the `title`, and of the folders of earlier runs to `compare` with.
+        given: JSON of the `title`, of the folders of earlier runs to `compare` with, and of the
+            `settings` of the run.
         language: of the texts.
     """
     drawn, written = ({Path(path).stem for path in inputs[k]} for k in ("figures", "tables"))
@@ -44,6 +46,7 @@ def write_page(
         content = page(
             shown_title(free["title"]),
             results,
+            RunSettings.model_validate(free["settings"]),
             [entry for entry in catalog.FIGURES if entry.name in drawn],
             {e: tables.TABLES[e.name](results) for e in catalog.TABLES if e.name in written},
         )
