@@ -1,6 +1,7 @@
 """The file of the summary tells the model that was measured."""
 
 import json
+from pathlib import Path
 
 import pytest
 from report import made_up
@@ -69,6 +70,13 @@ def test_a_key_with_two_names_is_there_once(tmp_path):
     shape = shape_of(tmp_path, model, vocab_size=800)
     assert (shape["n_layer"], shape["vocab_size"]) == (2, 800)
     assert shape.get("num_hidden_layers", 2) == 2
+
+
+def test_a_configuration_that_cannot_be_read_costs_its_shape_only(tmp_path, folder, caplog):
+    Path(folder, "config.json").write_text("{")
+    model = {"source": "transformers", "path": folder}
+    assert shape_of(tmp_path, model, vocab_size=800) == {}
+    assert "config.json" in caplog.text
 
 
 def test_the_decoder_has_its_settings_instead(tmp_path):
