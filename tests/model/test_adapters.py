@@ -85,6 +85,9 @@ WAYS = {
     "full": {},
     "fused, block": {"loss_head": "fused", "checkpointing": "block"},
     "chunked, selective": {"loss_head": "chunked", "checkpointing": "selective"},
+    "recomputed": {"feed_forward": "recomputed"},
+    "recomputed, block": {"feed_forward": "recomputed", "checkpointing": "block"},
+    "tiled": {"feed_forward": "tiled"},
 }
 
 

@@ -46,6 +46,7 @@ ON_CPU = {
     "budget": {"precision": "bf16", "attention": "sdpa", "checkpointing": {"budget": 0.5}},
     "selective": {"precision": "bf16", "checkpointing": "selective"},
     "recomputed": {"precision": "bf16", "feed_forward": "recomputed"},
+    "recomputed, lora": LORA | {"feed_forward": "recomputed"},
     "tiled": {"feed_forward": "tiled", "loss_head": "fused"},
     "tiled blocks": {"precision": "bf16", "feed_forward": "tiled", "checkpointing": "block"},
     "chunked": {"loss_head": "chunked"},

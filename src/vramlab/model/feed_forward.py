@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vramlab.model.activation import gelu_dropout, gelu_dropout_backward_
+from vramlab.model.checkpointing import Runner, save_all, save_matmuls_and_attention
 from vramlab.model.tiling import in_pieces
 
 LayerType = type[nn.Sequential]
@@ -26,12 +27,22 @@ class Recomputed(nn.Sequential):
         """[..., d_model] to the same shape."""
         first, _, dropout, second = self
         hidden = first(x)
+        if type(second) is not nn.Linear:
+            # An adapter's layer is more than a product by its weight, and is called as it is.
+            keeping: Runner = save_matmuls_and_attention if torch.is_grad_enabled() else save_all
+            kept: Tensor = keeping(self._after_first, hidden)
+            return kept
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         rate = dropout.p if self.training else 0.0
         out: Tensor = _GeluDropoutLinear.apply(  # type: ignore[no-untyped-call]
             hidden.to(dtype), second.weight, second.bias, rate
         )
+        return out
+
+    def _after_first(self, hidden: Tensor) -> Tensor:
+        _, activation, dropout, second = self
+        out: Tensor = second(dropout(activation(hidden)))
         return out
 
 
