@@ -7,6 +7,7 @@ import json
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
@@ -137,9 +138,9 @@ class Experiment(Section):
                 return tokenizer_of(self.model)
         return None
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        """Tokens that the tokenizer knows.
+        """Tokens that the tokenizer knows, whose file is read once.
 
         Raises:
             ConfigError: the tokenizer's file is missing, no tokenizer, or without a special token.
