@@ -19,6 +19,9 @@ SHOWN = {
     "peak_tflops": settings(CONFIG.measure.peak_tflops),
 }
 
+# What the page and the summary say of the run, since no record holds it.
+RUN_SETTINGS = settings(CONFIG, "model", "training", "seeds")
+
 # Earlier runs to compare with; their result files may be anywhere.
 COMPARED = list(CONFIG.report.compare)
 try:
@@ -159,7 +162,7 @@ rule summary:
             {
                 "experiment": CONFIG.experiment,
                 "title": CONFIG.report.title,
-                "settings": settings(CONFIG, "model", "training", "seeds"),
+                "settings": RUN_SETTINGS,
                 "compare": COMPARED,
             }
         ),
@@ -199,7 +202,7 @@ rule page:
             {
                 "title": CONFIG.report.title,
                 "compare": COMPARED,
-                "settings": settings(CONFIG, "model", "training", "seeds"),
+                "settings": RUN_SETTINGS,
             }
         ),
         stamps=stamps(EARLIER),

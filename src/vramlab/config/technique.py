@@ -55,10 +55,13 @@ _CHECKPOINTING_SCHEMA = {
 """`{budget: 0.5}` is two keys in one."""
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class _Budget(Section):
     """What `checkpointing` holds where it is no name."""
 
-    budget: Annotated[float, Field(ge=0, le=1)]
+    budget: _Share
 
 
 def _name_of(value: Any) -> Any:
@@ -67,7 +70,8 @@ def _name_of(value: Any) -> Any:
         _Budget.model_validate(value)
         return "budget"
     if not isinstance(value, str) or value not in get_args(Checkpointing):
-        forms = ", ".join(f"'{form}'" for form in ("none", "block", "selective", "{budget: 0.5}"))
+        names = ", ".join(map(repr, get_args(Checkpointing)))
+        forms = names.replace("budget", "{budget: 0.5}")
         raise PydanticKnownError("literal_error", {"expected": forms})
     return value
 
@@ -86,7 +90,7 @@ class Technique(Section):
     keep the results of matrix products and attention as well, compute the cheap rest again; budget:
     keep the results that cost most to compute again, as far as `checkpointing_budget` allows, which
     `checkpointing: {budget: 0.5}` sets as well."""
-    checkpointing_budget: Annotated[float, Field(ge=0, le=1)] | None = None
+    checkpointing_budget: _Share | None = None
     """Share of the bytes that blocks keep without checkpointing: 0 keeps each block's input alone,
     1 all."""
     offload: Offload = "none"
