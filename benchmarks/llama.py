@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -145,6 +146,7 @@ def row(name: str, make: Callable[[], Step], options: argparse.Namespace) -> str
     try:
         took = measure(make(), options.batch, options.length, options.steps)
     except (RuntimeError, TypeError) as error:
+        traceback.print_exc()
         return f"| {name} | {str(error).splitlines()[0][:80]} |"
     speed = options.batch * options.length / took.seconds
     mfu = speed * flops / peak / 1e10

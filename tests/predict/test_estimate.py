@@ -11,7 +11,7 @@ from vramlab.measure.longest_sequence import LengthPlan, longest_sequence
 from vramlab.measure.trial import Trials
 from vramlab.memory.budget import Budget
 from vramlab.memory.headroom import headroom
-from vramlab.predict.estimate import Limits, caveats, estimates, least_card, limit_of, usable
+from vramlab.predict.estimate import Limits, caveats, estimates, least_card, limit_of, notes, usable
 from vramlab.results.longest_sequence import UNIT
 
 GIB = 2**30
@@ -104,6 +104,15 @@ def test_caveats_name_what_is_ignored():
     assert caveats(compiled) == []
     tuned = Technique(compile="max-autotune", cuda_graphs=True, attention="flex")
     assert len(caveats(tuned)) == 3
+    fp8 = {"precision": "fp8", "attention": "sdpa"}
+    assert len(caveats(Technique(**fp8))) == 1  # compiled, its peaks were 0.1 % off
+    assert caveats(Technique(**fp8, compile="default")) == []
+
+
+def test_a_budget_in_compiled_code_bears_on_other_batches_only():
+    budget = Technique(compile="default", checkpointing={"budget": 0.5})
+    assert caveats(budget) == []
+    assert len(notes(budget)) == 1
 
 
 def test_no_batch_is_predicted_that_a_kernel_cannot_take():

@@ -15,7 +15,7 @@ from report.test_page import page
 from vramlab.config import report as config
 from vramlab.config.technique import Technique
 from vramlab.measure import flops
-from vramlab.predict.estimate import caveats
+from vramlab.predict.estimate import notes as notes_on
 from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, AS_TORCHS_FLASH
 from vramlab.report import (
     captions,
@@ -138,14 +138,14 @@ def test_the_caveats_of_the_estimate_and_the_notes_of_profiles_are_known():
         compile="max-autotune",
         cuda_graphs=True,
         attention="flex",
-        precision="fp8",
         optimizer="ao-8bit",
         checkpointing="budget",
     )
+    told = {*notes_on(every), *notes_on(Technique(precision="fp8"))}
     notes = {flops.UNKNOWN, flops.COMPILED_KERNEL, flops.OTHER_KERNELS, flops.NO_MEMORY}
     notes |= {flops.SKIPPED_TILES, flops.COMPILED_BUDGET, flops.BUDGET_OF_KERNEL}
     notes |= {AS_IF_NOT_COMPILED, AS_TORCHS_FLASH}
-    assert set(caveats(every)) | notes == set(wording._RECORDED)
+    assert told | notes == set(wording._RECORDED)
 
 
 def test_the_page_has_no_english_left(case):

@@ -96,7 +96,7 @@ def estimates(
                 found = _batches(run, device, limit, (compared_at or {}).get(device.type))
                 longest = _longest(run, limits) if device == _CUDA else []
                 length_peaks = _length_peaks(run, device, limits)
-                left_out = [*run.caveats, *caveats(workload.technique)] if device == _CUDA else []
+                left_out = [*run.caveats, *notes(workload.technique)] if device == _CUDA else []
         except UnsuitableModel as error:
             yield Estimate(**identity, status="skipped", reason=str(error))
             continue
@@ -351,13 +351,22 @@ def caveats(technique: Technique) -> list[str]:
         ),
         "flex_attention is counted as a flash kernel": technique.attention == "flex",
         "the scaling of 8-bit products is counted as its operations one by one": (
-            technique.computes_in.float8
+            technique.computes_in.float8 and technique.compile == "none"
         ),
         "torchao's compiled update is counted as its operations one by one": (
             technique.optimizer in {"ao-8bit", "ao-4bit"}
         ),
-        "compiled with a budget, batches other than the compared one may be a few per cent off": (
-            technique.compile != "none" and technique.checkpointing == "budget"
-        ),
     }
     return [reason for reason, applies in left_out.items() if applies]
+
+
+def notes(technique: Technique) -> list[str]:
+    """The caveats, and what is less exact of batches other than the one that was asked about.
+
+    A search asks about the largest batch, so that only the caveats bear on it.
+    """
+    of_others = (
+        "compiled with a budget, batches other than the compared one may be a few per cent off"
+    )
+    budget = technique.compile != "none" and technique.checkpointing == "budget"
+    return [*caveats(technique), *([of_others] if budget else [])]
