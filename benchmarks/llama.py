@@ -47,7 +47,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         | COMPILED
         | {"loss_head": head, "checkpointing": {"budget": budget}}
         for name, head in (("full head", "full"), ("cce", "cce"))
-        for budget in (1, 0.8, 0.7, 0.6)
+        for budget in (1, 0.85, 0.8, 0.7)
     },
     **{
         f"compiled, cce, pure-bf16, {optimizer}, budget {budget}": BF16
