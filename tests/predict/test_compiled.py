@@ -3,7 +3,14 @@
 import pytest
 import torch
 from marks import long, some
-from measured_peaks import COMPILED, COMPILED_BUDGET, COMPILED_HEAD, COMPILED_LLAMA, LLAMA
+from measured_peaks import (
+    COMPILED,
+    COMPILED_BUDGET,
+    COMPILED_HEAD,
+    COMPILED_LLAMA,
+    LLAMA,
+    WITHOUT_MASKS,
+)
 from torch._dynamo.exc import TorchDynamoException
 from torch._functorch import partitioners
 from torch._inductor import scheduler
@@ -69,6 +76,17 @@ def test_a_budget_took_about_what_is_predicted():
     axes, measured = COMPILED_BUDGET
     (predicted,) = peaks_of(workload(axes, LLAMA, 128_256, 2048), 8)
     assert predicted / 2**30 == pytest.approx(measured, rel=0.05)
+
+
+@long
+@pytest.mark.parametrize("name", WITHOUT_MASKS)
+def test_llama_without_masks_took_what_is_predicted(name):
+    axes, measured = WITHOUT_MASKS[name]
+    with FakeRun.of(workload(axes, LLAMA, 128_256, 2048), cuda=True) as run:
+        for batch_size in measured:
+            run.look_closer(batch_size * 2048)
+        predicted = {batch_size: run.peak(batch_size) / 2**30 for batch_size in measured}
+    assert predicted == pytest.approx(measured, rel=0.003)
 
 
 @pytest.mark.parametrize(
