@@ -134,3 +134,14 @@ WITHOUT_MASKS = {
 }
 """GiB of Llama's step with 2,048 tokens by batch size, as compiled code is now: torch 2.11, H200s,
 2026-11-28, commit 797e851."""
+
+LONGEST = (
+    _PURE
+    | _CCE
+    | _kept(0.1)
+    | {"attention": "sdpa", "optimizer": "in-backward"}
+    | {"offload": "activations", "feed_forward": "tiled"},
+    101_376,
+    21.83,
+)
+"""Axes, tokens of one sequence of Llama, and GiB: docs/results/own_models.md, an H200."""

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from families import configuration
-from marks import some
-from measured_peaks import ELSEWHERE, ELSEWHERE_AXES, OF_THE_DEFAULT
+from marks import long, some
+from measured_peaks import ELSEWHERE, ELSEWHERE_AXES, LLAMA, LONGEST, OF_THE_DEFAULT
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from workloads import workload
@@ -191,6 +191,13 @@ def test_other_lengths_and_models_took_what_is_predicted(name):
     predicted = {batch_size: run.peak(batch_size) for batch_size in measured}
     run.close()
     assert predicted == pytest.approx(measured, abs=2**20 + 20_000)
+
+
+@long
+def test_the_longest_sequence_took_what_is_predicted():
+    axes, length, measured = LONGEST
+    with FakeRun.of(workload(axes, LLAMA, 128_256, length), cuda=True) as run:
+        assert run.peak(1) / 2**30 == pytest.approx(measured, rel=0.002)
 
 
 @pytest.mark.parametrize(
