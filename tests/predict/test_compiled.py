@@ -195,6 +195,23 @@ def test_without_a_budget_the_line_is_enough():
         assert not run.look_closer(700 * 32)
 
 
+@pytest.mark.parametrize("lengths_at", [None, 2])
+def test_a_search_compiles_no_size_that_it_does_not_ask_for(monkeypatch, lengths_at):
+    compiled, measured = [], regions._Region._measured
+
+    def noted(region, args):
+        compiled.append(tuple(regions._tokens(args).shape))
+        return measured(region, args)
+
+    monkeypatch.setattr(regions._Region, "_measured", noted)
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**9, 2**13, 2**14))
+    axes = {"precision": "bf16", "attention": "sdpa"}
+    found = predicted_peaks(small(**axes), True, Room(2**30, 10**4), lengths_at=lengths_at)
+    assert found.largest(2**30) > 1
+    shapes = [(2**8, 32), (2**9, 32)] if lengths_at is None else [(2, 2**12), (2, 2**13)]
+    assert sorted(set(compiled)) == shapes
+
+
 @long
 def test_lengths_are_on_a_line_too():
     with FakeRun.of(small(precision="bf16", attention="sdpa"), cuda=True) as run:

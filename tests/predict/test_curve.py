@@ -39,6 +39,14 @@ def test_on_a_line_the_largest_limit_takes_three_predictions_and_others_none():
     assert len(curve.peaks) <= 3 + 3
 
 
+def test_one_is_predicted_only_where_the_first_size_does_not_fit():
+    curve = Curve(CURVES["line"], (32, 512))
+    assert curve.largest(80 * GIB, 2**20) > 1
+    assert 1 not in curve.peaks
+    assert curve.largest(GIB, 2**20) == 19
+    assert 1 in curve.peaks
+
+
 GRANULE = 2**17
 bytes_each = st.integers(10**3, 10**7) | st.integers(GRANULE, 4 * GRANULE)
 sums = st.tuples(st.integers(0, 10**9), bytes_each, st.sampled_from([0, 0, 7, 300]))

@@ -78,7 +78,9 @@ class Curve:
 
     def largest(self, limit: int, upper: int) -> int:
         """The largest size, up to `upper`, whose peak is at most `limit`; 0 if there is none."""
-        if self(1) > limit:
+        # Where the first size fits, 1 does too: of compiled code each size takes up to a minute.
+        fits = 1 not in self.peaks and self(min(self._first[0], upper)) <= limit
+        if not fits and self(1) > limit:
             return 0
         for start in self._first:
             self(min(start, upper))

@@ -165,7 +165,7 @@ def predicted_peaks(
         return None
     begin = None
     try:
-        with FakeRun.of(workload, cuda, micro_batches) as run:
+        with FakeRun.of(workload, cuda, micro_batches, lengths_at) as run:
             if lengths_at is None:
                 curve, upper = _curve_of_batches(run), room.upper
             else:
@@ -236,6 +236,7 @@ def _batches(
     """
     upper = limits.measure.max_batch_size
     batches = _curve_of_batches(run)
+    one = batches(1)
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest_closely(limit, upper)
     allowed = _allowed(limits.measure, device)
@@ -252,7 +253,7 @@ def _batches(
         "batch_size": batch_size,
         "max_batch_size": own,
         "cards": on_cards,
-        "least_card": least_card(batches(1), free) if device == _CUDA else None,
+        "least_card": least_card(one, free) if device == _CUDA else None,
     }
 
 
@@ -283,6 +284,7 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
     upper = units_within(run.positions)
     if not upper:
         return {}
+    lengths(1)  # the shortest is shown too
     if limit is not None:
         longest = lengths.largest_closely(limit, upper)
     else:

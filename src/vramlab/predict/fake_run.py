@@ -47,6 +47,7 @@ from vramlab.predict.cuda import CudaCounter, adapt_to_cuda, cuda_optimizer, emu
 from vramlab.predict.few_chunks import few_chunks
 from vramlab.predict.segments import DEEPER, SHALLOW, SegmentPeaks, alike, of_depth, only
 from vramlab.predict.step_mode import StepMode
+from vramlab.results.longest_sequence import UNIT, units_within
 from vramlab.training.foreign_code import explained
 from vramlab.training.learner import Learner, build, parameter_count
 from vramlab.training.step import Phase, train_step, warm_up
@@ -143,8 +144,20 @@ class FakeRun:
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, workload: Workload, cuda: bool, micro_batches: int = 1) -> Iterator[FakeRun]:
+    def of(
+        cls,
+        workload: Workload,
+        cuda: bool,
+        micro_batches: int = 1,
+        lengths_at: int | None = None,
+    ) -> Iterator[FakeRun]:
         """A run for the block, after which real steps may follow.
+
+        Args:
+            workload: see `__init__`, as for the next two.
+            cuda: for a CUDA device.
+            micro_batches: per step.
+            lengths_at: the batch at which lengths are asked for; None if batches are, or both.
 
         Raises:
             UnsuitableModel: the model, or what is done in the block, needs values.
@@ -154,7 +167,7 @@ class FakeRun:
             check_length(workload)
             run = cls(workload, cuda, micro_batches)
             if run._regions is not None:
-                run = run._unless_it_cannot_compile(workload)
+                run = run._unless_it_cannot_compile(workload, lengths_at)
             yield run
         except NEEDS_VALUES as error:
             raise UnsuitableModel(
@@ -184,12 +197,20 @@ class FakeRun:
         """Remove fake tensors from caches that real steps use."""
         causal_mask.cache_clear()
 
-    def _unless_it_cannot_compile(self, workload: Workload) -> FakeRun:
-        """This run, or one without compiled code where the compiler fails on the technique."""
+    def _unless_it_cannot_compile(self, workload: Workload, lengths_at: int | None) -> FakeRun:
+        """This run, or one without compiled code where the compiler fails on the technique.
+
+        What is compiled to see that is a batch, or a length, that is asked for anyway.
+        """
         from vramlab.predict.regions import COMPILED_TOKENS  # noqa: PLC0415  slow
 
+        tokens = COMPILED_TOKENS[-1]
         try:
-            self.peak(max(COMPILED_TOKENS[-1] // self.length, 1))
+            if lengths_at is None:
+                self.peak(max(tokens // self.length, 1))
+            elif most := units_within(self.positions):
+                units = max(tokens // UNIT // lengths_at, 1)
+                self.peak_of_length(UNIT * min(units, most), lengths_at)
         except Exception as error:  # noqa: BLE001  each part of the compiler fails in its own way
             log.info("the compiler fails without a GPU: %s", first_line(error))
             run = FakeRun(_eager(workload), self._cuda, self._micro_batches)
