@@ -236,7 +236,7 @@ def _batches(
     """
     upper = limits.measure.max_batch_size
     batches = _curve_of_batches(run)
-    one = batches(1)
+    one = batches(1)  # it is shown, so the searches may build on it
     limit = limit_of(limits.measure, device)
     own = None if limit is None else batches.largest_closely(limit, upper)
     allowed = _allowed(limits.measure, device)
@@ -284,7 +284,7 @@ def _length_peaks(run: FakeRun, device: torch.device, limits: Limits) -> dict[in
     upper = units_within(run.positions)
     if not upper:
         return {}
-    lengths(1)  # the shortest is shown too
+    lengths(1)  # it is shown, too
     if limit is not None:
         longest = lengths.largest_closely(limit, upper)
     else:
