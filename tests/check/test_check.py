@@ -555,6 +555,16 @@ def test_sequences_longer_than_a_model_has_positions(here):
     assert found.startswith("sequence_length 64 is more than the 32 positions that the model has")
 
 
+def test_sequences_longer_than_computed_positions_are_made_for(here):
+    """They run, so that it is no error; and it is said once for all techniques."""
+    model, techniques = llama(max_position_embeddings=32), {"fp32": {}, "bf16": {}}
+    assert said(model=model, techniques=techniques, sequence_length=32) == []
+    [found] = said(model=model, techniques=techniques, sweep={"lengths": [64]})
+    assert found.startswith("The model is made for 32 tokens (max_position_embeddings), and sequen")
+    assert "sequences of 64 tokens are longer" in found
+    assert said("error", model=model, techniques=techniques, sweep={"lengths": [64]}) == []
+
+
 def test_code_that_ends_the_process(here):
     (here / "m.py").write_text("import sys\ndef make_model(tokens):\n    sys.exit('no')\n")
     [found] = said("error", model={"source": "python", "path": "m.py"})

@@ -7,11 +7,12 @@ from marks import some
 
 from vramlab.base.errors import ModelError
 from vramlab.config.measure import MeasureConfig
-from vramlab.config.model import TransformersConfig
+from vramlab.config.model import DecoderConfig, TransformersConfig
 from vramlab.config.targets import IGNORED
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.sources import trained_range
 from vramlab.predict.estimate import Limits, estimates
 from vramlab.training.learner import build
 from vramlab.training.machine import Machine, obstacle
@@ -384,7 +385,36 @@ def test_overrides_and_the_tokenizers_vocabulary_are_set():
 def test_more_tokens_than_learned_positions_are_refused():
     assert "more than the 64 positions" in refusal(written(**configuration("gpt2")), length=65)
     assert "more than the 64 positions" in refusal(written(**configuration("opt")), length=65)
+    # A table of sinusoids, which ends as well.
+    for family in ("gptj", "codegen"):
+        keys = configuration("gptj") | {"model_type": family}
+        assert "more than the 64 positions" in refusal(written(**keys), length=65)
+        make(keys, length=64)
     make(LLAMA, length=65)  # computed positions have no end
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens"),
+    [
+        ({}, 64),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, 128),
+        # As Qwen2.5 has it, and as DeepSeek and Llama 3.1 do.
+        ({"rope_parameters": YARN | {"original_max_position_embeddings": 64}}, 256),
+        ({"rope_parameters": YARN | {"original_max_position_embeddings": 16}}, 64),
+    ],
+)
+def test_the_tokens_that_a_model_is_made_for(changes, tokens):
+    assert trained_range(written(**(LLAMA | changes))) == tokens
+
+
+def test_the_tokens_that_other_models_are_made_for():
+    assert trained_range(written(**configuration("gemma3_text"))) == 64  # two kinds of layers
+    assert trained_range(written(**configuration("gemma4"))) == 64
+    assert trained_range(written(**configuration("bloom"))) is None
+    assert trained_range(DecoderConfig()) is None
 
 
 @pytest.mark.parametrize("family", ["falcon", "bloom", "gptj"])

@@ -5,7 +5,7 @@ import torch
 from workloads import workload
 
 from vramlab.config.measure import Headroom, MeasureConfig
-from vramlab.config.model import DecoderConfig
+from vramlab.config.model import DecoderConfig, TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.measure.longest_sequence import LengthPlan, longest_sequence
 from vramlab.measure.trial import Trials
@@ -129,3 +129,14 @@ def test_no_batch_is_predicted_that_a_kernel_cannot_take():
 def test_the_least_card_is_the_first_on_which_the_peak_fits(peak):
     card = least_card(peak)
     assert usable(card) >= peak > usable(round(card - 0.1, 1))
+
+
+def test_the_tokens_that_a_model_is_made_for_are_recorded():
+    """Longer sequences are predicted as others are."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    llama = {"model_type": "llama", "vocab_size": 50, **sizes, **heads}
+    asked = workload({}, TransformersConfig(source="transformers", config=llama), length=128)
+    [found] = estimates("it", asked, Limits(MeasureConfig(), [8]))
+    assert (found.trained_range, found.status) == (64, "ok")
+    assert found.longest[0] > 128

@@ -237,7 +237,8 @@ def test_the_files_for_people_have_the_answer_in_their_language(tmp_path, cards)
     source, target = tmp_path / "estimate.json", tmp_path / "estimate.md"
     batches = [LESS.cards[(8, 24).index(card)] for card in cards]
     longest = [2048 * batch for batch in batches]
-    found = LESS.model_copy(update={"cards": batches, "longest": longest})
+    told = {"cards": batches, "longest": longest, "trained_range": 1024}
+    found = LESS.model_copy(update=told)
     [only] = records(found, cards=cards)
     write(only, source)
     for language, says in (("en", "has room for"), ("pl", "mieści")):
@@ -248,4 +249,6 @@ def test_the_files_for_people_have_the_answer_in_their_language(tmp_path, cards)
         assert says in text
         assert "| less" in text
         assert ("Yes:" in text) is (language == "en")
+        beyond = {"en": "The model is made for 1,024 tokens", "pl": "Model jest przeznaczony do"}
+        assert beyond[language] in text
         assert "Model: a_b" in text if language == "pl" else "The model: a_b." in text

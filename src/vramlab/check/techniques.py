@@ -16,18 +16,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from vramlab.base.errors import VramlabError
 from vramlab.base.gpus import gpus
 from vramlab.base.text import first_line
-from vramlab.check.finding import Finding, error, warning
+from vramlab.check.finding import Finding, any_error, error, warning
 from vramlab.config import experiment
 from vramlab.config.measure import MeasureConfig
 from vramlab.config.model import DecoderConfig, ModelConfig, TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
+from vramlab.report import trained_range
+from vramlab.report.markup import plain
 from vramlab.training.machine import Machine, missing_here, no_place, torch_version, why_absent
 
 _SOME_TOKENS = 1000
@@ -61,7 +63,10 @@ def findings(sections: Mapping[str, Any], tokens: int | None, usable: bool) -> l
             with _as_in_a_stage():
                 _make(name, workload, skipped, refused)
     baseline = sections.get("baseline")
-    return [*_skipped(skipped, baseline), *_refused(refused, made)]
+    found = [*_skipped(skipped, baseline), *_refused(refused, made)]
+    if model is not None and made and not any_error(found):
+        found += _beyond(model, {_longest(name, sections) for name in made})
+    return found
 
 
 def _here(measure: MeasureConfig) -> Machine | None:
@@ -149,6 +154,15 @@ def _skipped(skipped: Mapping[str, list[str]], baseline: str | None) -> Iterator
         if baseline in names:
             text += f"; {baseline} is the baseline, at whose largest batch the others are compared"
         yield warning(text)
+
+
+def _beyond(model: ModelConfig, lengths: Collection[int]) -> list[Finding]:
+    """That sequences are longer than the model is made for, where nothing else would say it."""
+    from vramlab.model import sources  # noqa: PLC0415  imports torch
+
+    with _as_in_a_stage():
+        text = trained_range.sentence(sources.trained_range(model), lengths)
+    return [warning(plain(text))] if text else []
 
 
 def _refused(refused: Mapping[str, list[str]], made: list[str]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vramlab.base.errors import ModelError
-from vramlab.config.model import DecoderConfig, PythonConfig, TransformersConfig
+from vramlab.config.model import DecoderConfig, ModelConfig, PythonConfig, TransformersConfig
 from vramlab.config.technique import Technique
 from vramlab.config.workload import Workload
 from vramlab.model import python_model, transformers_model
@@ -47,6 +47,19 @@ def make_model(workload: Workload, device: torch.device) -> LanguageModel:
             "has learned; shorten it, or override max_position_embeddings"
         )
     return model
+
+
+def trained_range(model: ModelConfig) -> int | None:
+    """The tokens that a model is made for by its configuration; None where that says nothing.
+
+    It may take more: positions that are computed have no end.
+
+    Raises:
+        ModelError: the configuration cannot be used.
+    """
+    if not isinstance(model, TransformersConfig):
+        return None
+    return transformers_model.trained_range(transformers_model.read_configuration(model))
 
 
 def _decoder(workload: Workload, device: torch.device) -> LanguageModel:

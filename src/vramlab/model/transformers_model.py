@@ -549,10 +549,42 @@ def _block_list(network: Any, body: nn.Module) -> nn.ModuleList | None:
     return max(lists, key=_size, default=None)
 
 
+def trained_range(configuration: Any) -> int | None:
+    """The tokens that a model is made for, with what its rotary positions are scaled by.
+
+    A configuration may give the range before the scaling, as that of Qwen2.5 does, or the one after
+    it, as that of Llama 3.1: the larger one holds. Source: `standardize_rope_params` in
+    transformers, by which the factor is of `original_max_position_embeddings`, and of
+    `max_position_embeddings` where that is missing.
+
+    Args:
+        configuration: as `read_configuration` gives it.
+    """
+    text = configuration.get_text_config(decoder=True)
+    most = getattr(text, "max_position_embeddings", None)
+    if type(most) is not int:
+        return None
+    told = getattr(text, "rope_parameters", None) or {}
+    # Where layers differ, there is one set of parameters for each kind.
+    every = [told, *told.values()] if isinstance(told, dict) else []
+    scaled = (
+        (found.get("original_max_position_embeddings") or most) * (found.get("factor") or 1)
+        for found in every
+        if isinstance(found, dict)
+    )
+    return max(most, *map(int, scaled))
+
+
 def _positions(network: Any, body: nn.Module) -> int | None:
-    """The rows of a learned embedding of positions; some keep one or two rows for padding."""
+    """The rows of a learned embedding of positions; some keep one or two rows for padding.
+
+    Or those of a table of sinusoids, in which GPT-J and CodeGen look positions up.
+    """
     text = network.config.get_text_config(decoder=True)
     most = getattr(text, "max_position_embeddings", None)
+    tables = (getattr(module, "embed_positions", None) for module in body.modules())
+    if any(isinstance(table, Tensor) and len(table) == most for table in tables):
+        return most
     learned = {
         module.num_embeddings
         for module in body.modules()

@@ -25,6 +25,7 @@ from vramlab.measure.predicted_peaks import PredictedPeaks
 from vramlab.memory.headroom import MEASURED, fragmentation, headroom
 from vramlab.memory.meter import KERNEL_BYTES
 from vramlab.model.language_model import UnsuitableModel
+from vramlab.model.sources import trained_range
 from vramlab.predict.curve import Curve
 from vramlab.predict.fake_run import FakeRun
 from vramlab.predict.fake_trial import largest_that_fits
@@ -106,6 +107,7 @@ def estimates(
             **found,
             longest=longest,
             length_peaks=length_peaks,
+            trained_range=trained_range(workload.model),
             fragmentation=fragmentation(device),
             caveats=left_out,
         )

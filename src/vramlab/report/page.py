@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from vramlab.report import answer, data_warnings, discussion, origin, run_settings, wording
+from vramlab.report import (
+    answer,
+    data_warnings,
+    discussion,
+    origin,
+    run_settings,
+    trained_range,
+    wording,
+)
 from vramlab.report.catalog import CATEGORIES, Entry
 from vramlab.report.grid import Grid, grid
 from vramlab.report.language import numeral, say, say_count
@@ -68,6 +76,7 @@ def page(
             *discussion.warnings(results),
             *run_settings.warm_up_only(settings, results),
             *data_warnings.warnings(results),
+            *trained_range.of_results(results),
         ),
         findings=tuple(discussion.summary(results)),
         sections=tuple(sections),

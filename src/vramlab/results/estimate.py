@@ -41,6 +41,9 @@ class Estimate(BaseModel):
     """Nominal memory in GiB of the smallest card with room for one sequence; None for a CPU."""
     fragmentation: int = 0
     """Bytes that the allocator is expected to lose to fragmentation near a limit."""
+    trained_range: int | None = None
+    """Tokens that the model is made for by its configuration, where it takes more; None where
+    nothing says it."""
     caveats: list[str] = []
     """Aspects of this technique that the prediction does not model."""
 

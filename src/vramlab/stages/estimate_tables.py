@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from vramlab.config.model import ModelConfig
+from vramlab.report import trained_range
 from vramlab.report.estimate import answers, at_card, predictions, smallest_cards
 from vramlab.report.formats import write
 from vramlab.report.language import use
@@ -48,6 +49,7 @@ def write_predictions(
             table = at_card(records, cards[0]) if one else predictions(records)
             write(table, path, "Predicted memory")
             lines = [plain(of_model(section, vocab_size)), *map(plain, answers(records))]
+            lines += map(plain, trained_range.of_predictions(records))
             lines += [] if one else [smallest_cards(records)]
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n" + "\n".join(lines) + "\n")
