@@ -26,6 +26,7 @@ LEFT_OUT = {
     "EstimateRecord.estimates.[].axes": "those of the search, which are shown",
     "EstimateRecord.memory_limit_gib": "set in the configuration",
     "EstimateRecord.headroom": "set in the configuration",
+    "EstimateRecord.estimates.[].trained_range": "a sentence says it where sequences are longer",
     "OverlapRecord.threshold": "set in the configuration",
     "CorpusRecord.utf8_bytes": "the characters are shown, and the bytes that were tokenised",
     "ProfileRecord.memory.before.reserved": "torch keeps what it reserved: see the peak's",
