@@ -572,7 +572,7 @@ def trained_range(configuration: Any) -> int | None:
         for found in every
         if isinstance(found, dict)
     )
-    return max(most, *map(int, scaled))
+    return max([most, *map(int, scaled)])
 
 
 def _positions(network: Any, body: nn.Module) -> int | None:
