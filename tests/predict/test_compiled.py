@@ -16,6 +16,7 @@ from torch._functorch import partitioners
 from torch._inductor import scheduler
 from torch._inductor.async_compile import AsyncCompile
 from torch._subclasses import FakeTensorMode, fake_tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 from workloads import workload
 
@@ -28,6 +29,7 @@ from vramlab.predict.cuda import CudaCounter, emulate_cuda
 from vramlab.predict.estimate import Room, predicted_peaks
 from vramlab.predict.fake_run import AS_IF_NOT_COMPILED, FakeRun
 from vramlab.predict.regions import Regions
+from vramlab.training.learner import build
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -298,6 +300,46 @@ def test_code_in_several_graphs_is_predicted_too(tmp_path, monkeypatch, line):
         tried = workload({"compile": "default", "precision": "bf16"}, model, 1000, 32)
         peaks += peaks_of(tried, 2**12 // 32)
     assert peaks[1] == pytest.approx(peaks[0], rel=0.2)
+
+
+@pytest.mark.parametrize("line", ["pass", "print(end='')"])
+def test_graphs_keep_what_those_of_a_real_run_keep(tmp_path, monkeypatch, line):
+    """In one graph or in several; all storages that are saved, each once, on real tensors."""
+    path = tmp_path / "kept.py"
+    path.write_text(BROKEN.replace("BREAK", line))
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
+    predicted, measured = [], regions._Region._measured
+
+    def noted(region, args):
+        found = measured(region, args)
+        predicted.append((type(region._function).__name__, found.kept))
+        return found
+
+    monkeypatch.setattr(regions._Region, "_measured", noted)
+    model = PythonConfig(source="python", path=str(path), function="Model")
+    axes = {"compile": "default", "precision": "bf16"}
+    peaks_of(workload(axes, model, 1000, 32), 2**12 // 32)
+
+    learner = build(workload({"precision": "bf16"}, model, 1000, 32), torch.device("cpu"))
+    # The graphs are cut and partitioned as for Inductor, and run operation by operation.
+    compiled = torch.compile(learner.model, backend="aot_eager_decomp_partition", dynamic=False)
+    tokens = torch.zeros(2**12 // 32, 32, dtype=torch.int64)
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    with saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
+        out = compiled(tokens)
+    torch.compiler.reset()
+    for tensor in (tokens, out, *learner.model.parameters()):
+        saved.pop(tensor.untyped_storage().data_ptr(), None)
+    rounding = len(saved) * 512
+    kept = dict(predicted)["AdaptedModel"]
+    assert sum(saved.values()) > 2**12 * 64 * 4
+    assert kept == pytest.approx(sum(saved.values()), abs=rounding)
 
 
 def test_code_that_is_not_found_again_is_no_prediction(monkeypatch):
