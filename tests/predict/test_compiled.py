@@ -358,6 +358,14 @@ def test_code_that_is_not_found_again_is_no_prediction(monkeypatch):
         assert run.caveats == [AS_IF_NOT_COMPILED]
 
 
+def test_where_nothing_is_compiled_the_prediction_says_so(monkeypatch):
+    """Dynamo leaves code as it is without an error where it finds a mode that it does not know."""
+    monkeypatch.setattr(inductor.torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
+    with FakeRun.of(small(), cuda=True) as run:
+        assert run.caveats == [AS_IF_NOT_COMPILED]
+
+
 def test_where_the_compiler_fails_code_is_counted_as_before(monkeypatch, caplog):
     def compiled(_):
         raise TorchDynamoException("no kernel of this shape")

@@ -211,6 +211,8 @@ class FakeRun:
             elif most := units_within(self.positions):
                 units = max(tokens // UNIT // lengths_at, 1)
                 self.peak_of_length(UNIT * min(units, most), lengths_at)
+            if self._regions and not self._regions.graphs:
+                raise UnsuitableModel("it leaves all code as it is")
         except Exception as error:  # noqa: BLE001  each part of the compiler fails in its own way
             log.info("the compiler fails without a GPU: %s", first_line(error))
             run = FakeRun(_eager(workload), self._cuda, self._micro_batches)

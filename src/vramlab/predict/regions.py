@@ -68,6 +68,8 @@ class Regions:
         self._by_length = False
         self.closely: set[int] = set()
         """Tokens of further batches that are compiled."""
+        self.graphs = 0
+        """How many the compiler made of all regions; none where it leaves code as it is."""
         self.longest: int | None = None
         """The most tokens of a sequence that the model takes; None for no bound."""
         inductor.prepare()
@@ -211,6 +213,7 @@ class _Region:
                 f"the compiler makes {graphs // 2} graphs of it and does not find them again, so "
                 "its memory cannot be predicted; the search for the largest batch measures it"
             )
+        self._regions.graphs += graphs
         self._regions._counter.add_workspaces(counter)
         return _Figures(
             forward,
