@@ -358,6 +358,14 @@ def test_code_that_is_not_found_again_is_no_prediction(monkeypatch):
         assert run.caveats == [AS_IF_NOT_COMPILED]
 
 
+def test_code_is_compiled_by_the_torch_that_is_installed():
+    """torch 2.8 left all code as it was, and raised nothing."""
+    with FakeRun.of(small(), cuda=True) as run:
+        compiled = run.peak(4096)
+        assert run.caveats == []
+    assert compiled < 0.6 * peaks_of(small(compile="none"), 4096)[0]
+
+
 def test_where_nothing_is_compiled_the_prediction_says_so(monkeypatch):
     """Dynamo leaves code as it is without an error where it finds a mode that it does not know."""
     monkeypatch.setattr(inductor.torch, "compile", lambda function, **_: function)

@@ -37,6 +37,7 @@ import torch.overrides
 from torch import Tensor, fx
 from torch._dynamo.device_interface import CudaInterface
 from torch._functorch import partitioners
+from torch._guards import TracingContext
 from torch._inductor import compile_fx, scheduler
 from torch._inductor.async_compile import AsyncCompile
 from torch._inductor.debug import DebugContext
@@ -79,7 +80,7 @@ class Compiled:
 
     def _backend(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
         ops = functools.partial(_ops_on_hopper, partitioners.get_default_op_list)
-        with mock.patch.object(partitioners, "get_default_op_list", ops):
+        with _mode_of(inputs), mock.patch.object(partitioners, "get_default_op_list", ops):
             return compile_fx.compile_fx(graph, inputs, inner_compile=self._compile_pass)
 
     def _compile_pass(self, *graph_and_inputs: Any, **options: Any) -> Any:
@@ -92,6 +93,15 @@ class Compiled:
 
         counted._boxed_call = True  # type: ignore[attr-defined]  # AOTAutograd asks for it
         return counted
+
+
+def _mode_of(inputs: Sequence[Any]) -> contextlib.AbstractContextManager[Any]:
+    """Compile in the mode of the inputs: torch 2.8 refuses them beside the one that Dynamo made."""
+    modes = [tensor.fake_mode for tensor in inputs if isinstance(tensor, FakeTensor)]
+    context = TracingContext.try_get()
+    if not modes or context is None:
+        return contextlib.nullcontext()
+    return mock.patch.object(context, "fake_mode", modes[0])
 
 
 def prepare() -> None:
@@ -139,6 +149,7 @@ def _compile_pass(graph: fx.GraphModule, inputs: Sequence[Any], **options: Any) 
         node.args, node.kwargs = tree_map(_device_on_cuda, (node.args, node.kwargs))
     with (
         _disable_current_modes(),
+        _mode_of(inputs),
         _as_with_hopper(),
         mock.patch.object(GraphLowering, "compile_to_module", keep_source),
         mock.patch.object(compile_fx, "fake_tensor_prop", _to_cuda),
@@ -180,17 +191,19 @@ def _as_with_hopper() -> Iterator[None]:
     capability = 10 * _CAPABILITY[0] + _CAPABILITY[1]
 
     def create(device: torch.device) -> DeviceProperties:
-        return DeviceProperties(
-            type=device.type,
-            index=device.index,
-            multi_processor_count=PROCESSORS,
-            cc=capability,
-            major=_CAPABILITY[0],
-            regs_per_multiprocessor=_REGISTERS,
-            max_threads_per_multi_processor=THREADS,
-            max_threads_per_block=1024,
-            warp_size=32,
-        )
+        told = {
+            "type": device.type,
+            "index": device.index,
+            "multi_processor_count": PROCESSORS,
+            "cc": capability,
+            "major": _CAPABILITY[0],
+            "regs_per_multiprocessor": _REGISTERS,
+            "max_threads_per_multi_processor": THREADS,
+            "max_threads_per_block": 1024,
+            "warp_size": 32,
+        }
+        # torch 2.8 asks for fewer.
+        return DeviceProperties(**{k: v for k, v in told.items() if k in DeviceProperties._fields})
 
     answers: Mapping[tuple[Any, str], Any] = {
         (DeviceProperties, "create"): staticmethod(create),

@@ -17,12 +17,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import skip_code
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -251,8 +253,13 @@ def _resized(args: Any, shape: Sequence[int]) -> Any:
 
 @contextlib.contextmanager
 def _uncounted() -> Iterator[None]:
-    """Leave all modes but that of fake tensors, since Dynamo compiles nothing inside of others."""
+    """Leave all modes but that of fake tensors, since Dynamo compiles nothing inside of others.
+
+    Up to torch 2.8 it asks a flag for them, which stays when they are left in this way.
+    """
+    flag = mock.patch.object(_python_dispatch, "_is_in_non_infra_torch_dispatch_mode", False)
     with _disable_current_modes() as modes, contextlib.ExitStack() as stack:
+        stack.enter_context(flag)
         for mode in modes:
             if isinstance(mode, FakeTensorMode):
                 stack.enter_context(mode)
