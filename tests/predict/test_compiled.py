@@ -363,7 +363,7 @@ def test_code_is_compiled_by_the_torch_that_is_installed():
     with FakeRun.of(small(), cuda=True) as run:
         compiled = run.peak(4096)
         assert run.caveats == []
-    assert compiled < 0.6 * peaks_of(small(compile="none"), 4096)[0]
+    assert compiled < 0.8 * peaks_of(small(compile="none"), 4096)[0]
 
 
 def test_where_nothing_is_compiled_the_prediction_says_so(monkeypatch):

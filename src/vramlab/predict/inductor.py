@@ -191,7 +191,7 @@ def _as_with_hopper() -> Iterator[None]:
     capability = 10 * _CAPABILITY[0] + _CAPABILITY[1]
 
     def create(device: torch.device) -> DeviceProperties:
-        told = {
+        told: dict[str, Any] = {
             "type": device.type,
             "index": device.index,
             "multi_processor_count": PROCESSORS,
