@@ -48,8 +48,8 @@ def write_predictions(
             one = len(cards) == 1
             table = at_card(records, cards[0]) if one else predictions(records)
             write(table, path, "Predicted memory")
-            lines = [plain(of_model(section, vocab_size)), *map(plain, answers(records))]
-            lines += map(plain, trained_range.of_predictions(records))
+            lines = [plain(of_model(section, vocab_size))]
+            lines += map(plain, [*trained_range.of_predictions(records), *answers(records)])
             lines += [] if one else [smallest_cards(records)]
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n" + "\n".join(lines) + "\n")
