@@ -197,21 +197,29 @@ def test_without_a_budget_the_line_is_enough():
         assert not run.look_closer(700 * 32)
 
 
+@pytest.fixture
+def compilations(monkeypatch):
+    """The region, its arguments and the figures of each compilation, in order."""
+    noted, measured = [], regions._Region._measured
+
+    def note(region, args):
+        figures = measured(region, args)
+        noted.append((region, args, figures))
+        return figures
+
+    monkeypatch.setattr(regions._Region, "_measured", note)
+    return noted
+
+
 @pytest.mark.parametrize("lengths_at", [None, 2])
-def test_a_search_compiles_no_size_that_it_does_not_ask_for(monkeypatch, lengths_at):
-    compiled, measured = [], regions._Region._measured
-
-    def noted(region, args):
-        compiled.append(tuple(regions._tokens(args).shape))
-        return measured(region, args)
-
-    monkeypatch.setattr(regions._Region, "_measured", noted)
+def test_a_search_compiles_no_size_that_it_does_not_ask_for(monkeypatch, compilations, lengths_at):
     monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**9, 2**13, 2**14))
     axes = {"precision": "bf16", "attention": "sdpa"}
     found = predicted_peaks(small(**axes), True, Room(2**30, 10**4), lengths_at=lengths_at)
     assert found.largest(2**30) > 1
     shapes = [(2**8, 32), (2**9, 32)] if lengths_at is None else [(2, 2**12), (2, 2**13)]
-    assert sorted(set(compiled)) == shapes
+    compiled = {tuple(regions._tokens(args).shape) for _, args, _ in compilations}
+    assert sorted(compiled) == shapes
 
 
 @long
@@ -288,35 +296,32 @@ class Model(nn.Module):
 """
 
 
+def broken_by(line, folder):
+    """The model of BROKEN with a line in its blocks."""
+    path = folder / "model.py"
+    path.write_text(BROKEN.replace("BREAK", line))
+    return PythonConfig(source="python", path=str(path), function="Model")
+
+
 @pytest.mark.parametrize("line", ["torch._dynamo.graph_break()", "print(end='')"])
 def test_code_in_several_graphs_is_predicted_too(tmp_path, monkeypatch, line):
     """An error of Dynamo's between them, while a tensor died, ended the process by SIGABRT."""
     monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
     peaks = []
     for name, text in (("whole", "pass"), ("broken", line)):
-        path = tmp_path / f"{name}.py"
-        path.write_text(BROKEN.replace("BREAK", text))
-        model = PythonConfig(source="python", path=str(path), function="Model")
+        folder = tmp_path / name
+        folder.mkdir()
+        model = broken_by(text, folder)
         tried = workload({"compile": "default", "precision": "bf16"}, model, 1000, 32)
         peaks += peaks_of(tried, 2**12 // 32)
     assert peaks[1] == pytest.approx(peaks[0], rel=0.2)
 
 
 @pytest.mark.parametrize("line", ["pass", "print(end='')"])
-def test_graphs_keep_what_those_of_a_real_run_keep(tmp_path, monkeypatch, line):
+def test_graphs_keep_what_those_of_a_real_run_keep(tmp_path, monkeypatch, compilations, line):
     """In one graph or in several; all storages that are saved, each once, on real tensors."""
-    path = tmp_path / "kept.py"
-    path.write_text(BROKEN.replace("BREAK", line))
     monkeypatch.setattr(regions, "COMPILED_TOKENS", (2**12,))
-    predicted, measured = [], regions._Region._measured
-
-    def noted(region, args):
-        found = measured(region, args)
-        predicted.append((type(region._function).__name__, found.kept))
-        return found
-
-    monkeypatch.setattr(regions._Region, "_measured", noted)
-    model = PythonConfig(source="python", path=str(path), function="Model")
+    model = broken_by(line, tmp_path)
     axes = {"compile": "default", "precision": "bf16"}
     peaks_of(workload(axes, model, 1000, 32), 2**12 // 32)
 
@@ -337,7 +342,8 @@ def test_graphs_keep_what_those_of_a_real_run_keep(tmp_path, monkeypatch, line):
     for tensor in (tokens, out, *learner.model.parameters()):
         saved.pop(tensor.untyped_storage().data_ptr(), None)
     rounding = len(saved) * 512
-    kept = dict(predicted)["AdaptedModel"]
+    predicted = {type(region._function).__name__: found.kept for region, _, found in compilations}
+    kept = predicted["AdaptedModel"]
     assert sum(saved.values()) > 2**12 * 64 * 4
     assert kept == pytest.approx(sum(saved.values()), abs=rounding)
 
